@@ -1,0 +1,56 @@
+/** The one seam: everything above the wire sees a host through a HostLink, whatever protocol its agent speaks. */
+import type { Duplex } from 'node:stream';
+import type { ErrorCode, FairleadError } from '../../shared/errors.ts';
+import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
+import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../../shared/messages/kind.ts';
+
+/** A stream whose host has answered. */
+export interface LinkStream<K extends StreamKind = StreamKind> {
+  /** The host's first message. */
+  readonly reply: Reply<K>;
+  /** The stream's bytes, both ways. Destroyed with a FairleadError when the stream is interrupted. */
+  readonly bytes: Duplex;
+  /** The host's items in order; throws when the stream is interrupted. To be iterated once. */
+  items(): AsyncIterable<Item<K>>;
+  /** The host's last message, for kinds that have one; rejects when the stream is interrupted. */
+  readonly trailer: Promise<Trailer<K>>;
+  signal(value: Signal<K>): void;
+  /** Ends both directions at once and the work on the host with them. Idempotent. */
+  reset(error: FairleadError): void;
+  /** Resolves when both directions have ended, with the error if it was not a clean end. */
+  readonly closed: Promise<FairleadError | undefined>;
+}
+
+/** What a link knows of its host. */
+export interface LinkDescription {
+  readonly agentVersion: string;
+  readonly hostname: string;
+  readonly os: string;
+  readonly arch: string;
+  readonly docker: DockerState;
+  readonly capabilities: readonly string[];
+  readonly policy: HostPolicy;
+  /** ms since 1970. */
+  readonly connectedAt: number;
+  readonly lastSeenAt: number;
+}
+
+export interface CallOptions {
+  /** Ends the call or the stream, and the work on the host. */
+  readonly signal?: AbortSignal;
+  /** Time for the answer (for `open`: for the reply), 30 s unless given. */
+  readonly timeoutMs?: number;
+}
+
+export interface HostLink {
+  readonly hostId: string;
+  /** One answer to one question. @throws FairleadError */
+  call<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<Reply<K>>;
+  /** Opens a stream and waits for the host's reply. @throws FairleadError */
+  open<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<LinkStream<K>>;
+  describe(): LinkDescription;
+  /** Ends the session with a code the host can read. Idempotent. */
+  close(code: ErrorCode, reason: string): void;
+  /** Resolves once the link is gone, with the cause. */
+  readonly closed: Promise<FairleadError>;
+}

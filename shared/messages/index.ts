@@ -1,0 +1,30 @@
+/** The catalogue of `fairlead.v1`: every kind that a session of this version knows. */
+import * as container from './container.ts';
+import { CONTROL_KINDS } from './control.ts';
+import * as host from './host.ts';
+import { catalogue } from './kind.ts';
+
+export const STREAM_KINDS = [
+  host.hostInfo,
+  host.hostLeave,
+  container.containerList,
+  container.containerInspect,
+  container.containerStart,
+  container.containerStop,
+  container.containerRestart,
+  container.containerKill,
+  container.containerPause,
+  container.containerUnpause,
+  container.containerRemove,
+  container.containerTop,
+  container.containerStats,
+  container.containerLogStream,
+  container.containerExecOpen,
+] as const;
+
+/** Protocol versions this build speaks. */
+export const PROTOCOL_VERSIONS = [1] as const;
+/** The WebSocket subprotocol of version 1. */
+export const SUBPROTOCOL = 'fairlead.v1';
+
+export const CATALOGUE = catalogue(CONTROL_KINDS, STREAM_KINDS);
