@@ -22,6 +22,7 @@ export const ERRORS = {
   DOCKER_ERROR: { status: 502, title: 'Docker answered with an error' },
   DOCKER_UNREACHABLE: { status: 502, title: 'Docker does not answer on the host' },
   STREAM_INTERRUPTED: { status: 502, title: 'The connection to the host was lost' },
+  SERVER_UNREACHABLE: { status: 502, title: 'The server cannot be reached' },
   HOST_OFFLINE: { status: 503, title: 'The host is not connected' },
   OVERLOADED: { status: 503, title: 'Too much is in progress' },
   STORE_UNAVAILABLE: { status: 503, title: 'The store cannot be written' },

@@ -1,0 +1,140 @@
+/** The running agent: constructs the few things that live long, and ends them in order. */
+import { randomUUID } from 'node:crypto';
+import type { Agent } from 'node:https';
+import { hostname, loadavg } from 'node:os';
+import type { Logger } from 'pino';
+import type { Clock } from '../shared/clock.ts';
+import { FairleadError, isFairleadError } from '../shared/errors.ts';
+import type { Hello, HostPolicy } from '../shared/messages/control.ts';
+import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
+import { VERSION } from '../shared/version.ts';
+import type { RunConfig, UnenrollConfig } from './config.ts';
+import { DockerEngine } from './docker/engine.ts';
+import { HANDLERS } from './handlers/index.ts';
+import type { HostFacts } from './identity/enroll.ts';
+import { type Identity, loadIdentity, removeIdentity } from './identity/state-dir.ts';
+import { StateLock } from './identity/state-lock.ts';
+import { Dispatcher } from './link/dispatch.ts';
+import { leave } from './link/leave.ts';
+import { EXIT } from './link/outcome.ts';
+import { type RunEnd, stayConnected } from './link/stay-connected.ts';
+import { idleEntries, mergePolicy } from './policy/policy.ts';
+
+/** How long the first connection waits for the first word on Docker, which goes into the hello. */
+const FIRST_DOCKER_STATE_MS = 1_000;
+
+export interface AppDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  /** Goes through a proxy where one is configured. */
+  readonly httpsAgent: Agent;
+}
+
+/** What this machine says of itself. */
+export function hostFacts(): HostFacts {
+  return { hostname: hostname(), os: process.platform, arch: process.arch, agentVersion: VERSION };
+}
+
+/**
+ * Runs the agent until `stop` fires or it must not go on.
+ * @throws FairleadError VALIDATION (damaged state, bad policy or address), CONFLICT (another agent runs here)
+ */
+export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
+  const identity = await identityIfEnrolled(config.stateDir);
+  if (identity instanceof FairleadError) return { exitCode: EXIT.notEnrolled, reason: identity.message };
+  const policy = mergePolicy(identity.record, config);
+  const lock = StateLock.claim(config.stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
+  try {
+    const docker = new DockerEngine({ socket: config.docker, clock: deps.clock, log: deps.log });
+    try {
+      return await serve({ identity, policy, docker, lock }, deps, stop);
+    } finally {
+      docker.close();
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+interface Parts {
+  readonly identity: Identity;
+  readonly policy: HostPolicy;
+  readonly docker: DockerEngine;
+  readonly lock: StateLock;
+}
+
+async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
+  const { identity, policy, docker, lock } = parts;
+  const { clock, log } = deps;
+  const context = { docker, info: { agentVersion: VERSION }, log };
+  const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
+  const idle = idleEntries(policy, STREAM_KINDS);
+  if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name no kind that this version knows');
+  const instanceId = randomUUID();
+  await firstDockerState(docker, clock);
+  return await stayConnected(
+    {
+      ...deps,
+      identity,
+      hello: () => helloOf(instanceId, docker, policy, dispatcher.capabilities(STREAM_KINDS)),
+      onStream: (stream) => dispatcher.accept(stream),
+      onState: (state, detail) => lock.update(state, detail),
+      vitals: {
+        load: loadavg,
+        streams: () => dispatcher.running,
+        docker: () => docker.state,
+        onDockerState: (listener) => docker.onState(listener),
+      },
+    },
+    stop,
+  );
+}
+
+/** Starts the polling; a Docker that does not answer at once must not keep the host offline. */
+async function firstDockerState(docker: DockerEngine, clock: Clock): Promise<void> {
+  const late = new Promise<void>((resolve) => clock.setTimeout(resolve, FIRST_DOCKER_STATE_MS));
+  await Promise.race([docker.start(), late]);
+}
+
+function helloOf(instanceId: string, docker: DockerEngine, policy: HostPolicy, capabilities: string[]): Hello {
+  return { versions: [...PROTOCOL_VERSIONS], ...hostFacts(), instanceId, docker: docker.state, capabilities, policy };
+}
+
+async function identityIfEnrolled(stateDir: string): Promise<Identity | FairleadError> {
+  try {
+    return await loadIdentity(stateDir);
+  } catch (error) {
+    if (isFairleadError(error, 'NOT_FOUND')) return error;
+    throw error;
+  }
+}
+
+/**
+ * Takes this host out of the mesh: the server revokes it, then the identity here is deleted; with `local` only here.
+ * @throws FairleadError, and leaves everything as it was, when the server cannot be told
+ */
+export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<void> {
+  if (config.local) return await removeIdentity(config.stateDir);
+  const identity = await loadIdentity(config.stateDir);
+  const docker = { reachable: false, reason: 'this host is leaving' };
+  const policy = { allow: [], deny: ['*'] };
+  const hello: Hello = {
+    ...hostFacts(),
+    versions: [...PROTOCOL_VERSIONS],
+    instanceId: randomUUID(),
+    docker,
+    capabilities: [],
+    policy,
+  };
+  try {
+    await leave({ identity, hello, httpsAgent: deps.httpsAgent, clock: deps.clock }, 'unenrolled on the host');
+  } catch (error) {
+    if (!isFairleadError(error)) throw error;
+    const advice =
+      'nothing was deleted; with --local the identity is deleted here only, and the host stays on the server';
+    throw new FairleadError(error.code, `${error.message}; ${advice}`, { cause: error });
+  }
+  await removeIdentity(config.stateDir);
+}

@@ -1,0 +1,334 @@
+/** The host's Docker Engine: is it there, and how to ask it. The only file that knows dockerode. */
+import { Agent, IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import Docker from 'dockerode';
+import type { Logger } from 'pino';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { MAX_REASON_CHARS } from '../../shared/limits.ts';
+import type { DockerState } from '../../shared/messages/control.ts';
+import { type DockerAddress, parseDockerAddress } from './address.ts';
+import { answerFailure, connectionFailure, unreachable } from './failure.ts';
+import { asObject, parseDockerJson, readText } from './json.ts';
+
+/** How often Docker is asked whether it is there, while it is and while it is not. */
+const POLL_REACHABLE_MS = 15_000;
+const POLL_UNREACHABLE_MS = 2_000;
+/** How long that question may take, and every call while the last one had no answer. */
+const PROBE_TIMEOUT_MS = 5_000;
+const CALL_TIMEOUT_MS = 30_000;
+/** The largest answer that is taken in whole, unless the call says another. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+const MAX_ERROR_BYTES = 64 * 1024;
+const TCP_KEEPALIVE_MS = 15_000;
+
+export interface EngineOptions {
+  /** A socket path, `unix:///path` or `tcp://host:port`. */
+  readonly socket: string;
+  readonly clock: Clock;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** One exchange with Docker's API. */
+export interface DockerCall {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** Without the query; its variable parts are escaped by `dockerPath`. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number>>;
+  readonly body?: Readonly<Record<string, unknown>>;
+  /** Ends the exchange, its streamed answer included. */
+  readonly signal?: AbortSignal | undefined;
+  /** Time for the answer: for its head where the body is streamed, else for all of it. 30 s unless given. */
+  readonly timeoutMs?: number;
+  /** The largest answer taken in, where it is taken in whole. 4 MiB unless given. */
+  readonly maxBytes?: number;
+}
+
+/** A path of Docker's API; the values are escaped, so that none can reach another path. */
+export function dockerPath(strings: TemplateStringsArray, ...values: string[]): string {
+  return String.raw({ raw: strings }, ...values.map(encodeURIComponent));
+}
+
+/** The part of docker-modem that is used: it calls back with a response, or with the socket of an upgrade. */
+interface Modem {
+  dial(options: DialOptions, callback: (error: unknown, answer: unknown) => void): void;
+}
+
+interface DialOptions {
+  readonly path: string;
+  readonly method: string;
+  readonly options: { readonly _query: object; readonly _body: object };
+  /** The answer is handed over at its head; docker-modem would collect a body of any size. */
+  readonly isStream: true;
+  readonly hijack: boolean;
+  readonly statusCodes: Readonly<Record<number, true>>;
+  readonly abortSignal: AbortSignal;
+}
+
+/** Every status comes back as an answer: docker-modem's own errors hold the text in a form of their own. */
+const ANY_STATUS: Readonly<Record<number, true>> = Object.fromEntries(
+  Array.from({ length: 600 }, (_, status) => [status, true]),
+);
+
+/**
+ * The Docker Engine of this host. It is polled, so that `state` is true within seconds whether or not anyone calls;
+ * a call that cannot connect changes it at once. Every call throws FairleadError: DOCKER_UNREACHABLE, TIMEOUT,
+ * CONTAINER_NOT_FOUND, NOT_FOUND, CONFLICT, VALIDATION, UNSUPPORTED, DOCKER_ERROR, or the reason of its signal.
+ */
+export class DockerEngine {
+  readonly clock: Clock;
+  readonly #address: DockerAddress;
+  readonly #log: EngineOptions['log'];
+  readonly #agent = new Agent({ keepAlive: false });
+  readonly #modem: Modem;
+  readonly #listeners = new Set<(state: DockerState) => void>();
+  readonly #closing = new AbortController();
+  #state: DockerState = { reachable: false, reason: 'Docker has not been asked yet' };
+  #started = false;
+  #timer: Timer | undefined;
+  #probing: Promise<void> | undefined;
+
+  /** @throws FairleadError VALIDATION for an address that is none */
+  constructor(options: EngineOptions) {
+    this.clock = options.clock;
+    this.#log = options.log;
+    this.#address = parseDockerAddress(options.socket);
+    this.#modem = openModem(this.#address, this.#agent);
+  }
+
+  /** What is known of Docker now. */
+  get state(): DockerState {
+    return this.#state;
+  }
+
+  /** Calls `listener` at every change of `state`, until the returned function is called. */
+  onState(listener: (state: DockerState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Begins to poll. Resolves when Docker has answered, or failed to, for the first time. Idempotent. */
+  async start(): Promise<void> {
+    this.#started = true;
+    await this.#probe();
+  }
+
+  /** Ends polling and all calls. Idempotent. */
+  close(): void {
+    this.#timer?.cancel();
+    this.#closing.abort(new FairleadError('SHUTDOWN', 'the agent is stopping'));
+    this.#agent.destroy();
+  }
+
+  /** Docker's answer as parsed JSON. */
+  async json(call: DockerCall): Promise<unknown> {
+    const text = await this.#exchange(call, async (answer) => {
+      const body = await successOf(answer);
+      return await readText(body, call.maxBytes ?? MAX_ANSWER_BYTES);
+    });
+    return parseDockerJson(text);
+  }
+
+  /** A call whose answer says nothing but that it is done. 304 (it was so already) is done too. */
+  async act(call: DockerCall): Promise<void> {
+    await this.#exchange(call, async (answer) => {
+      const body = answer instanceof IncomingMessage && answer.statusCode === 304 ? answer : await successOf(answer);
+      await readText(body, call.maxBytes ?? MAX_ANSWER_BYTES);
+    });
+  }
+
+  /**
+   * Docker's answer as a stream, from the moment its head has come. The signal destroys it with the signal's reason.
+   * What it fails with is made a FairleadError by `explain`.
+   */
+  async stream(call: DockerCall): Promise<Readable> {
+    const body = await this.#exchange(call, successOf);
+    if ('socketPath' in this.#address) return bind(body, call.signal);
+    // A connection over TCP whose other end vanished would stay open without a word.
+    body.socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    return bind(body, call.signal);
+  }
+
+  /** A call after which Docker hands over the bare connection. It belongs to the caller, whatever the signal does. */
+  async hijack(call: DockerCall): Promise<Socket> {
+    const socket = await this.#exchange(
+      call,
+      async (answer) => {
+        if (answer instanceof Socket) return answer;
+        const body = await successOf(answer);
+        body.destroy();
+        throw new FairleadError('DOCKER_ERROR', 'Docker answered, but did not hand over the connection');
+      },
+      true,
+    );
+    if (!('socketPath' in this.#address)) socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    return socket;
+  }
+
+  /** The FairleadError for a connection or a stream that broke, which is then looked into; anything else as it is. */
+  explain(error: unknown): unknown {
+    const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);
+    if (failure === undefined) return error;
+    void this.#probe();
+    return failure;
+  }
+
+  /** Runs one exchange, its reading by `take` included, within its time. */
+  async #exchange<T>(
+    call: DockerCall,
+    take: (answer: IncomingMessage | Socket) => Promise<T>,
+    hijack = false,
+  ): Promise<T> {
+    const timeoutMs = call.timeoutMs ?? CALL_TIMEOUT_MS;
+    // While Docker does not answer, a call says so soon instead of after the longest time it might take.
+    const limitMs = this.#state.reachable ? timeoutMs : Math.min(timeoutMs, PROBE_TIMEOUT_MS);
+    const abort = new AbortController();
+    const onAbort = (event: Event) => abort.abort((event.target as AbortSignal).reason);
+    const signals = [this.#closing.signal, ...(call.signal === undefined ? [] : [call.signal])];
+    for (const signal of signals) signal.throwIfAborted();
+    for (const signal of signals) signal.addEventListener('abort', onAbort);
+    const timer = this.clock.setTimeout(() => abort.abort(this.#timedOut(limitMs)), limitMs);
+    try {
+      const answer = await this.#dial(call, hijack, abort.signal);
+      const stop = () => answer.destroy();
+      abort.signal.addEventListener('abort', stop);
+      const value = await take(answer);
+      abort.signal.removeEventListener('abort', stop);
+      if (!this.#state.reachable) void this.#probe();
+      return value;
+    } catch (error) {
+      throw this.#failureOf(error, abort.signal);
+    } finally {
+      timer.cancel();
+      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #dial(call: DockerCall, hijack: boolean, signal: AbortSignal): Promise<IncomingMessage | Socket> {
+    return new Promise((resolve, reject) => {
+      const options: DialOptions = {
+        path: `${call.path}?`,
+        method: call.method,
+        options: { _query: call.query ?? {}, _body: call.body ?? {} },
+        isStream: true,
+        hijack,
+        statusCodes: ANY_STATUS,
+        abortSignal: signal,
+      };
+      this.#modem.dial(options, (error, answer) => {
+        if (answer instanceof IncomingMessage || answer instanceof Socket) resolve(answer);
+        else reject(error ?? new FairleadError('DOCKER_ERROR', 'Docker gave no answer'));
+      });
+    });
+  }
+
+  #timedOut(limitMs: number): FairleadError {
+    if (this.#state.reachable) return new FairleadError('TIMEOUT', `Docker did not answer within ${limitMs / 1000} s`);
+    return unreachable(this.#address.text, `it did not answer within ${limitMs / 1000} s`);
+  }
+
+  #failureOf(error: unknown, signal: AbortSignal): unknown {
+    if (signal.aborted) {
+      const reason: unknown = signal.reason;
+      if (isFairleadError(reason, 'TIMEOUT')) void this.#probe();
+      return isFairleadError(reason)
+        ? reason
+        : new FairleadError('CANCELLED', 'the call was cancelled', { cause: reason });
+    }
+    const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);
+    if (failure === undefined) return error;
+    this.#setState({ reachable: false, reason: failure.message.slice(0, MAX_REASON_CHARS) });
+    return failure;
+  }
+
+  /** Asks Docker for its version now. One question at a time. */
+  #probe(): Promise<void> {
+    if (!this.#started || this.#closing.signal.aborted) return Promise.resolve();
+    this.#probing ??= this.#askVersion().finally(() => {
+      this.#probing = undefined;
+      this.#schedule();
+    });
+    return this.#probing;
+  }
+
+  async #askVersion(): Promise<void> {
+    try {
+      const version = asObject(
+        await this.#exchange({ method: 'GET', path: '/version', timeoutMs: PROBE_TIMEOUT_MS }, async (answer) =>
+          parseDockerJson(await readText(await successOf(answer), MAX_ANSWER_BYTES)),
+        ),
+      );
+      const { Version, ApiVersion } = version;
+      this.#setState({
+        reachable: true,
+        ...(typeof Version === 'string' ? { version: Version.slice(0, 64) } : {}),
+        ...(typeof ApiVersion === 'string' ? { apiVersion: ApiVersion.slice(0, 16) } : {}),
+      });
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#setState({ reachable: false, reason: reason.slice(0, MAX_REASON_CHARS) });
+    }
+  }
+
+  #schedule(): void {
+    this.#timer?.cancel();
+    if (!this.#started || this.#closing.signal.aborted) return;
+    const delay = this.#state.reachable ? POLL_REACHABLE_MS : POLL_UNREACHABLE_MS;
+    this.#timer = this.clock.setTimeout(() => void this.#probe(), delay);
+  }
+
+  #setState(state: DockerState): void {
+    const before = this.#state;
+    this.#state = state;
+    if (
+      before.reachable === state.reachable &&
+      before.version === state.version &&
+      before.apiVersion === state.apiVersion &&
+      before.reason === state.reason
+    ) {
+      return;
+    }
+    if (state.reachable) this.#log.info({ docker: state }, 'Docker is reachable');
+    else this.#log.warn({ docker: state }, 'Docker is not reachable');
+    for (const listener of this.#listeners) listener(state);
+    if (before.reachable && this.#probing === undefined) this.#schedule();
+  }
+}
+
+/** docker-modem takes what is not given from the environment (DOCKER_HOST and its like), so everything is given. */
+function openModem(address: DockerAddress, agent: Agent): Modem {
+  const target =
+    'socketPath' in address
+      ? { socketPath: address.socketPath, host: '', port: undefined }
+      : { host: address.host, port: address.port };
+  const nothing = { ca: undefined, cert: undefined, key: undefined, timeout: undefined, version: undefined };
+  const options: object = { ...target, ...nothing, protocol: 'http', pathPrefix: '/', agent };
+  try {
+    return new Docker(options).modem;
+  } catch (error) {
+    throw new FairleadError('VALIDATION', 'DOCKER_HOST in the environment is not an address', { cause: error });
+  }
+}
+
+/** The body of a good answer. @throws FairleadError for an error answer, and for a connection nobody asked for */
+async function successOf(answer: IncomingMessage | Socket): Promise<IncomingMessage> {
+  if (answer instanceof Socket) {
+    answer.destroy();
+    throw new FairleadError('DOCKER_ERROR', 'Docker handed over the connection unasked');
+  }
+  const status = answer.statusCode ?? 0;
+  if (status >= 200 && status < 300) return answer;
+  throw answerFailure(status, await readText(answer, MAX_ERROR_BYTES));
+}
+
+/** Destroys `body` with the signal's reason when it is aborted. */
+function bind(body: IncomingMessage, signal: AbortSignal | undefined): Readable {
+  if (signal === undefined) return body;
+  const onAbort = () => body.destroy(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort);
+  body.once('close', () => signal.removeEventListener('abort', onAbort));
+  return body;
+}

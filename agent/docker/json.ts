@@ -1,0 +1,78 @@
+/** Docker's JSON read with limits and without keys that could act on an object's prototype. */
+import type { Readable } from 'node:stream';
+import { FairleadError } from '../../shared/errors.ts';
+
+/** An object as Docker sent it. */
+export type DockerObject = Record<string, unknown>;
+
+const LF = 0x0a;
+
+/**
+ * Parses JSON and drops every `__proto__` key: anyone who may set a label can write one, and the mux refuses them.
+ * @throws FairleadError DOCKER_ERROR
+ */
+export function parseDockerJson(text: string): unknown {
+  // An escape may spell the key too; without either the plain parse is twice as fast.
+  const suspicious = text.includes('__proto__') || text.includes('\\u');
+  try {
+    return suspicious
+      ? JSON.parse(text, (key, value: unknown) => (key === '__proto__' ? undefined : value))
+      : JSON.parse(text);
+  } catch (error) {
+    throw new FairleadError('DOCKER_ERROR', 'Docker answered with something that is not JSON', { cause: error });
+  }
+}
+
+/** `value` as an object. @throws FairleadError DOCKER_ERROR */
+export function asObject(value: unknown): DockerObject {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as DockerObject;
+  throw new FairleadError('DOCKER_ERROR', 'Docker answered with something that is not an object');
+}
+
+/** `value` as a list of objects. @throws FairleadError DOCKER_ERROR */
+export function asObjects(value: unknown): DockerObject[] {
+  if (!Array.isArray(value))
+    throw new FairleadError('DOCKER_ERROR', 'Docker answered with something that is not a list');
+  return value.map(asObject);
+}
+
+/**
+ * Reads `body` to its end.
+ * @throws FairleadError DOCKER_ERROR beyond `maxBytes`; what the stream fails with
+ */
+export async function readText(body: Readable, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw new FairleadError('DOCKER_ERROR', `Docker's answer is larger than ${maxBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/**
+ * The objects of a body with one JSON object per line, as they come.
+ * @throws FairleadError DOCKER_ERROR for a line beyond `maxLineBytes`; what the stream fails with
+ */
+export async function* jsonLines(body: Readable, maxLineBytes: number): AsyncGenerator<DockerObject> {
+  let pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    let at = 0;
+    for (let lf = chunk.indexOf(LF); lf !== -1; lf = chunk.indexOf(LF, at)) {
+      pieces.push(chunk.subarray(at, lf));
+      const line = Buffer.concat(pieces).toString().trim();
+      pieces = [];
+      bytes = 0;
+      at = lf + 1;
+      if (line !== '') yield asObject(parseDockerJson(line));
+    }
+    pieces.push(chunk.subarray(at));
+    bytes += chunk.length - at;
+    if (bytes > maxLineBytes)
+      throw new FairleadError('DOCKER_ERROR', `a line of Docker's is larger than ${maxLineBytes} bytes`);
+  }
+  const rest = Buffer.concat(pieces).toString().trim();
+  if (rest !== '') yield asObject(parseDockerJson(rest));
+}

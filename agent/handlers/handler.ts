@@ -1,0 +1,20 @@
+/** What a handler is: it serves one stream of its kind, start to end. */
+import type { Logger } from 'pino';
+import type { StreamKind } from '../../shared/messages/kind.ts';
+import type { MuxStream } from '../../shared/mux/stream.ts';
+import type { DockerEngine } from '../docker/engine.ts';
+
+export interface HandlerContext {
+  readonly docker: DockerEngine;
+  readonly info: { readonly agentVersion: string };
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/**
+ * Serves one stream. Resolves when its work is done; rejects with the FairleadError with which the caller is to reset
+ * the stream. Ends its work within a second when `stream.aborted` fires.
+ */
+export type Handler<K extends StreamKind = StreamKind> = (
+  stream: MuxStream<K>,
+  context: HandlerContext,
+) => Promise<void>;

@@ -1,0 +1,43 @@
+/** Which handler serves which kind. */
+import * as container from '../../shared/messages/container.ts';
+import { hostInfo } from '../../shared/messages/host.ts';
+import type { StreamKind } from '../../shared/messages/kind.ts';
+import * as change from './container-change.ts';
+import * as read from './container-read.ts';
+import { handleExecOpen } from './exec.ts';
+import type { Handler } from './handler.ts';
+import { handleHostInfo } from './host.ts';
+import { handleLogStream } from './logs.ts';
+
+export type { Handler, HandlerContext } from './handler.ts';
+
+/** A handler under its kind's code. What Docker's connections fail with gets its code and its sentence here. */
+function serve<K extends StreamKind>(kind: K, handler: Handler<K>): [number, Handler] {
+  const explained: Handler<K> = async (stream, context) => {
+    try {
+      await handler(stream, context);
+    } catch (error) {
+      throw context.docker.explain(error);
+    }
+  };
+  // The map forgets which kind its key stands for; whoever looks up a stream's own kind gets the right one.
+  return [kind.code, explained as unknown as Handler];
+}
+
+/** All handlers, by the code of the kind that they serve. */
+export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
+  serve(hostInfo, handleHostInfo),
+  serve(container.containerList, read.handleList),
+  serve(container.containerInspect, read.handleInspect),
+  serve(container.containerTop, read.handleTop),
+  serve(container.containerStats, read.handleStats),
+  serve(container.containerStart, change.handleStart),
+  serve(container.containerStop, change.handleStop),
+  serve(container.containerRestart, change.handleRestart),
+  serve(container.containerKill, change.handleKill),
+  serve(container.containerPause, change.handlePause),
+  serve(container.containerUnpause, change.handleUnpause),
+  serve(container.containerRemove, change.handleRemove),
+  serve(container.containerLogStream, handleLogStream),
+  serve(container.containerExecOpen, handleExecOpen),
+]);

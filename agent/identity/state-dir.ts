@@ -1,0 +1,223 @@
+/** The state directory: what an enrolled agent is, in four files of which agent.json is written last. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import Type, { type Static } from 'typebox';
+import { spkiPin } from '../../certs/pin.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import { validate } from '../../shared/validate.ts';
+import { syncDirectory, writeFileAtomic } from './atomic-file.ts';
+
+/** The contents of agent.json. Fields of other versions are kept out of the way, not refused. */
+export const AgentRecord = Type.Object({
+  hostId: Type.String({ minLength: 1, maxLength: 64 }),
+  name: Type.String({ minLength: 1, maxLength: 64 }),
+  /** The API's URL, as it was given to enroll. */
+  server: Type.String({ minLength: 1 }),
+  /** Where `run` connects. */
+  agentUrl: Type.String({ pattern: '^wss://' }),
+  caFingerprint: Type.String({ minLength: 1 }),
+  enrolledAt: Type.String(),
+  /** The host's own policy, see policy/policy.ts. The owner may edit these. */
+  allow: Type.Optional(Type.Array(Type.String())),
+  deny: Type.Optional(Type.Array(Type.String())),
+});
+export type AgentRecord = Static<typeof AgentRecord>;
+
+/** Everything `run` needs to prove who this host is. */
+export interface Identity {
+  readonly record: AgentRecord;
+  readonly keyPem: string;
+  readonly certPem: string;
+  readonly caPem: string;
+  readonly certificate: X509Certificate;
+}
+
+const PRIVATE_MODE = 0o600;
+const PUBLIC_MODE = 0o644;
+const FILES = {
+  record: 'agent.json',
+  key: 'key.pem',
+  cert: 'cert.pem',
+  ca: 'ca.pem',
+  pending: 'pending.json',
+} as const;
+const OUR_FILES: ReadonlySet<string> = new Set([...Object.values(FILES), 'run.json']);
+
+/** A key that was made for a token and whose certificate may already be issued; kept until the answer is stored. */
+export const PendingKey = Type.Object({
+  tokenId: Type.String({ minLength: 1 }),
+  keyPem: Type.String({ minLength: 1 }),
+});
+export type PendingKey = Static<typeof PendingKey>;
+
+/** agent.json, or undefined if this host is not enrolled here. @throws FairleadError when it cannot be read */
+export async function readRecord(stateDir: string): Promise<AgentRecord | undefined> {
+  const text = await readIfThere(join(stateDir, FILES.record));
+  return text === undefined ? undefined : parseJson(AgentRecord, text, join(stateDir, FILES.record));
+}
+
+/**
+ * The identity in `stateDir`.
+ * @throws FairleadError NOT_FOUND when not enrolled, VALIDATION when the files are damaged or do not belong together
+ */
+export async function loadIdentity(stateDir: string): Promise<Identity> {
+  const record = await readRecord(stateDir);
+  if (record === undefined) throw notEnrolled(stateDir);
+  const [keyPem, certPem, caPem] = await Promise.all([
+    readState(stateDir, FILES.key),
+    readState(stateDir, FILES.cert),
+    readState(stateDir, FILES.ca),
+  ]);
+  const certificate = parseIdentity(stateDir, keyPem, certPem);
+  if (spkiPin(caPem) !== record.caFingerprint) throw damaged(stateDir, 'ca.pem is not the CA it enrolled with');
+  return { record, keyPem, certPem, caPem, certificate };
+}
+
+function parseIdentity(stateDir: string, keyPem: string, certPem: string): X509Certificate {
+  let certificate: X509Certificate;
+  let matches: boolean;
+  try {
+    certificate = new X509Certificate(certPem);
+    matches = certificate.checkPrivateKey(createPrivateKey(keyPem));
+  } catch (cause) {
+    throw damaged(stateDir, 'key.pem or cert.pem cannot be read', cause);
+  }
+  if (!matches) throw damaged(stateDir, 'key.pem and cert.pem do not belong together');
+  return certificate;
+}
+
+/** Stores what enroll received. agent.json comes last: with it the host counts as enrolled, without it as not. */
+export async function storeIdentity(
+  stateDir: string,
+  files: { keyPem: string; certPem: string; caPem: string; record: AgentRecord },
+): Promise<void> {
+  await writeFileAtomic(join(stateDir, FILES.key), files.keyPem, PRIVATE_MODE);
+  await writeFileAtomic(join(stateDir, FILES.cert), files.certPem, PUBLIC_MODE);
+  await writeFileAtomic(join(stateDir, FILES.ca), files.caPem, PUBLIC_MODE);
+  await writeFileAtomic(join(stateDir, FILES.record), `${JSON.stringify(files.record, undefined, 2)}\n`, PUBLIC_MODE);
+}
+
+/**
+ * Removes the identity. agent.json goes first, so that a crash in between leaves a host that is not enrolled.
+ * @throws FairleadError NOT_FOUND when there is nothing to remove
+ */
+export async function removeIdentity(stateDir: string): Promise<void> {
+  const files = [FILES.record, FILES.key, FILES.cert, FILES.ca, FILES.pending];
+  try {
+    const there = new Set(await readdir(stateDir));
+    if (!files.some((name) => there.has(name))) throw notEnrolled(stateDir);
+    for (const name of files) await rm(join(stateDir, name), { force: true });
+    await syncDirectory(stateDir);
+  } catch (error) {
+    if (error instanceof FairleadError) throw error;
+    throw isMissing(error) ? notEnrolled(stateDir) : stateError(stateDir, 'cannot be cleared', error);
+  }
+}
+
+/** The key kept from an enrollment whose answer was lost, if it was for this token. */
+export async function readPending(stateDir: string, tokenId: string): Promise<PendingKey | undefined> {
+  const path = join(stateDir, FILES.pending);
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
+  const pending = parseJson(PendingKey, text, path);
+  return pending.tokenId === tokenId ? pending : undefined;
+}
+
+export async function writePending(stateDir: string, pending: PendingKey): Promise<void> {
+  await writeFileAtomic(join(stateDir, FILES.pending), `${JSON.stringify(pending)}\n`, PRIVATE_MODE);
+}
+
+export async function removePending(stateDir: string): Promise<void> {
+  await rm(join(stateDir, FILES.pending), { force: true });
+}
+
+/**
+ * Makes sure that `stateDir` exists, belongs to its owner alone, and can be written.
+ * @returns an undo that removes the directories it made, as far as they are empty.
+ * @throws FairleadError VALIDATION
+ */
+export async function prepareStateDir(stateDir: string): Promise<() => Promise<void>> {
+  try {
+    const made = await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    if (made === undefined) await tighten(stateDir);
+    return () => removeEmpty(resolve(stateDir), made);
+  } catch (error) {
+    if (error instanceof FairleadError) throw error;
+    throw stateError(stateDir, 'cannot be made', error);
+  }
+}
+
+/** The error for a failed read or write in the state directory. */
+export function stateError(path: string, what: string, cause: unknown): FairleadError {
+  const code = typeof cause === 'object' && cause !== null && 'code' in cause ? ` (${String(cause.code)})` : '';
+  const hint = code.includes('EACCES') || code.includes('EPERM') ? '; run as root or choose another --state-dir' : '';
+  return new FairleadError('VALIDATION', `the state directory ${path} ${what}${code}${hint}`, { cause });
+}
+
+/** Closes an existing directory to others if it is ours alone; refuses one into which others can write. */
+async function tighten(stateDir: string): Promise<void> {
+  const { mode } = await stat(stateDir);
+  if ((mode & 0o077) === 0) return;
+  const names = await readdir(stateDir);
+  if (names.every((name) => OUR_FILES.has(name))) {
+    await chmod(stateDir, 0o700);
+  } else if ((mode & 0o022) !== 0) {
+    throw new FairleadError(
+      'VALIDATION',
+      `others may write into ${stateDir}: choose another --state-dir, or chmod 700 it`,
+    );
+  }
+}
+
+/** Removes `directory` and its parents up to `first`, as far as they are empty. */
+async function removeEmpty(directory: string, first: string | undefined): Promise<void> {
+  if (first === undefined) return;
+  for (let path = directory; path.startsWith(resolve(first)); path = dirname(path)) {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      // Something else has come to live there: it stays.
+      if (isMissing(error)) continue;
+      return;
+    }
+  }
+}
+
+async function readState(stateDir: string, name: string): Promise<string> {
+  const text = await readIfThere(join(stateDir, name));
+  if (text === undefined) throw damaged(stateDir, `${name} is missing`);
+  return text;
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw stateError(dirname(path), 'cannot be read', error);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+function parseJson<S extends typeof AgentRecord | typeof PendingKey>(schema: S, text: string, path: string): Static<S> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FairleadError('VALIDATION', `${path} is not JSON`, { cause });
+  }
+  return validate(schema, value, path);
+}
+
+function notEnrolled(stateDir: string): FairleadError {
+  return new FairleadError('NOT_FOUND', `this host is not enrolled: there is no identity in ${stateDir}`);
+}
+
+function damaged(stateDir: string, what: string, cause?: unknown): FairleadError {
+  const way = 'restore it, or remove the directory and enroll again';
+  return new FairleadError('VALIDATION', `the identity in ${stateDir} is damaged: ${what}; ${way}`, { cause });
+}

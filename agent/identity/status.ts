@@ -1,0 +1,82 @@
+/** What `status` tells: who this host is in the mesh, how long its certificate lasts, and whether a session stands. */
+import { normalizeSerial } from '../../certs/serial.ts';
+import { isFairleadError } from '../../shared/errors.ts';
+import { loadIdentity } from './state-dir.ts';
+import { type RunRecord, readRun } from './state-lock.ts';
+
+const DAY_MS = 86_400_000;
+
+export interface AgentStatus {
+  readonly enrolled: boolean;
+  readonly stateDir: string;
+  /** Whether a `run` process holds a session with the server now. */
+  readonly connected: boolean;
+  /** The `run` process, if there is one. */
+  readonly run: RunRecord | null;
+  /** Absent while the host is not enrolled. */
+  readonly host?: {
+    readonly id: string;
+    readonly name: string;
+    readonly server: string;
+    readonly agentUrl: string;
+    readonly caFingerprint: string;
+    readonly enrolledAt: string;
+  };
+  readonly certificate?: {
+    readonly serial: string;
+    /** RFC 3339. */
+    readonly notAfter: string;
+    /** Whole days; negative once expired. */
+    readonly daysLeft: number;
+  };
+}
+
+/** Reads the state directory. @throws FairleadError VALIDATION when it cannot be read or is damaged */
+export async function readStatus(stateDir: string, now: number): Promise<AgentStatus> {
+  const run = readRun(stateDir) ?? null;
+  const common = { stateDir, run, connected: run?.state === 'online' };
+  try {
+    const { record, certificate } = await loadIdentity(stateDir);
+    const { hostId, name, server, agentUrl, caFingerprint, enrolledAt } = record;
+    const notAfter = certificate.validToDate;
+    return {
+      enrolled: true,
+      ...common,
+      host: { id: hostId, name, server, agentUrl, caFingerprint, enrolledAt },
+      certificate: {
+        serial: normalizeSerial(certificate.serialNumber),
+        notAfter: notAfter.toISOString(),
+        daysLeft: Math.floor((notAfter.getTime() - now) / DAY_MS),
+      },
+    };
+  } catch (error) {
+    if (isFairleadError(error, 'NOT_FOUND')) return { enrolled: false, ...common };
+    throw error;
+  }
+}
+
+/** The status for people. */
+export function formatStatus(status: AgentStatus): string {
+  const { host, certificate, run } = status;
+  if (host === undefined || certificate === undefined) {
+    return `not enrolled (no identity in ${status.stateDir}); run "fairlead-agent enroll"\n`;
+  }
+  const rows = [
+    ['host', `${host.name} (${host.id})`],
+    ['server', host.server],
+    ['agent URL', host.agentUrl],
+    ['CA', host.caFingerprint],
+    ['certificate', `${certificate.serial}, until ${certificate.notAfter} (${lasting(certificate.daysLeft)})`],
+    ['session', run === null ? 'no agent runs here' : describeRun(run)],
+  ];
+  return rows.map(([label = '', value = '']) => `${label.padEnd(13)}${value}\n`).join('');
+}
+
+function lasting(days: number): string {
+  return days < 0 ? 'expired' : `${days} day${days === 1 ? '' : 's'} left`;
+}
+
+function describeRun(run: RunRecord): string {
+  const detail = run.detail === undefined ? '' : `: ${run.detail}`;
+  return `${run.state} since ${run.since} (pid ${run.pid})${detail}`;
+}

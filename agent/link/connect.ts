@@ -1,0 +1,46 @@
+/** From an identity to a session that the server has welcomed. */
+import type { Clock } from '../../shared/clock.ts';
+import type { Hello, Welcome } from '../../shared/messages/control.ts';
+import { CATALOGUE } from '../../shared/messages/index.ts';
+import { greetServer } from '../../shared/mux/handshake.ts';
+import { Session } from '../../shared/mux/session.ts';
+import type { MuxStream } from '../../shared/mux/stream.ts';
+import { wsTransport } from '../../shared/mux/ws-transport.ts';
+import { type DialOptions, dial } from './dial.ts';
+
+export interface ConnectOptions extends DialOptions {
+  readonly clock: Clock;
+  readonly hello: Hello;
+  /** The server opened a stream. */
+  readonly onStream: (stream: MuxStream) => void;
+}
+
+export interface Connection {
+  readonly session: Session;
+  readonly welcome: Welcome;
+}
+
+/** Dials and greets. @throws UnreachableError, or FairleadError with the server's code (VERSION, CERT_REVOKED, …) */
+export async function connect(options: ConnectOptions): Promise<Connection> {
+  const ws = await dial(options);
+  const session = new Session({
+    side: 'agent',
+    transport: wsTransport(ws),
+    catalogue: CATALOGUE,
+    clock: options.clock,
+    onStream: options.onStream,
+    // Acknowledged heartbeats count as signs of life, which the session itself sees in every frame.
+    onControl: () => undefined,
+  });
+  const abort = () => ws.terminate();
+  options.signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const welcome = await greetServer(session, options.hello);
+    return { session, welcome };
+  } catch (error) {
+    ws.terminate();
+    throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
+  }
+}

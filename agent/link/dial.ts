@@ -1,0 +1,107 @@
+/** Opens the WebSocket to the server: mutual TLS 1.3, the enrolled CA alone, the server's fixed name. */
+import type { IncomingMessage } from 'node:http';
+import type { Agent } from 'node:https';
+import { WebSocket } from 'ws';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
+import { ERRORS, type ErrorCode, FairleadError } from '../../shared/errors.ts';
+import { HELLO_TIMEOUT_MS, MAX_FRAME_BYTES } from '../../shared/limits.ts';
+import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { explainNetworkError } from '../../shared/network-errors.ts';
+import { pinnedTls, UnreachableError } from '../../shared/pinned-http.ts';
+import type { Identity } from '../identity/state-dir.ts';
+
+const MAX_REFUSAL_BYTES = 16 * 1024;
+
+export interface DialOptions {
+  readonly identity: Identity;
+  /** Goes through a proxy where one is configured. Must not keep connections or TLS sessions. */
+  readonly httpsAgent: Agent;
+  readonly signal?: AbortSignal;
+  /** Time for DNS, TCP, TLS and the upgrade, each attempt in all. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Connects. @returns an open WebSocket that speaks fairlead.v1
+ * @throws UnreachableError, or FairleadError with the code that the server refused this agent with
+ */
+export function dial(options: DialOptions): Promise<WebSocket> {
+  const { identity, httpsAgent, signal } = options;
+  const target = identity.record.agentUrl;
+  if (signal?.aborted) return Promise.reject(cancelled(signal));
+  const ws = new WebSocket(target, [SUBPROTOCOL], {
+    ...pinnedTls(identity.caPem, INTERNAL_SERVER_NAME),
+    cert: identity.certPem,
+    key: identity.keyPem,
+    agent: httpsAgent,
+    perMessageDeflate: false,
+    maxPayload: MAX_FRAME_BYTES,
+    handshakeTimeout: options.timeoutMs ?? HELLO_TIMEOUT_MS,
+    followRedirects: false,
+  });
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      reject(cancelled(signal));
+      ws.terminate();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    const settle = () => signal?.removeEventListener('abort', abort);
+    ws.once('open', () => {
+      settle();
+      resolve(ws);
+    });
+    // Kept for good: what comes after the opening is told by the close, and must not end the process here.
+    ws.on('error', (error) => {
+      settle();
+      const { failure, message } = explainNetworkError(error, target);
+      reject(new UnreachableError(failure, message, error));
+    });
+    ws.once('unexpected-response', (request, response) => {
+      settle();
+      readRefusal(response, target)
+        .then(reject, reject)
+        .finally(() => request.destroy());
+    });
+  });
+}
+
+/** The error that an HTTP answer stands for. A problem with a code this version knows keeps it. */
+async function readRefusal(response: IncomingMessage, target: string): Promise<FairleadError> {
+  const status = response.statusCode ?? 0;
+  const problem = await readProblem(response);
+  if (problem !== undefined) {
+    const retryAfterSeconds = Number(response.headers['retry-after'] ?? Number.NaN);
+    const options = Number.isFinite(retryAfterSeconds) ? { retryAfterSeconds } : {};
+    return new FairleadError(
+      problem.code,
+      `the server refuses this agent: ${problem.detail} [${problem.code}]`,
+      options,
+    );
+  }
+  return new UnreachableError('other', `${target} answers ${status} instead of a Fairlead session`);
+}
+
+async function readProblem(response: IncomingMessage): Promise<{ code: ErrorCode; detail: string } | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > MAX_REFUSAL_BYTES) return undefined;
+      chunks.push(chunk);
+    }
+    const body: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    if (typeof body !== 'object' || body === null || !('code' in body) || typeof body.code !== 'string')
+      return undefined;
+    if (!Object.hasOwn(ERRORS, body.code)) return undefined;
+    const code = body.code as ErrorCode;
+    return { code, detail: 'detail' in body && typeof body.detail === 'string' ? body.detail : ERRORS[code].title };
+  } catch {
+    // Cut off, or no JSON: then the status alone has to tell.
+    return undefined;
+  }
+}
+
+function cancelled(signal: AbortSignal | undefined): FairleadError {
+  return new FairleadError('CANCELLED', 'the connection was given up', { cause: signal?.reason });
+}

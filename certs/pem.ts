@@ -1,0 +1,37 @@
+/** PEM, read strictly: one block, nothing around it, canonical base64. */
+import { X509Certificate } from 'node:crypto';
+import { FairleadError } from '../shared/errors.ts';
+
+const LINE_CHARS = 64;
+
+/** The PEM text of `der`, with a newline at its end. */
+export function encodePem(label: string, der: Buffer): string {
+  const lines = der.toString('base64').match(new RegExp(`.{1,${LINE_CHARS}}`, 'g')) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
+}
+
+/** The bytes of the one block that `pem` consists of, or undefined if it is anything else. White space around is fine. */
+export function decodePem(label: string, pem: string): Buffer | undefined {
+  const lines = pem.trim().split(/\r?\n/);
+  if (lines.length < 3 || lines[0] !== `-----BEGIN ${label}-----`) return undefined;
+  if (lines.at(-1) !== `-----END ${label}-----`) return undefined;
+  const body = lines.slice(1, -1).join('');
+  const der = Buffer.from(body, 'base64');
+  // Node's decoder skips what is not base64, so only the way back tells.
+  return der.length > 0 && der.toString('base64') === body ? der : undefined;
+}
+
+/**
+ * The one certificate that `pem` consists of. A second one is refused: whoever compares the pin of the first and then
+ * trusts the whole text would trust the second as well.
+ * @throws FairleadError VALIDATION
+ */
+export function readCertificate(pem: string): X509Certificate {
+  const der = decodePem('CERTIFICATE', pem);
+  if (der === undefined) throw new FairleadError('VALIDATION', 'this is not exactly one certificate in PEM form');
+  try {
+    return new X509Certificate(der);
+  } catch (cause) {
+    throw new FairleadError('VALIDATION', 'the certificate is damaged', { cause });
+  }
+}

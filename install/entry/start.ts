@@ -1,0 +1,3 @@
+// The entry point of `npm start`.
+require('./check-node.ts');
+require('./run.ts').start();

@@ -1,0 +1,228 @@
+/** The client of the REST API: JSON calls, streamed answers and WebSockets, all over what the server is trusted by. */
+import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { WebSocket } from 'ws';
+import { FairleadError, fromWireError } from '../../shared/errors.ts';
+import { explainNetworkError } from '../../shared/network-errors.ts';
+import { UnreachableError } from '../../shared/pinned-http.ts';
+import { CliError, systemCode } from './errors.ts';
+import { type Trust, tlsOptions } from './trust.ts';
+
+/** Time for the head of an answer, and for the whole of a JSON one, unless a call says otherwise. */
+const TIMEOUT_MS = 60_000;
+/** The largest JSON answer that is taken into memory. */
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
+const MAX_PROBLEM_BYTES = 64 * 1024;
+const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** How soon a silent connection is probed, so that a follower notices a server that is gone. */
+const KEEP_ALIVE_PROBE_MS = 15_000;
+const MAX_SOCKETS = 8;
+
+export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
+
+export interface CallOptions {
+  readonly query?: Query;
+  readonly body?: unknown;
+  readonly signal?: AbortSignal;
+  /** Time for the whole exchange (for `stream`: for its head), in ms. */
+  readonly timeoutMs?: number;
+}
+
+export interface ApiTarget {
+  /** The server's base URL, as `serverUrl` returns it. */
+  readonly url: URL;
+  readonly trust: Trust;
+  /** The bearer token. */
+  readonly token: string;
+}
+
+/** Writes a path with each value as one encoded segment. @throws CliError for a value that would leave its segment. */
+export function path(parts: TemplateStringsArray, ...values: readonly string[]): string {
+  return parts.reduce((text, part, index) => text + segment(values[index - 1] ?? '') + part);
+}
+
+function segment(value: string): string {
+  if (value === '' || value === '.' || value === '..') {
+    throw new CliError(`'${value}' cannot be the name of anything`, { exitCode: 2 });
+  }
+  return encodeURIComponent(value);
+}
+
+export class ApiClient {
+  readonly url: URL;
+  readonly #trust: Trust;
+  readonly #token: string;
+  readonly #agent: http.Agent;
+
+  constructor(target: ApiTarget) {
+    this.url = target.url;
+    this.#trust = target.trust;
+    this.#token = target.token;
+    const { Agent } = target.trust.kind === 'loopback' ? http : https;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS });
+  }
+
+  /** Closes idle connections. Idempotent. */
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  get<T>(path: string, options?: CallOptions): Promise<T> {
+    return this.call('GET', path, options);
+  }
+
+  post<T>(path: string, body?: unknown, options?: CallOptions): Promise<T> {
+    return this.call('POST', path, { ...options, ...(body === undefined ? {} : { body }) });
+  }
+
+  /** One JSON exchange; undefined for an answer without a body. @throws FairleadError with the problem's code and detail */
+  async call<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
+    const timeout = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
+    const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
+    try {
+      const response = await this.#send(method, path, 'application/json', { ...options, signal });
+      const text = (await readBody(response, MAX_JSON_BYTES)).toString('utf8');
+      return (text === '' ? undefined : JSON.parse(text)) as T;
+    } catch (error) {
+      throw this.#explain(error, timeout);
+    }
+  }
+
+  /** Every item of a list, page after page, up to `limit` if one is given. */
+  async list<T>(path: string, options: CallOptions & { limit?: number } = {}): Promise<T[]> {
+    const items: T[] = [];
+    const limit = options.limit ?? Number.POSITIVE_INFINITY;
+    let cursor: string | undefined;
+    do {
+      const query = { ...options.query, cursor, limit: Math.min(limit - items.length, 100) };
+      const page = await this.get<{ items: T[]; nextCursor?: string | null }>(path, { ...options, query });
+      items.push(...page.items);
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined && items.length < limit);
+    return items;
+  }
+
+  /** A GET whose answer is read as it comes; its body fails when the server breaks it off. */
+  async stream(path: string, options: CallOptions & { accept: string }): Promise<IncomingMessage> {
+    // The clock stops once the head is there: a followed log may then be silent for days.
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), options.timeoutMs ?? TIMEOUT_MS);
+    try {
+      const signal = options.signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, options.signal]);
+      return await this.#send('GET', path, options.accept, { ...options, signal });
+    } catch (error) {
+      throw this.#explain(error, timeout.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Opens a WebSocket. The caller attaches its listeners before it gives up its turn. */
+  async socket(path: string, options: CallOptions = {}): Promise<WebSocket> {
+    const url = this.#resolve(path, options.query);
+    url.protocol = this.#trust.kind === 'loopback' ? 'ws:' : 'wss:';
+    const socket = new WebSocket(url, {
+      ...tlsOptions(this.#trust),
+      headers: { authorization: `Bearer ${this.#token}` },
+      perMessageDeflate: false,
+      maxPayload: MAX_MESSAGE_BYTES,
+      handshakeTimeout: options.timeoutMs ?? TIMEOUT_MS,
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    socket.once('open', resolve);
+    socket.on('error', reject); // stays: a later error is followed by close, which the caller handles
+    socket.once('unexpected-response', (_request, response: IncomingMessage) => {
+      problem(response).then(reject, reject);
+    });
+    try {
+      await promise;
+      return socket;
+    } catch (error) {
+      socket.terminate();
+      throw this.#explain(error);
+    }
+  }
+
+  #resolve(path: string, query: Query = {}): URL {
+    const url = new URL(this.url);
+    url.pathname = this.url.pathname.replace(/\/$/, '') + path;
+    for (const [name, value] of Object.entries(query)) {
+      for (const one of Array.isArray(value) ? value : [value]) {
+        if (one !== undefined) url.searchParams.append(name, String(one));
+      }
+    }
+    return url;
+  }
+
+  async #send(method: string, path: string, accept: string, options: CallOptions): Promise<IncomingMessage> {
+    const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const { request } = this.#trust.kind === 'loopback' ? http : https;
+    const outgoing = request(
+      this.#resolve(path, options.query),
+      {
+        ...tlsOptions(this.#trust),
+        method,
+        agent: this.#agent,
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+        headers: {
+          accept,
+          authorization: `Bearer ${this.#token}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+        },
+      },
+      resolve,
+    );
+    outgoing.on('error', reject);
+    outgoing.on('socket', (socket) => socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS));
+    outgoing.end(body);
+    const response = await promise;
+    if (response.statusCode !== undefined && response.statusCode >= 200 && response.statusCode < 300) return response;
+    throw await problem(response);
+  }
+
+  /** What a person can do about a connection that failed; an answer of the server stays as it is. */
+  #explain(error: unknown, timeout?: AbortSignal): unknown {
+    if (error instanceof FairleadError || error instanceof CliError) return error;
+    if (timeout?.aborted) return new FairleadError('TIMEOUT', `the server at ${this.url.host} did not answer in time`);
+    if (systemCode(error) === 'ABORT_ERR') return new FairleadError('CANCELLED', 'the call was ended before its answer');
+    const { failure, message } = explainNetworkError(error, `the server at ${this.url.host}`);
+    return new UnreachableError(failure, message, error);
+  }
+}
+
+/** The error that a refused call carries as problem+json; whatever else came is told by its status. */
+async function problem(response: IncomingMessage): Promise<FairleadError> {
+  const text = (await readBody(response, MAX_PROBLEM_BYTES)).toString('utf8');
+  const body = parseProblem(text);
+  if (body === undefined) {
+    return new FairleadError('INTERNAL', `the server answered ${response.statusCode} ${response.statusMessage ?? ''}`.trim());
+  }
+  const error = fromWireError({ code: body.code, message: body.detail ?? body.title ?? body.code });
+  const seconds = Number(response.headers['retry-after']);
+  if (!Number.isFinite(seconds)) return error;
+  return new FairleadError(error.code, error.message, { retryAfterSeconds: seconds });
+}
+
+function parseProblem(text: string): { code: string; detail?: string; title?: string } | undefined {
+  try {
+    const value = JSON.parse(text);
+    return typeof value?.code === 'string' ? value : undefined;
+  } catch {
+    return undefined; // a proxy's page, not ours: the caller falls back to the status
+  }
+}
+
+async function readBody(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBytes) {
+      response.destroy();
+      throw new CliError(`the server's answer is larger than ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

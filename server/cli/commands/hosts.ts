@@ -1,0 +1,148 @@
+/** `host` and `info`: the hosts of the mesh. */
+import type { Command } from 'commander';
+import { type ApiClient, path } from '../api-client.ts';
+import type { HostInfo, HostView } from '../api-types.ts';
+import { act, type Cli, collect } from '../commander.ts';
+import { usageError } from '../errors.ts';
+import { bytes, duration, relative } from '../format.ts';
+import { write } from '../io.ts';
+import { print, printRows } from '../output.ts';
+import { type Column, facts } from '../table.ts';
+
+/** The columns of a list of hosts; ages are taken at `now`, ms since 1970. */
+export function hostColumns(now: number): Column<HostView>[] {
+  return [
+    ['NAME', (host) => host.name],
+    ['STATE', (host) => host.state],
+    ['DOCKER', dockerText],
+    ['OS/ARCH', (host) => [host.os, host.arch].filter(Boolean).join('/')],
+    ['AGENT', (host) => host.agentVersion ?? undefined],
+    ['TAGS', (host) => host.tags.join(',')],
+    ['LAST SEEN', (host) => relative(host.lastSeenAt, now)],
+    ['ID', (host) => host.id],
+  ];
+}
+
+function dockerText(host: HostView): string | undefined {
+  if (host.state !== 'online' || !host.docker) return undefined;
+  return host.docker.reachable ? (host.docker.version ?? 'reachable') : 'unreachable';
+}
+
+export function addHost(root: Command, cli: Cli): void {
+  const host = root.command('host').description('the hosts of the mesh');
+  addReads(host, cli);
+  addChanges(host, cli);
+  addEnds(host, cli);
+}
+
+function addReads(host: Command, cli: Cli): void {
+  const ls = host
+    .command('ls')
+    .description('list hosts')
+    .option('--tag <tag>', 'only hosts with this tag; may repeat', collect);
+  act<{ tag?: string[] }>(ls, cli, async ({ api, io, options }) => {
+    const all = await api.list<HostView>('/api/v1/hosts');
+    const wanted = all.filter((one) => (options.tag ?? []).every((tag) => one.tags.includes(tag)));
+    await printRows(io, options, wanted, hostColumns(io.now()));
+  });
+
+  const show = host.command('show').description('show one host').argument('<host>', 'its name or id');
+  act<object, [string]>(show, cli, async ({ api, io, options }, ref) => {
+    const found = await api.get<HostView>(path`/api/v1/hosts/${ref}`);
+    await print(io, options, found, (value) => hostFacts(value, io.now()));
+  });
+}
+
+function hostFacts(host: HostView, now: number): string {
+  const since = (time: string | null | undefined) => (time ? `${time} (${relative(time, now)})` : undefined);
+  return facts([
+    ['Name', host.name],
+    ['Id', host.id],
+    ['Kind', host.kind],
+    ['State', host.state],
+    ['Connected', since(host.connectedAt)],
+    ['Last seen', since(host.lastSeenAt)],
+    ['Hostname', host.hostname ?? undefined],
+    ['OS', [host.os, host.arch].filter(Boolean).join('/')],
+    ['Agent', host.agentVersion ?? undefined],
+    ['Docker', dockerText(host)],
+    ['Docker says', host.docker?.reason],
+    ['Tags', host.tags.join(', ')],
+    ['Certificate', host.certificate ? `${host.certificate.serial}, until ${host.certificate.notAfter}` : undefined],
+    ['Revoked', since(host.revokedAt)],
+    ['Reason', host.revokeReason ?? undefined],
+  ]);
+}
+
+function addChanges(host: Command, cli: Cli): void {
+  const rename = host.command('rename').description('give a host another name').argument('<host>').argument('<name>');
+  act<object, [string, string]>(rename, cli, async ({ api, io, options }, ref, name) => {
+    const changed = await api.call<HostView>('PATCH', path`/api/v1/hosts/${ref}`, { body: { name } });
+    await print(io, options, changed, (value) => `${ref} is now ${value.name}.\n`);
+  });
+
+  const tag = host
+    .command('tag')
+    .description('add or remove tags of a host')
+    .argument('<host>')
+    .option('--add <tag>', 'a tag to add; may repeat', collect)
+    .option('--remove <tag>', 'a tag to remove; may repeat', collect);
+  act<{ add?: string[]; remove?: string[] }, [string]>(tag, cli, async ({ api, io, options }, ref) => {
+    const { add = [], remove = [] } = options;
+    if (add.length + remove.length === 0) throw usageError('say which tags, with --add TAG or --remove TAG');
+    const changed = await changeTags(api, ref, add, remove);
+    await print(io, options, changed, (value) => `${value.name}: ${value.tags.join(', ') || 'no tags'}\n`);
+  });
+}
+
+async function changeTags(api: ApiClient, ref: string, add: string[], remove: string[]): Promise<HostView> {
+  const { id, tags } = await api.get<HostView>(path`/api/v1/hosts/${ref}`);
+  const next = [...new Set([...tags, ...add])].filter((tag) => !remove.includes(tag));
+  return await api.call<HostView>('PATCH', path`/api/v1/hosts/${id}`, { body: { tags: next } });
+}
+
+function addEnds(host: Command, cli: Cli): void {
+  const revoke = host
+    .command('revoke')
+    .description("revoke a host's certificate and close its session at once")
+    .argument('<host>')
+    .option('--reason <text>', 'why, for the audit log and the host', 'revoked by an administrator');
+  act<{ reason: string }, [string]>(revoke, cli, async ({ api, io, options }, ref) => {
+    await api.post(path`/api/v1/hosts/${ref}/revoke`, { reason: options.reason });
+    await write(io.stdout, `Revoked ${ref}.\n`);
+  });
+
+  const rm = host.command('rm').description('revoke a host and forget it').argument('<host>');
+  act<object, [string]>(rm, cli, async ({ api, io }, ref) => {
+    await api.call('DELETE', path`/api/v1/hosts/${ref}`);
+    await write(io.stdout, `Removed ${ref}.\n`);
+  });
+}
+
+export function addInfo(root: Command, cli: Cli): void {
+  const info = root.command('info').description('ask a host about itself and its Docker').argument('<host>');
+  act<object, [string]>(info, cli, async ({ api, io, options }, ref) => {
+    const found = await api.get<HostInfo>(path`/api/v1/hosts/${ref}/info`);
+    await print(io, options, found, infoFacts);
+  });
+}
+
+function infoFacts(info: HostInfo): string {
+  return facts([
+    ['Hostname', info.hostname],
+    ['OS', `${info.os}/${info.arch}`],
+    ['Kernel', info.kernel],
+    ['CPUs', info.cpus],
+    ['Memory', bytes(info.memoryBytes)],
+    ['Up', duration(info.uptimeSeconds * 1000)],
+    ['Agent', info.agentVersion],
+    ['Docker', info.docker.reachable ? (info.docker.version ?? 'reachable') : 'unreachable'],
+    ['Docker says', info.docker.reason],
+    ['Containers', number(info.dockerInfo?.['Containers'])],
+    ['Images', number(info.dockerInfo?.['Images'])],
+  ]);
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined;
+}

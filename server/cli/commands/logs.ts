@@ -1,0 +1,80 @@
+/** `logs`: a container's output, byte for byte as it wrote it, or line by line with both streams kept apart. */
+import type { IncomingMessage } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { type Command, Option } from 'commander';
+import { FairleadError } from '../../../shared/errors.ts';
+import { path } from '../api-client.ts';
+import type { LogRecord } from '../api-types.ts';
+import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
+import { systemCode, usageError } from '../errors.ts';
+import { type CliIo, write } from '../io.ts';
+import { records } from '../ndjson.ts';
+import { dockerTime } from '../time.ts';
+
+interface LogOptions {
+  follow?: boolean;
+  tail?: number | 'all';
+  since?: string;
+  until?: string;
+  timestamps?: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  separate?: boolean;
+}
+
+const tail = (text: string) => (text === 'all' ? text : wholeNumber(0)(text));
+
+export function addLogs(root: Command, cli: Cli): void {
+  const logs = root
+    .command('logs')
+    .description("print a container's log")
+    .argument('<host>')
+    .argument('<container>')
+    .option('-f, --follow', 'go on with what comes')
+    .addOption(new Option('-n, --tail <count>', 'only the last lines').argParser(tail))
+    .option('--since <time>', 'only after this time (RFC 3339 or Unix seconds), or this long ago (10m, 1h30m)')
+    .option('--until <time>', 'only before this time, likewise')
+    .option('-t, --timestamps', "put Docker's time before each line")
+    .option('--no-stdout', "leave the container's standard output out")
+    .option('--no-stderr', "leave the container's standard error out")
+    .option('--separate', "the container's standard error to standard error, line by line")
+    .addHelpText(
+      'after',
+      "\nWithout --separate all of the log goes to standard output, in the order and with exactly the bytes Docker has.",
+    );
+  act<LogOptions, [string, string]>(logs, cli, printLogs);
+}
+
+async function printLogs(context: ActionContext<LogOptions>, host: string, container: string): Promise<void> {
+  const { api, io, options } = context;
+  if (!options.stdout && !options.stderr) throw usageError('--no-stdout and --no-stderr together leave nothing');
+  const byRecord = options.separate === true || options.json === true;
+  const body = await api.stream(path`/api/v1/hosts/${host}/containers/${container}/logs`, {
+    accept: byRecord ? 'application/x-ndjson' : 'text/plain',
+    query: {
+      follow: options.follow ? 1 : undefined,
+      tail: options.tail === 'all' ? undefined : options.tail,
+      since: options.since && dockerTime(options.since, io.now()),
+      until: options.until && dockerTime(options.until, io.now()),
+      timestamps: options.timestamps ? 1 : undefined,
+      stdout: options.stdout ? undefined : 0,
+      stderr: options.stderr ? undefined : 0,
+    },
+  });
+  try {
+    if (byRecord && !options.json) await printApart(body, io);
+    else await pipeline(body, io.stdout, { end: false });
+  } catch (error) {
+    if (systemCode(error) !== 'ECONNRESET') throw error;
+    throw new FairleadError('STREAM_INTERRUPTED', 'the log broke off: the server or the host was lost on the way', {
+      cause: error,
+    });
+  }
+}
+
+async function printApart(body: IncomingMessage, io: CliIo): Promise<void> {
+  for await (const value of records(body)) {
+    const { stream, time, line } = value as LogRecord;
+    await write(stream === 'stderr' ? io.stderr : io.stdout, `${time === undefined ? '' : `${time} `}${line}\n`);
+  }
+}

@@ -1,0 +1,105 @@
+/** One exec over its WebSocket: bytes both ways at the pace of the slower end, resizes, and the exit code. */
+import { Buffer } from 'node:buffer';
+import type { WebSocket } from 'ws';
+import { FairleadError, fromWireError } from '../../shared/errors.ts';
+import type { CliIo, CliOutput } from './io.ts';
+import { onResize, rawMode } from './terminal.ts';
+
+/** What a terminal sends for its end of file, Ctrl-D. */
+const END_OF_TRANSMISSION = Buffer.from([4]);
+/** The first byte of output frames without a terminal, as in Docker's own streams. */
+const STDERR = 2;
+
+export interface ExecMode {
+  /** The process has a terminal: output is one stream, and the local terminal goes raw. */
+  readonly tty: boolean;
+  /** Standard input is forwarded; otherwise the process finds it at its end. */
+  readonly stdin: boolean;
+}
+
+/**
+ * Runs the exec that `socket` is open for.
+ * @returns the exit code of the process
+ * @throws FairleadError STREAM_INTERRUPTED if the connection ends before it, or with the code the server tells
+ */
+export async function runExec(socket: WebSocket, io: CliIo, mode: ExecMode): Promise<number> {
+  const outcome = receive(socket, io, mode.tty);
+  const restore = mode.tty && mode.stdin ? rawMode(io) : () => {};
+  const stopResize = mode.tty ? onResize(io, (resize) => send(socket, { resize })) : () => {};
+  const stopInput = mode.stdin ? forwardInput(socket, io, mode.tty) : () => {};
+  if (!mode.stdin) send(socket, { end: true });
+  try {
+    return await outcome;
+  } finally {
+    stopInput();
+    stopResize();
+    restore();
+  }
+}
+
+function send(socket: WebSocket, control: object): void {
+  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(control));
+}
+
+/** Writes what comes to the right output, and settles when the connection has ended. */
+function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  let exit: number | undefined;
+  let failure: FairleadError | undefined;
+  socket.on('message', (data, isBinary) => {
+    const frame = Buffer.isBuffer(data) ? data : Buffer.concat(data as Buffer[]);
+    if (isBinary && tty) return deliver(socket, io.stdout, frame);
+    if (isBinary) return deliver(socket, frame[0] === STDERR ? io.stderr : io.stdout, frame.subarray(1));
+    const control = parseControl(frame.toString('utf8'));
+    exit ??= control.exit;
+    failure ??= control.failure;
+  });
+  socket.on('close', (_code, reason) => {
+    if (exit !== undefined) return resolve(exit);
+    const because = reason.length > 0 ? `: ${reason.toString('utf8')}` : '';
+    reject(failure ?? new FairleadError('STREAM_INTERRUPTED', `the connection was lost before the process ended${because}`));
+  });
+  return promise;
+}
+
+/** Writes `bytes`, and stops the socket while the output's reader is behind. */
+function deliver(socket: WebSocket, output: CliOutput, bytes: Buffer): void {
+  if (output.write(bytes) || socket.isPaused) return;
+  socket.pause();
+  output.once('drain', () => socket.resume());
+}
+
+function parseControl(text: string): { exit?: number; failure?: FairleadError } {
+  try {
+    const { exit, error } = JSON.parse(text);
+    if (typeof exit?.code === 'number') return { exit: exit.code };
+    if (typeof error?.code !== 'string') return {}; // a control of a later version
+    return { failure: fromWireError({ code: error.code, message: String(error.detail ?? error.message ?? '') }) };
+  } catch {
+    return { failure: new FairleadError('PROTOCOL_ERROR', 'the server sent a control message that is no JSON') };
+  }
+}
+
+/** Forwards standard input piece by piece: the next is read once the one before is on its way. @returns what ends it */
+function forwardInput(socket: WebSocket, io: CliIo, tty: boolean): () => void {
+  const { stdin } = io;
+  const data = (chunk: Buffer) => {
+    stdin.pause();
+    if (socket.readyState !== socket.OPEN) return;
+    socket.send(chunk, (error) => {
+      if (!error && socket.readyState === socket.OPEN) stdin.resume();
+    });
+  };
+  const end = () => {
+    // A terminal has no end of its own: a pipe that ends says so as a person would, once for the line and once for the end.
+    if (tty && socket.readyState === socket.OPEN) socket.send(Buffer.concat([END_OF_TRANSMISSION, END_OF_TRANSMISSION]));
+    send(socket, { end: true });
+  };
+  stdin.on('data', data);
+  stdin.once('end', end);
+  return () => {
+    stdin.off('data', data);
+    stdin.off('end', end);
+    stdin.pause();
+  };
+}

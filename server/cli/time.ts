@@ -1,0 +1,19 @@
+/** Times as the log options take them. */
+import { usageError } from './errors.ts';
+
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/**
+ * A time as Docker's API takes it: a duration such as `10m` or `1h30m` becomes that long before `now` (ms since 1970)
+ * in Unix seconds; Unix seconds and RFC 3339 stay as they are.
+ */
+export function dockerTime(text: string, now: number): string {
+  if (/^\d+(\.\d{1,9})?$/.test(text)) return text;
+  if (/^(\d+[smhd])+$/.test(text)) {
+    const parts = [...text.matchAll(/(\d+)([smhd])/g)];
+    const seconds = parts.reduce((sum, [, count, unit]) => sum + Number(count) * (UNIT_SECONDS[unit ?? 's'] ?? 0), 0);
+    return (now / 1000 - seconds).toFixed(3);
+  }
+  if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  throw usageError(`'${text}' is no time: give RFC 3339, Unix seconds or a duration such as 10m`);
+}

@@ -1,0 +1,1 @@
+../install/entry/server.ts

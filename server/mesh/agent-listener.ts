@@ -1,0 +1,194 @@
+/** The agents' port: mutual TLS 1.3, one WebSocket per agent, from the handshake to a link in the registry. */
+import { constants } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import { WebSocketServer } from 'ws';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS, MAX_FRAME_BYTES } from '../../shared/limits.ts';
+import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { startSession, type SessionDeps } from './agent-session.ts';
+import type { NativeLink } from './native-link.ts';
+import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
+import { refuseUpgrade } from './refuse-upgrade.ts';
+
+/** How long a revoked session's goaway may take to leave before its socket is destroyed. */
+const FAREWELL_MS = 250;
+
+export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'> {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly installationId: string;
+  readonly caPem: string;
+  readonly tls: { key: string; cert: string };
+  /** The allow-list: whether a certificate's serial is an active one. */
+  isActive(serial: string): boolean;
+  /** Why a serial is not active, for the agent to read. */
+  refusal(serial: string): Promise<FairleadError>;
+}
+
+interface Peer {
+  readonly identity: PeerIdentity;
+  /** Destroys the socket unless a session starts in time. */
+  readonly deadline: Timer;
+  link?: NativeLink;
+}
+
+export class AgentListener {
+  readonly #options: AgentListenerOptions;
+  readonly #server: Server;
+  readonly #webSockets: WebSocketServer;
+  /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
+  readonly #peers = new Map<TLSSocket, Peer>();
+
+  constructor(options: AgentListenerOptions) {
+    this.#options = options;
+    this.#server = createServer({
+      ...options.tls,
+      ca: options.caPem,
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.3',
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      handshakeTimeout: HELLO_TIMEOUT_MS,
+      headersTimeout: HELLO_TIMEOUT_MS,
+      maxHeaderSize: 8192,
+    });
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: MAX_FRAME_BYTES,
+      handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    });
+    this.#server.on('tlsClientError', (error, socket) => {
+      options.log.debug({ err: error, address: socket.remoteAddress }, 'TLS handshake refused');
+      socket.destroy();
+    });
+    this.#server.on('secureConnection', (socket) => this.#admit(socket));
+    this.#server.on('request', (_request, response) => {
+      response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
+      response.end('this port is for Fairlead agents\n');
+    });
+    this.#server.on('upgrade', (request, socket, head) => {
+      this.#upgrade(request, socket as TLSSocket, head).catch((error: unknown) => {
+        options.log.error({ err: error }, 'an agent connection failed');
+        socket.destroy();
+      });
+    });
+  }
+
+  /** Listens. @returns the port. @throws the listen error, such as EADDRINUSE */
+  async listen(host: string, port: number): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'agent listener'));
+        resolve();
+      });
+    });
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Uses another leaf for the connections to come. */
+  setTls(tls: { key: string; cert: string }): void {
+    this.#server.setSecureContext({
+      ...tls,
+      ca: this.#options.caPem,
+      minVersion: 'TLSv1.3',
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    });
+  }
+
+  /** Ends what a host, or one of its certificates, holds: sessions with a goaway of `code`, then every socket. */
+  disconnect(target: { hostId: string; serial?: string }, code: ErrorCode, reason: string): void {
+    for (const [socket, peer] of this.#peers) {
+      if (peer.identity.hostId !== target.hostId) continue;
+      if (target.serial !== undefined && peer.identity.serial !== target.serial) continue;
+      peer.link?.close(code, reason);
+      // The goaway gets a moment to leave; a peer that does not read it is cut off all the same.
+      if (peer.link === undefined) socket.destroy();
+      else this.#options.clock.setTimeout(() => socket.destroy(), FAREWELL_MS);
+    }
+  }
+
+  /** The links whose sessions run on this listener. */
+  *links(): IterableIterator<NativeLink> {
+    for (const peer of this.#peers.values()) if (peer.link !== undefined) yield peer.link;
+  }
+
+  /** Stops listening, tells every agent to come back after a spread of up to `spreadMs`, and waits for their streams. */
+  async close(spreadMs: number, deadlineMs = GOAWAY_DEADLINE_MS): Promise<void> {
+    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const farewells = [...this.links()].map((link) =>
+      link.session.goaway({
+        code: 'SHUTDOWN',
+        reason: 'the server is stopping',
+        retryAfterMs: Math.round(this.#options.random() * spreadMs),
+        deadlineMs,
+      }),
+    );
+    await Promise.all(farewells);
+    for (const socket of this.#peers.keys()) socket.destroy();
+    this.#server.closeAllConnections();
+    await stopped;
+  }
+
+  /** Synchronous on purpose: between the handshake and the allow-list nothing can slip in. */
+  #admit(socket: TLSSocket): void {
+    const { clock, log, installationId } = this.#options;
+    socket.setNoDelay(true);
+    socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
+    try {
+      const identity = peerIdentity(socket, installationId);
+      const deadline = clock.setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS);
+      this.#peers.set(socket, { identity, deadline });
+      socket.once('close', () => {
+        deadline.cancel();
+        this.#peers.delete(socket);
+      });
+    } catch (error) {
+      if (!isFairleadError(error)) throw error;
+      log.warn({ address: socket.remoteAddress, reason: error.message }, 'an agent connection was refused');
+      socket.destroy();
+    }
+  }
+
+  async #upgrade(request: IncomingMessage, socket: TLSSocket, head: Buffer): Promise<void> {
+    const peer = this.#peers.get(socket);
+    if (peer === undefined) return void socket.destroy();
+    const refusal = await this.#refusal(request, peer.identity);
+    if (refusal !== undefined) {
+      this.#options.log.warn({ hostId: peer.identity.hostId, code: refusal.code }, refusal.message);
+      return refuseUpgrade(socket, refusal);
+    }
+    if (socket.destroyed) return;
+    this.#webSockets.handleUpgrade(request, socket, head, (ws) => {
+      const address = socket.remoteAddress ?? '';
+      startSession(ws, { identity: peer.identity, address }, this.#options)
+        .then((link) => {
+          peer.link = link;
+          peer.deadline.cancel();
+        })
+        .catch((error: unknown) => {
+          const reason = error instanceof Error ? error.message : String(error);
+          this.#options.log.warn({ hostId: peer.identity.hostId, address, reason }, 'an agent session did not start');
+          ws.terminate();
+        });
+    });
+  }
+
+  async #refusal(request: IncomingMessage, identity: PeerIdentity): Promise<FairleadError | undefined> {
+    if (request.url !== '/agent') return new FairleadError('NOT_FOUND', 'agents connect to /agent');
+    const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
+    if (!offered.includes(SUBPROTOCOL)) {
+      return new FairleadError('VERSION', `this server speaks the subprotocol ${SUBPROTOCOL}`);
+    }
+    if (!this.#options.isActive(identity.serial)) return await this.#options.refusal(identity.serial);
+    return undefined;
+  }
+}
+

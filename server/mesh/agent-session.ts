@@ -1,0 +1,133 @@
+/** One agent's session: greeting, then a link in the registry that lives until silence, expiry or goaway ends it. */
+import type { Logger } from 'pino';
+import type { WebSocket } from 'ws';
+import type { Clock } from '../../shared/clock.ts';
+import { FairleadError, fromWireError, toWireError } from '../../shared/errors.ts';
+import { HEARTBEAT_MS, INITIAL_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_OPEN_STREAMS, SILENCE_MS } from '../../shared/limits.ts';
+import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '../../shared/messages/control.ts';
+import { hostLeave } from '../../shared/messages/host.ts';
+import { CATALOGUE } from '../../shared/messages/index.ts';
+import type { ControlKind } from '../../shared/messages/kind.ts';
+import { receiveHello } from '../../shared/mux/handshake.ts';
+import { Session } from '../../shared/mux/session.ts';
+import type { MuxStream } from '../../shared/mux/stream.ts';
+import { wsTransport } from '../../shared/mux/ws-transport.ts';
+import type { HostRegistry } from '../hosts/registry.ts';
+import { NativeLink } from './native-link.ts';
+import type { PeerIdentity } from './peer-identity.ts';
+
+export interface SessionDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  readonly registry: HostRegistry;
+  readonly serverVersion: string;
+  isActive(serial: string): boolean;
+  refusal(serial: string): Promise<FairleadError>;
+  /** The host's name. @throws FairleadError HOST_NOT_FOUND */
+  hostName(hostId: string): Promise<string>;
+  /** The host's owner takes it out of the mesh. Resolves once its certificates are revoked; its session still runs. */
+  leave(hostId: string, reason: string, address: string): Promise<void>;
+}
+
+export interface SessionPeer {
+  readonly identity: PeerIdentity;
+  readonly address: string;
+}
+
+/**
+ * Greets the agent at the other end of `ws` and attaches its link to the registry.
+ * @throws FairleadError when the greeting fails or the certificate was revoked meanwhile
+ */
+export async function startSession(ws: WebSocket, peer: SessionPeer, deps: SessionDeps): Promise<NativeLink> {
+  const { clock } = deps;
+  let link: NativeLink | undefined;
+  const session: Session = new Session({
+    side: 'server',
+    transport: wsTransport(ws),
+    catalogue: CATALOGUE,
+    clock,
+    onStream: (stream) => serveAgentStream(session, stream, peer, deps),
+    onControl: (kind, value) => {
+      if (link !== undefined) receiveControl(link, kind, value, clock);
+    },
+  });
+  const { hello, version } = await receiveHello(session);
+  const hostName = await deps.hostName(peer.identity.hostId);
+  // Asked again: the certificate may have been revoked since the handshake.
+  if (!deps.isActive(peer.identity.serial)) {
+    const refusal = await deps.refusal(peer.identity.serial);
+    session.destroy(refusal);
+    throw refusal;
+  }
+  link = attach(session, hello, { ...peer, hostName, version }, deps);
+  return link;
+}
+
+/** Welcomes the agent and registers its link, in one turn: no call can come before the welcome. */
+function attach(
+  session: Session,
+  hello: Hello,
+  peer: SessionPeer & { hostName: string; version: number },
+  deps: SessionDeps,
+): NativeLink {
+  const { clock, registry, log } = deps;
+  const { hostId, notAfter } = peer.identity;
+  const link = new NativeLink({ hostId, session, hello, connectedAt: clock.now() });
+  session.sendControl(welcome, {
+    version: peer.version,
+    hostId,
+    hostName: peer.hostName,
+    serverVersion: deps.serverVersion,
+    serverTime: clock.now(),
+    heartbeatMs: HEARTBEAT_MS,
+    silenceMs: SILENCE_MS,
+    limits: { frameBytes: MAX_FRAME_BYTES, windowBytes: INITIAL_WINDOW_BYTES, streams: MAX_OPEN_STREAMS },
+  });
+  session.startLiveness(SILENCE_MS);
+  endAtExpiry(session, notAfter, clock);
+  registry.attach(link);
+  log.info({ hostId, host: peer.hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
+  return link;
+}
+
+function receiveControl(link: NativeLink, kind: ControlKind, value: unknown, clock: Clock): void {
+  if (kind.code !== heartbeat.code) return;
+  const beat = value as Heartbeat;
+  link.beat(beat);
+  link.session.sendControl(heartbeatAck, { seq: beat.seq, time: clock.now() });
+}
+
+/** Streams that agents open. */
+function serveAgentStream(session: Session, stream: MuxStream, peer: SessionPeer, deps: SessionDeps): void {
+  if (stream.kind.code !== hostLeave.code) {
+    return stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${stream.kind.name}`));
+  }
+  serveLeave(session, stream as unknown as MuxStream<typeof hostLeave>, peer, deps).catch((error: unknown) => {
+    deps.log.error({ err: error, hostId: peer.identity.hostId }, 'a host could not leave');
+    stream.reset(fromWireError(toWireError(error)));
+  });
+}
+
+async function serveLeave(
+  session: Session,
+  stream: MuxStream<typeof hostLeave>,
+  peer: SessionPeer,
+  deps: SessionDeps,
+): Promise<void> {
+  await deps.leave(peer.identity.hostId, stream.params.reason, peer.address);
+  stream.sendReply({});
+  stream.finish();
+  await stream.closed;
+  session.destroy(new FairleadError('CERT_REVOKED', 'the host left the mesh'));
+}
+
+/** Ends the session when its certificate expires; looks again where one timer does not reach that far. */
+function endAtExpiry(session: Session, notAfter: number, clock: Clock): void {
+  let timer = clock.setTimeout(function expire() {
+    if (clock.now() >= notAfter) session.destroy(new FairleadError('CERT_EXPIRED', 'the certificate has expired'));
+    else timer = clock.setTimeout(expire, notAfter - clock.now());
+  }, notAfter - clock.now());
+  void session.closed.then(() => timer.cancel());
+}

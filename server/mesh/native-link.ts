@@ -1,0 +1,96 @@
+/** A host behind a native agent: HostLink over the mux. */
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { DockerState, Heartbeat, Hello } from '../../shared/messages/control.ts';
+import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import type { Session } from '../../shared/mux/session.ts';
+import type { MuxStream } from '../../shared/mux/stream.ts';
+import type { CallOptions, HostLink, LinkDescription, LinkStream } from '../hosts/host-link.ts';
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+export class NativeLink implements HostLink {
+  readonly hostId: string;
+  readonly session: Session;
+  readonly instanceId: string;
+  readonly #hello: Hello;
+  readonly #connectedAt: number;
+  #docker: DockerState;
+  readonly closed: Promise<FairleadError>;
+
+  constructor(options: { hostId: string; session: Session; hello: Hello; connectedAt: number }) {
+    this.hostId = options.hostId;
+    this.session = options.session;
+    this.instanceId = options.hello.instanceId;
+    this.#hello = options.hello;
+    this.#docker = options.hello.docker;
+    this.#connectedAt = options.connectedAt;
+    this.closed = options.session.closed.then((end) => new FairleadError(end.code, end.reason));
+  }
+
+  /** Takes in what a heartbeat says of the host. */
+  beat(heartbeat: Heartbeat): void {
+    this.#docker = heartbeat.docker;
+  }
+
+  async call<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<Reply<K>> {
+    const stream = this.#open(kind, params, options.signal);
+    return await answered(stream, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  }
+
+  async open<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<LinkStream<K>> {
+    const stream = this.#open(kind, params, options.signal);
+    const reply = await answered(stream, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    return {
+      reply,
+      bytes: stream.bytes,
+      items: () => stream.items(),
+      trailer: stream.trailer,
+      signal: (value) => stream.signal(value),
+      reset: (error) => stream.reset(error),
+      closed: stream.closed,
+    };
+  }
+
+  describe(): LinkDescription {
+    const { agentVersion, hostname, os, arch, capabilities, policy } = this.#hello;
+    return {
+      agentVersion,
+      hostname,
+      os,
+      arch,
+      capabilities,
+      policy,
+      docker: this.#docker,
+      connectedAt: this.#connectedAt,
+      lastSeenAt: this.session.lastActivityAt,
+    };
+  }
+
+  close(code: FairleadError['code'], reason: string): void {
+    this.session.destroy(new FairleadError(code, reason));
+  }
+
+  #open<K extends StreamKind>(kind: K, params: Params<K>, signal: AbortSignal | undefined): MuxStream<K> {
+    try {
+      return this.session.open(kind, params, signal === undefined ? {} : { signal });
+    } catch (error) {
+      // To a caller a session that is over and one that is ending are the same: the host cannot be reached now.
+      if (isFairleadError(error, 'SHUTDOWN') || isFairleadError(error, 'STREAM_INTERRUPTED')) {
+        throw new FairleadError('HOST_OFFLINE', 'the host is not connected; it comes back by itself', { cause: error });
+      }
+      throw error;
+    }
+  }
+}
+
+/** The stream's reply; resets the stream when it does not come in time. */
+async function answered<K extends StreamKind>(stream: MuxStream<K>, timeoutMs: number): Promise<Reply<K>> {
+  const late = setTimeout(() => {
+    stream.reset(new FairleadError('TIMEOUT', `the host did not answer ${stream.kind.name} within ${timeoutMs} ms`));
+  }, timeoutMs);
+  try {
+    return await stream.reply;
+  } finally {
+    clearTimeout(late);
+  }
+}

@@ -1,0 +1,42 @@
+/** Under which names and addresses this server is reached, for its certificate and for the URLs it hands out. */
+import { lookup } from 'node:dns/promises';
+import { hostname } from 'node:os';
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+const RESOLVE_TIMEOUT_MS = 1_000;
+
+/**
+ * The names for the server certificate, the first one for URLs. Without `configured` ones: the address listened on if
+ * it is a specific one, the machine's name, localhost and 127.0.0.1; a name that does not resolve here comes last.
+ */
+export async function publicHosts(configured: readonly string[], listen: readonly ListenAddress[]): Promise<string[]> {
+  if (configured.length > 0) return [...configured];
+  const specific = listen.map(({ host }) => host).filter((host) => !isWildcard(host));
+  const name = hostname();
+  const local = ['localhost', '127.0.0.1'];
+  const names = (await resolves(name)) ? [name, ...local] : [...local, name];
+  return [...new Set([...specific, ...names])];
+}
+
+/** `https://host:port` or the like; IPv6 addresses go into brackets. */
+export function url(scheme: string, host: string, port: number): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** Whether a listen address stands for all of the machine's addresses. */
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
+async function resolves(name: string): Promise<boolean> {
+  const late = new Promise<false>((resolve) => setTimeout(resolve, RESOLVE_TIMEOUT_MS, false).unref());
+  const found = lookup(name).then(
+    () => true,
+    () => false,
+  );
+  return await Promise.race([found, late]);
+}

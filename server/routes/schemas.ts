@@ -1,0 +1,154 @@
+/** Schemas that several families of routes share. */
+import Type, { type Static } from 'typebox';
+import { MAX_NAME_CHARS } from '../../shared/limits.ts';
+import { ContainerRef, DockerObject } from '../../shared/messages/container.ts';
+import { DockerState, HostPolicy, Tags } from '../../shared/messages/control.ts';
+
+const strict = { additionalProperties: false };
+const nullable = <const S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+
+/** RFC 3339 in UTC. */
+export const Instant = Type.String({ format: 'date-time' });
+export const Text = Type.String();
+export const RoleName = Type.Union([Type.Literal('viewer'), Type.Literal('operator'), Type.Literal('admin')]);
+
+/** A host's id or name. */
+export const HostRef = Type.String({
+  minLength: 1,
+  maxLength: MAX_NAME_CHARS,
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$',
+  description: "A host's id or name",
+});
+/** A name that a person gives to a host. */
+export const HostName = Type.String({ minLength: 1, maxLength: 63, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' });
+/** The id of a row: of a token, for example. */
+export const RowId = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
+/** A label that a person gives to a token. */
+export const Label = Type.String({ minLength: 1, maxLength: MAX_NAME_CHARS, pattern: '^[^\\x00-\\x1f\\x7f]+$' });
+
+export const HostParams = Type.Object({ host: HostRef }, strict);
+export const ContainerParams = Type.Object({ host: HostRef, container: ContainerRef }, strict);
+export const IdParams = Type.Object({ id: RowId }, strict);
+
+export const DEFAULT_PAGE_ITEMS = 100;
+export const PAGE_QUERY = {
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 500, description: `The most items, ${DEFAULT_PAGE_ITEMS} unless given` }),
+  ),
+  cursor: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 512, description: 'nextCursor of the page before, as it came' }),
+  ),
+};
+export const PageQuery = Type.Object(PAGE_QUERY, strict);
+
+/** One page of a list. */
+export function pageOf<const S extends Type.TSchema>(item: S) {
+  return Type.Object({
+    items: Type.Array(item),
+    nextCursor: Type.Union([Type.String(), Type.Null()], { description: 'null on the last page' }),
+  });
+}
+
+export const HostView = Type.Object({
+  id: Text,
+  name: Text,
+  kind: Type.Union([Type.Literal('native'), Type.Literal('hawser-edge'), Type.Literal('hawser-standard')]),
+  state: Type.Union([
+    Type.Literal('online'),
+    Type.Literal('offline'),
+    Type.Literal('pending'),
+    Type.Literal('revoked'),
+  ]),
+  hostname: nullable(Text),
+  os: nullable(Text),
+  arch: nullable(Text),
+  agentVersion: nullable(Text),
+  tags: Tags,
+  docker: nullable(DockerState),
+  capabilities: Type.Array(Text),
+  policy: nullable(HostPolicy),
+  createdAt: Instant,
+  connectedAt: nullable(Instant),
+  lastSeenAt: nullable(Instant),
+  certificate: nullable(Type.Object({ serial: Text, notAfter: Instant })),
+  revokedAt: nullable(Instant),
+  revokeReason: nullable(Text),
+});
+export type HostView = Static<typeof HostView>;
+
+export const CertificateView = Type.Object({
+  serial: Text,
+  hostId: nullable(Text),
+  hostName: nullable(Text),
+  state: Type.Union([Type.Literal('active'), Type.Literal('revoked'), Type.Literal('superseded')]),
+  spkiPin: Text,
+  notBefore: Instant,
+  notAfter: Instant,
+  issuedAt: Instant,
+  revokedAt: nullable(Instant),
+  reason: nullable(Text),
+});
+export type CertificateView = Static<typeof CertificateView>;
+
+export const EnrollmentTokenView = Type.Object({
+  id: Text,
+  name: nullable(Text),
+  state: Type.Union([
+    Type.Literal('pending'),
+    Type.Literal('used'),
+    Type.Literal('expired'),
+    Type.Literal('revoked'),
+  ]),
+  hostName: nullable(Text),
+  tags: Tags,
+  createdAt: Instant,
+  createdBy: nullable(Text),
+  expiresAt: Instant,
+  usedAt: nullable(Instant),
+  revokedAt: nullable(Instant),
+  hostId: nullable(Text),
+});
+export type EnrollmentTokenView = Static<typeof EnrollmentTokenView>;
+
+export const ApiTokenView = Type.Object({
+  id: Text,
+  name: Text,
+  role: RoleName,
+  createdBy: nullable(Text),
+  createdAt: Instant,
+  expiresAt: nullable(Instant),
+  lastUsedAt: nullable(Instant),
+  revokedAt: nullable(Instant),
+});
+export type ApiTokenView = Static<typeof ApiTokenView>;
+
+export const AuditRow = Type.Object({
+  id: Type.Union([Type.String(), Type.Integer()]),
+  at: Instant,
+  actor: Text,
+  address: nullable(Text),
+  action: Text,
+  target: nullable(Text),
+  result: Type.Union([Type.Literal('ok'), Type.Literal('refused'), Type.Literal('failed')]),
+  detail: nullable(Type.Record(Type.String(), Type.Unknown())),
+});
+export type AuditRow = Static<typeof AuditRow>;
+
+export const Problem = Type.Object(
+  {
+    type: Type.String({ description: 'A URN made of the code' }),
+    title: Type.String({ description: 'What the code means' }),
+    status: Type.Integer(),
+    code: Type.String({ description: 'Stable; for programs' }),
+    detail: Type.String({ description: 'For a person to act on' }),
+    requestId: Type.String({ description: "Stands in the server's log, too" }),
+    retryAfter: Type.Optional(Type.Integer({ description: 'When to try again, in seconds' })),
+  },
+  { $id: 'Problem', description: 'What every refused or failed request is answered with' },
+);
+export type Problem = Static<typeof Problem>;
+
+/** An object as Docker sent it. */
+export const DockerAnswer = DockerObject;
+/** An answer without a body. */
+export const NoContent = Type.Null({ description: 'Done' });

@@ -1,0 +1,121 @@
+/** Rows of the services in the form in which they leave the API: times as RFC 3339, nothing as null, no field too many. */
+import type {
+  ApiTokenRecord,
+  AuditRecord,
+  CertificateRecord,
+  EnrollmentTokenRecord,
+  HostRecord,
+  Page,
+  Paged,
+  Time,
+} from './deps.ts';
+import {
+  type ApiTokenView,
+  type AuditRow,
+  type CertificateView,
+  DEFAULT_PAGE_ITEMS,
+  type EnrollmentTokenView,
+  type HostView,
+} from './schemas.ts';
+
+/** A time as RFC 3339. */
+export function instant(time: Time): string {
+  return new Date(time).toISOString();
+}
+
+function instantOrNull(time: Time | null | undefined): string | null {
+  return time === null || time === undefined ? null : instant(time);
+}
+
+/** What a list's query asks of a service. */
+export function pageRequest(query: { limit?: number; cursor?: string }): Page {
+  const limit = query.limit ?? DEFAULT_PAGE_ITEMS;
+  return query.cursor === undefined ? { limit } : { limit, cursor: query.cursor };
+}
+
+/** A page of rows as a page of views. */
+export function pageView<R, V>(page: Paged<R>, view: (row: R) => V): { items: V[]; nextCursor: string | null } {
+  return { items: page.items.map(view), nextCursor: page.nextCursor ?? null };
+}
+
+export function hostView(host: HostRecord): HostView {
+  return {
+    id: host.id,
+    name: host.name,
+    kind: host.kind,
+    state: host.state,
+    hostname: host.hostname ?? null,
+    os: host.os ?? null,
+    arch: host.arch ?? null,
+    agentVersion: host.agentVersion ?? null,
+    tags: [...host.tags],
+    docker: host.docker ?? null,
+    capabilities: [...(host.capabilities ?? [])],
+    policy: host.policy ?? null,
+    createdAt: instant(host.createdAt),
+    connectedAt: instantOrNull(host.connectedAt),
+    lastSeenAt: instantOrNull(host.lastSeenAt),
+    certificate: host.certificate
+      ? { serial: host.certificate.serial, notAfter: instant(host.certificate.notAfter) }
+      : null,
+    revokedAt: instantOrNull(host.revokedAt),
+    revokeReason: host.revokeReason ?? null,
+  };
+}
+
+export function certificateView(row: CertificateRecord): CertificateView {
+  return {
+    serial: row.serial,
+    hostId: row.hostId,
+    hostName: row.hostName ?? null,
+    state: row.state,
+    spkiPin: row.spkiPin,
+    notBefore: instant(row.notBefore),
+    notAfter: instant(row.notAfter),
+    issuedAt: instant(row.issuedAt),
+    revokedAt: instantOrNull(row.revokedAt),
+    reason: row.reason ?? null,
+  };
+}
+
+export function enrollmentTokenView(row: EnrollmentTokenRecord): EnrollmentTokenView {
+  return {
+    id: row.id,
+    name: row.name ?? null,
+    state: row.state,
+    hostName: row.hostName ?? null,
+    tags: [...row.tags],
+    createdBy: row.createdBy ?? null,
+    createdAt: instant(row.createdAt),
+    expiresAt: instant(row.expiresAt),
+    usedAt: instantOrNull(row.usedAt),
+    revokedAt: instantOrNull(row.revokedAt),
+    hostId: row.hostId ?? null,
+  };
+}
+
+export function apiTokenView(row: ApiTokenRecord): ApiTokenView {
+  return {
+    id: row.id,
+    name: row.name,
+    role: row.role,
+    createdBy: row.createdBy ?? null,
+    createdAt: instant(row.createdAt),
+    expiresAt: instantOrNull(row.expiresAt),
+    lastUsedAt: instantOrNull(row.lastUsedAt),
+    revokedAt: instantOrNull(row.revokedAt),
+  };
+}
+
+export function auditView(row: AuditRecord): AuditRow {
+  return {
+    id: row.id,
+    at: instant(row.at),
+    actor: row.actor,
+    address: row.address ?? null,
+    action: row.action,
+    target: row.target ?? null,
+    result: row.result,
+    detail: row.detail ? { ...row.detail } : null,
+  };
+}

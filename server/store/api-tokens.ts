@@ -1,0 +1,126 @@
+/** Table `api_tokens`: who may use the API; of the secrets only the hashes. */
+import type { Selectable } from 'kysely';
+import type { Role } from '../../shared/messages/kind.ts';
+import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import type { ApiTokensTable } from './schema.ts';
+import type { Db } from './tables.ts';
+
+/** A token as it is stored. Times are ms since 1970. */
+export interface ApiTokenRow {
+  readonly id: string;
+  readonly name: string;
+  /** SHA-256 of the secret. */
+  readonly secretHash: Uint8Array;
+  readonly role: Role;
+  readonly createdBy: string;
+  readonly createdAt: number;
+  readonly expiresAt: number | undefined;
+  readonly lastUsedAt: number | undefined;
+  readonly revokedAt: number | undefined;
+}
+
+export type NewApiToken = Omit<ApiTokenRow, 'lastUsedAt' | 'revokedAt'>;
+
+export interface ApiTokenRows {
+  insert(token: NewApiToken): Promise<void>;
+  find(id: string): Promise<ApiTokenRow | undefined>;
+  /** Newest first. */
+  list(page: PageRequest): Promise<Page<ApiTokenRow>>;
+  /** Whether there was ever one, revoked ones included. */
+  isEmpty(): Promise<boolean>;
+  /** Whether, besides `id`, there is an admin token that is neither revoked nor, at `at`, expired. */
+  hasOtherAdmin(id: string, at: number): Promise<boolean>;
+  /** @returns whether it was there and not revoked before. */
+  revoke(id: string, at: number): Promise<boolean>;
+  markUsed(id: string, at: number): Promise<void>;
+}
+
+export function apiTokensTable(db: Db): ApiTokenRows {
+  return {
+    async insert(token) {
+      await db.insertInto('api_tokens').values(fromNewToken(token)).execute();
+    },
+
+    async find(id) {
+      const row = await db.selectFrom('api_tokens').selectAll().where('id', '=', id).executeTakeFirst();
+      return row && toToken(row);
+    },
+
+    async list(page) {
+      const limit = pageLimit(page);
+      const start = pageStart(page, 'number');
+      let query = db.selectFrom('api_tokens').selectAll();
+      if (start !== undefined) {
+        const [at, id] = start;
+        query = query.where((e) =>
+          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
+        );
+      }
+      const rows = await query
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit + 1)
+        .execute();
+      return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
+    },
+
+    async isEmpty() {
+      return (await db.selectFrom('api_tokens').select('id').limit(1).executeTakeFirst()) === undefined;
+    },
+
+    async hasOtherAdmin(id, at) {
+      const row = await db
+        .selectFrom('api_tokens')
+        .select('id')
+        .where('role', '=', 'admin')
+        .where('id', '!=', id)
+        .where('revoked_at', 'is', null)
+        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', at)]))
+        .limit(1)
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+
+    async revoke(id, at) {
+      const { numUpdatedRows } = await db
+        .updateTable('api_tokens')
+        .set({ revoked_at: at })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
+    },
+
+    async markUsed(id, at) {
+      await db.updateTable('api_tokens').set({ last_used_at: at }).where('id', '=', id).execute();
+    },
+  };
+}
+
+function fromNewToken(token: NewApiToken): ApiTokensTable {
+  return {
+    id: token.id,
+    name: token.name,
+    secret_hash: token.secretHash,
+    role: token.role,
+    created_by: token.createdBy,
+    created_at: token.createdAt,
+    expires_at: token.expiresAt ?? null,
+    last_used_at: null,
+    revoked_at: null,
+  };
+}
+
+function toToken(row: Selectable<ApiTokensTable>): ApiTokenRow {
+  return {
+    id: row.id,
+    name: row.name,
+    secretHash: row.secret_hash,
+    role: row.role as Role,
+    createdBy: row.created_by,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at ?? undefined,
+    lastUsedAt: row.last_used_at ?? undefined,
+    revokedAt: row.revoked_at ?? undefined,
+  };
+}

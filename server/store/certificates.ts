@@ -1,0 +1,170 @@
+/** Table `certificates`: every agent certificate that was ever issued, and which of them are still good. */
+import type { Selectable } from 'kysely';
+import { FairleadError } from '../../shared/errors.ts';
+import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import type { CertificatesTable } from './schema.ts';
+import type { Db } from './tables.ts';
+
+export type CertificateState = 'active' | 'revoked' | 'superseded';
+
+/** A certificate as it is stored. Times are ms since 1970. */
+export interface CertificateRow {
+  /** Upper-case hex without leading zeros. */
+  readonly serial: string;
+  readonly hostId: string;
+  readonly spkiPin: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly state: CertificateState;
+  readonly issuedAt: number;
+  readonly revokedAt: number | undefined;
+  readonly reason: string | undefined;
+  readonly pem: string;
+}
+
+export type NewCertificate = Omit<CertificateRow, 'state' | 'revokedAt' | 'reason'>;
+
+export interface ActiveCertificate {
+  readonly serial: string;
+  readonly hostId: string;
+  /** ms since 1970. */
+  readonly notAfter: number;
+}
+
+export interface CertificateFilter {
+  readonly hostId?: string | undefined;
+  readonly state?: CertificateState | undefined;
+}
+
+export interface Certificates {
+  insert(certificate: NewCertificate): Promise<void>;
+  find(serial: string): Promise<CertificateRow | undefined>;
+  /** Whether a certificate, good or not, was ever issued for this key. */
+  isKeyKnown(spkiPin: string): Promise<boolean>;
+  /** All certificates that may open a session, expired ones included. */
+  active(): Promise<ActiveCertificate[]>;
+  /** The host's newest certificate, whatever its state. */
+  latestOf(hostId: string): Promise<CertificateRow | undefined>;
+  /** Newest first. */
+  list(page: PageRequest, filter?: CertificateFilter): Promise<Page<CertificateRow>>;
+  /** Revokes one certificate; one that is revoked already stays as it is. @throws FairleadError NOT_FOUND */
+  revoke(serial: string, at: number, reason: string): Promise<CertificateRow>;
+  /** Revokes all that the host has. @returns the serials that were not revoked before. */
+  revokeOf(hostId: string, at: number, reason: string): Promise<string[]>;
+}
+
+export function certificatesTable(db: Db): Certificates {
+  const find = async (serial: string): Promise<CertificateRow | undefined> => {
+    const row = await db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst();
+    return row && toCertificate(row);
+  };
+
+  return {
+    find,
+
+    async insert(certificate) {
+      await db.insertInto('certificates').values(fromNewCertificate(certificate)).execute();
+    },
+
+    async isKeyKnown(spkiPin) {
+      const row = await db
+        .selectFrom('certificates')
+        .select('serial')
+        .where('spki_pin', '=', spkiPin)
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+
+    async active() {
+      return await db
+        .selectFrom('certificates')
+        .select(['serial', 'host_id as hostId', 'not_after as notAfter'])
+        .where('state', '=', 'active')
+        .execute();
+    },
+
+    async latestOf(hostId) {
+      const row = await db
+        .selectFrom('certificates')
+        .selectAll()
+        .where('host_id', '=', hostId)
+        .orderBy('issued_at', 'desc')
+        .orderBy('serial', 'desc')
+        .executeTakeFirst();
+      return row && toCertificate(row);
+    },
+
+    async list(page, { hostId, state } = {}) {
+      const limit = pageLimit(page);
+      const start = pageStart(page, 'number');
+      let query = db.selectFrom('certificates').selectAll();
+      if (hostId !== undefined) query = query.where('host_id', '=', hostId);
+      if (state !== undefined) query = query.where('state', '=', state);
+      if (start !== undefined) {
+        const [at, serial] = start;
+        query = query.where((e) =>
+          e.or([e('issued_at', '<', at), e.and([e('issued_at', '=', at), e('serial', '<', serial)])]),
+        );
+      }
+      const rows = await query
+        .orderBy('issued_at', 'desc')
+        .orderBy('serial', 'desc')
+        .limit(limit + 1)
+        .execute();
+      return toPage(rows, limit, (row) => [row.issued_at, row.serial], toCertificate);
+    },
+
+    async revoke(serial, at, reason) {
+      await db
+        .updateTable('certificates')
+        .set({ state: 'revoked', revoked_at: at, reason })
+        .where('serial', '=', serial)
+        .where('state', '!=', 'revoked')
+        .execute();
+      const certificate = await find(serial);
+      if (certificate === undefined) throw new FairleadError('NOT_FOUND', `there is no certificate ${serial}`);
+      return certificate;
+    },
+
+    async revokeOf(hostId, at, reason) {
+      const rows = await db
+        .updateTable('certificates')
+        .set({ state: 'revoked', revoked_at: at, reason })
+        .where('host_id', '=', hostId)
+        .where('state', '!=', 'revoked')
+        .returning('serial')
+        .execute();
+      return rows.map((row) => row.serial);
+    },
+  };
+}
+
+function fromNewCertificate(certificate: NewCertificate): CertificatesTable {
+  return {
+    serial: certificate.serial,
+    host_id: certificate.hostId,
+    spki_pin: certificate.spkiPin,
+    not_before: certificate.notBefore,
+    not_after: certificate.notAfter,
+    state: 'active',
+    issued_at: certificate.issuedAt,
+    revoked_at: null,
+    reason: null,
+    pem: certificate.pem,
+  };
+}
+
+function toCertificate(row: Selectable<CertificatesTable>): CertificateRow {
+  return {
+    serial: row.serial,
+    hostId: row.host_id,
+    spkiPin: row.spki_pin,
+    notBefore: row.not_before,
+    notAfter: row.not_after,
+    state: row.state as CertificateState,
+    issuedAt: row.issued_at,
+    revokedAt: row.revoked_at ?? undefined,
+    reason: row.reason ?? undefined,
+    pem: row.pem,
+  };
+}

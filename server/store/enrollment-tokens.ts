@@ -1,0 +1,135 @@
+/** Table `enrollment_tokens`: tokens by which one host each joins; of their secrets only the hashes. */
+import type { Selectable } from 'kysely';
+import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import type { EnrollmentTokensTable } from './schema.ts';
+import { type Db, readStrings } from './tables.ts';
+
+/** A token as it is stored. Times are ms since 1970. */
+export interface EnrollmentTokenRow {
+  readonly id: string;
+  readonly name: string | undefined;
+  /** SHA-256 of the secret. */
+  readonly secretHash: Uint8Array;
+  readonly hostName: string | undefined;
+  readonly tags: string[];
+  readonly createdBy: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly revokedAt: number | undefined;
+  readonly use: TokenUse | undefined;
+}
+
+/** What a token was used for. */
+export interface TokenUse {
+  readonly at: number;
+  readonly hostId: string;
+  readonly serial: string;
+  readonly spkiPin: string;
+}
+
+export type NewEnrollmentToken = Omit<EnrollmentTokenRow, 'revokedAt' | 'use'>;
+
+export interface EnrollmentTokens {
+  insert(token: NewEnrollmentToken): Promise<void>;
+  find(id: string): Promise<EnrollmentTokenRow | undefined>;
+  /** Newest first. */
+  list(page: PageRequest): Promise<Page<EnrollmentTokenRow>>;
+  /** @returns whether it was there and not revoked before. */
+  revoke(id: string, at: number): Promise<boolean>;
+  /**
+   * Uses the token up if, at `use.at`, it is neither used nor revoked nor expired; one statement, so one caller wins.
+   * @returns whether this caller did.
+   */
+  use(id: string, use: TokenUse): Promise<boolean>;
+}
+
+export function enrollmentTokensTable(db: Db): EnrollmentTokens {
+  return {
+    async insert(token) {
+      await db.insertInto('enrollment_tokens').values(fromNewToken(token)).execute();
+    },
+
+    async find(id) {
+      const row = await db.selectFrom('enrollment_tokens').selectAll().where('id', '=', id).executeTakeFirst();
+      return row && toToken(row);
+    },
+
+    async list(page) {
+      const limit = pageLimit(page);
+      const start = pageStart(page, 'number');
+      let query = db.selectFrom('enrollment_tokens').selectAll();
+      if (start !== undefined) {
+        const [at, id] = start;
+        query = query.where((e) =>
+          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
+        );
+      }
+      const rows = await query
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit + 1)
+        .execute();
+      return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
+    },
+
+    async revoke(id, at) {
+      const { numUpdatedRows } = await db
+        .updateTable('enrollment_tokens')
+        .set({ revoked_at: at })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
+    },
+
+    async use(id, { at, hostId, serial, spkiPin }) {
+      const { numUpdatedRows } = await db
+        .updateTable('enrollment_tokens')
+        .set({ used_at: at, host_id: hostId, serial, spki_pin: spkiPin })
+        .where('id', '=', id)
+        .where('used_at', 'is', null)
+        .where('revoked_at', 'is', null)
+        .where('expires_at', '>', at)
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
+    },
+  };
+}
+
+function fromNewToken(token: NewEnrollmentToken): EnrollmentTokensTable {
+  return {
+    id: token.id,
+    name: token.name ?? null,
+    secret_hash: token.secretHash,
+    host_name: token.hostName ?? null,
+    tags: JSON.stringify(token.tags),
+    created_by: token.createdBy,
+    created_at: token.createdAt,
+    expires_at: token.expiresAt,
+    revoked_at: null,
+    used_at: null,
+    host_id: null,
+    serial: null,
+    spki_pin: null,
+  };
+}
+
+function toToken(row: Selectable<EnrollmentTokensTable>): EnrollmentTokenRow {
+  return {
+    id: row.id,
+    name: row.name ?? undefined,
+    secretHash: row.secret_hash,
+    hostName: row.host_name ?? undefined,
+    tags: readStrings(row.tags),
+    createdBy: row.created_by,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at ?? undefined,
+    use: toUse(row),
+  };
+}
+
+function toUse({ used_at, host_id, serial, spki_pin }: Selectable<EnrollmentTokensTable>): TokenUse | undefined {
+  if (used_at === null || host_id === null || serial === null || spki_pin === null) return undefined;
+  return { at: used_at, hostId: host_id, serial, spkiPin: spki_pin };
+}

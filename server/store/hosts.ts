@@ -1,0 +1,197 @@
+/** Table `hosts`: every host that was ever enrolled and not removed. */
+import type { Selectable } from 'kysely';
+import { FairleadError } from '../../shared/errors.ts';
+import { checkHostName, hostNameKey, isHostId, numberedName } from './host-names.ts';
+import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import type { HostsTable } from './schema.ts';
+import { type Db, readStrings } from './tables.ts';
+
+/** A host as it is stored. Times are ms since 1970. */
+export interface HostRow {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: 'native';
+  readonly os: string;
+  readonly arch: string;
+  readonly hostname: string;
+  readonly agentVersion: string;
+  readonly tags: string[];
+  readonly createdAt: number;
+  readonly lastSeenAt: number | undefined;
+  readonly revokedAt: number | undefined;
+  readonly revokeReason: string | undefined;
+}
+
+export type NewHost = Omit<HostRow, 'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason'>;
+
+/** What a host says of itself when it connects. */
+export interface HostFacts {
+  readonly os: string;
+  readonly arch: string;
+  readonly hostname: string;
+  readonly agentVersion: string;
+}
+
+export interface Hosts {
+  /** @throws FairleadError CONFLICT if the name is taken, VALIDATION if it is none. */
+  insert(host: NewHost): Promise<HostRow>;
+  /** By id, or by name in any case. */
+  find(ref: string): Promise<HostRow | undefined>;
+  /** By id or name. @throws FairleadError HOST_NOT_FOUND */
+  get(ref: string): Promise<HostRow>;
+  /** In the order of their names. */
+  list(page: PageRequest): Promise<Page<HostRow>>;
+  count(): Promise<number>;
+  /** `base` if it is free, else the first of `base-2`, `base-3` and so on that is. */
+  freeName(base: string): Promise<string>;
+  /** @throws FairleadError HOST_NOT_FOUND, CONFLICT if the name is taken, VALIDATION if it is none. */
+  update(id: string, change: { name?: string; tags?: readonly string[] }): Promise<HostRow>;
+  /** Notes that a host was seen at `at`, and what it says of itself if it has just connected. */
+  markSeen(id: string, at: number, facts?: HostFacts): Promise<void>;
+  /** Marks the host as revoked, once. Its certificates are another table's. */
+  markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
+  /** @returns whether there was such a host. */
+  delete(id: string): Promise<boolean>;
+}
+
+export function hostsTable(db: Db): Hosts {
+  const find = async (ref: string): Promise<HostRow | undefined> => {
+    const query = db.selectFrom('hosts').selectAll();
+    const row = await (isHostId(ref)
+      ? query.where('id', '=', ref.toLowerCase())
+      : query.where('name_key', '=', hostNameKey(ref))
+    ).executeTakeFirst();
+    return row && toHost(row);
+  };
+
+  const get = async (ref: string): Promise<HostRow> => {
+    const host = await find(ref);
+    if (host === undefined) throw new FairleadError('HOST_NOT_FOUND', `there is no host ${JSON.stringify(ref)}`);
+    return host;
+  };
+
+  /** @param except the id of the host that asks for the name, which may keep its own. */
+  const requireFree = async (name: string, except = ''): Promise<void> => {
+    checkHostName(name);
+    const owner = await db
+      .selectFrom('hosts')
+      .select('id')
+      .where('name_key', '=', hostNameKey(name))
+      .where('id', '!=', except)
+      .executeTakeFirst();
+    if (owner !== undefined) throw new FairleadError('CONFLICT', `the host name ${name} is taken`);
+  };
+
+  return {
+    find,
+    get,
+
+    async insert(host) {
+      await requireFree(host.name);
+      await db.insertInto('hosts').values(fromNewHost(host)).execute();
+      return await get(host.id);
+    },
+
+    async list(page) {
+      const limit = pageLimit(page);
+      const start = pageStart(page, 'string');
+      let query = db
+        .selectFrom('hosts')
+        .selectAll()
+        .orderBy('name_key')
+        .limit(limit + 1);
+      if (start !== undefined) query = query.where('name_key', '>', start[0]);
+      return toPage(await query.execute(), limit, (row) => [row.name_key, row.id], toHost);
+    },
+
+    async count() {
+      const row = await db
+        .selectFrom('hosts')
+        .select((e) => e.fn.countAll<number>().as('n'))
+        .executeTakeFirstOrThrow();
+      return Number(row.n);
+    },
+
+    async freeName(base) {
+      // The part that all numbered forms share. An underscore in it finds too much, which the set below sorts out.
+      const stem = hostNameKey(base.slice(0, 48));
+      const rows = await db
+        .selectFrom('hosts')
+        .select('name_key')
+        .where((e) => e(e.ref('name_key'), 'like', e.val(`${stem}%`)))
+        .execute();
+      const taken = new Set(rows.map((row) => row.name_key));
+      let n = 1;
+      while (taken.has(hostNameKey(numberedName(base, n)))) n++;
+      return numberedName(base, n);
+    },
+
+    async update(id, { name, tags }) {
+      if (name !== undefined) await requireFree(name, id);
+      const set: Partial<HostsTable> = {};
+      if (name !== undefined) Object.assign(set, { name, name_key: hostNameKey(name) });
+      if (tags !== undefined) set.tags = JSON.stringify(tags);
+      if (Object.keys(set).length > 0) await db.updateTable('hosts').set(set).where('id', '=', id).execute();
+      return await get(id);
+    },
+
+    async markSeen(id, at, facts) {
+      const set: Partial<HostsTable> = { last_seen_at: at };
+      if (facts !== undefined) {
+        const { os, arch, hostname, agentVersion } = facts;
+        Object.assign(set, { os, arch, hostname, agent_version: agentVersion });
+      }
+      await db.updateTable('hosts').set(set).where('id', '=', id).execute();
+    },
+
+    async markRevoked(id, at, reason) {
+      await db
+        .updateTable('hosts')
+        .set({ revoked_at: at, revoke_reason: reason })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .execute();
+      return await get(id);
+    },
+
+    async delete(id) {
+      const { numDeletedRows } = await db.deleteFrom('hosts').where('id', '=', id).executeTakeFirst();
+      return numDeletedRows > 0n;
+    },
+  };
+}
+
+function fromNewHost(host: NewHost): HostsTable {
+  return {
+    id: host.id,
+    name: host.name,
+    name_key: hostNameKey(host.name),
+    kind: 'native',
+    os: host.os,
+    arch: host.arch,
+    hostname: host.hostname,
+    agent_version: host.agentVersion,
+    tags: JSON.stringify(host.tags),
+    created_at: host.createdAt,
+    last_seen_at: null,
+    revoked_at: null,
+    revoke_reason: null,
+  };
+}
+
+function toHost(row: Selectable<HostsTable>): HostRow {
+  return {
+    id: row.id,
+    name: row.name,
+    kind: 'native',
+    os: row.os,
+    arch: row.arch,
+    hostname: row.hostname,
+    agentVersion: row.agent_version,
+    tags: readStrings(row.tags),
+    createdAt: row.created_at,
+    lastSeenAt: row.last_seen_at ?? undefined,
+    revokedAt: row.revoked_at ?? undefined,
+    revokeReason: row.revoke_reason ?? undefined,
+  };
+}

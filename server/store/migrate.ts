@@ -1,0 +1,45 @@
+/** Brings the store's schema to this version: numbered steps, forward only, each in its own transaction. */
+import type { Kysely } from 'kysely';
+import { FairleadError } from '../../shared/errors.ts';
+import { up as first } from './migrations/0001-first.ts';
+
+type Migration = (db: Kysely<unknown>) => Promise<void>;
+
+/** Step n stands at index n - 1. Steps are only ever added. */
+const MIGRATIONS: readonly Migration[] = [first];
+
+/** The schema version that this build reads and writes. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+interface VersionSchema {
+  schema_version: { version: number };
+}
+
+/** @throws FairleadError CONFLICT if a newer version of Fairlead has already changed the schema. */
+export async function migrate<T>(db: Kysely<T>, migrations: readonly Migration[] = MIGRATIONS): Promise<void> {
+  const versions = db as unknown as Kysely<VersionSchema>;
+  await versions.schema
+    .createTable('schema_version')
+    .ifNotExists()
+    .addColumn('version', 'integer', (c) => c.primaryKey())
+    .execute();
+  const row = await versions
+    .selectFrom('schema_version')
+    .select((e) => e.fn.max('version').as('version'))
+    .executeTakeFirst();
+  const current = row?.version ?? 0;
+  if (current > migrations.length) {
+    throw new FairleadError(
+      'CONFLICT',
+      `the store has schema version ${current}, made by a newer fairlead-server; this one knows up to ${migrations.length}`,
+    );
+  }
+  for (const [index, step] of migrations.entries()) {
+    const version = index + 1;
+    if (version <= current) continue;
+    await versions.transaction().execute(async (tx) => {
+      await step(tx as unknown as Kysely<unknown>);
+      await tx.insertInto('schema_version').values({ version }).execute();
+    });
+  }
+}

@@ -1,0 +1,55 @@
+/** Files and directories that only their owner may read. */
+import { randomBytes } from 'node:crypto';
+import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+const OTHERS = 0o077;
+const STICKY = 0o1000;
+
+/**
+ * Makes `directory` (mode 0700). One that exists is closed to others if it is empty or holds `marker`: a directory that
+ * was there for other purposes, /tmp at worst, keeps its mode.
+ */
+export function createPrivateDirectory(directory: string, marker: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { mode } = statSync(directory);
+  if ((mode & OTHERS) === 0 || (mode & STICKY) !== 0) return;
+  const entries = readdirSync(directory);
+  if (entries.length === 0 || entries.includes(marker)) chmodSync(directory, 0o700);
+}
+
+/** Makes an empty file of mode 0600, or closes the one that exists to others. */
+export function createPrivateFile(file: string): void {
+  closeSync(openSync(file, 'a', 0o600));
+  if ((statSync(file).mode & OTHERS) !== 0) chmodSync(file, 0o600);
+}
+
+/** Writes a file of mode 0600 so that, at any time, it is there whole or as it was before. */
+export async function writePrivateFile(file: string, text: string): Promise<void> {
+  const temporary = join(dirname(file), `.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx', 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(file));
+}
+
+/** Makes a rename in `directory` last through a power cut. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,12 @@
+/** What the repositories share. */
+import type { Kysely } from 'kysely';
+import type { Schema } from './schema.ts';
+
+/** The store, or one transaction on it. */
+export type Db = Kysely<Schema>;
+
+/** A JSON array of strings, as it stands in a column. */
+export function readStrings(text: string): string[] {
+  const value: unknown = JSON.parse(text);
+  return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];
+}
