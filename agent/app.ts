@@ -12,7 +12,7 @@ import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { HANDLERS } from './handlers/index.ts';
 import type { HostFacts } from './identity/enroll.ts';
-import { type Identity, loadIdentity, removeIdentity } from './identity/state-dir.ts';
+import { type Identity, loadIdentity, removeIdentity, unknownFields } from './identity/state-dir.ts';
 import { StateLock } from './identity/state-lock.ts';
 import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
@@ -72,6 +72,8 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, STREAM_KINDS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name no kind that this version knows');
+  const unknown = unknownFields(identity.record);
+  if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
   const instanceId = randomUUID();
   await firstDockerState(docker, clock);
   return await stayConnected(

@@ -7,7 +7,9 @@ import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { Tags } from '../shared/messages/control.ts';
 import { httpsUrl } from '../shared/pinned-http.ts';
 import { fits } from '../shared/validate.ts';
+import { parseDockerAddress } from './docker/address.ts';
 import type { EnrollOptions } from './identity/enroll.ts';
+import { mergePolicy } from './policy/policy.ts';
 
 export interface RunConfig {
   readonly stateDir: string;
@@ -68,13 +70,13 @@ export function addRunFlags(command: Command): void {
 /** What commander parsed; its own types say no more. */
 export type RawFlags = Readonly<Record<string, unknown>>;
 
+/** What run needs. @throws UsageError */
 export function runConfig(flags: RawFlags): RunConfig {
-  return {
-    stateDir: stateDir(flags),
-    docker: text(flags, 'docker') ?? DEFAULT_DOCKER,
-    allow: texts(flags, 'allow'),
-    deny: texts(flags, 'deny'),
-  };
+  const docker = text(flags, 'docker') ?? DEFAULT_DOCKER;
+  const policy = { allow: texts(flags, 'allow'), deny: texts(flags, 'deny') };
+  checked('--docker', () => parseDockerAddress(docker));
+  checked('--allow or --deny', () => mergePolicy({}, policy));
+  return { stateDir: stateDir(flags), docker, ...policy };
 }
 
 export function unenrollConfig(flags: RawFlags): UnenrollConfig {
@@ -101,7 +103,7 @@ export async function enrollConfig(
   const tags = texts(flags, 'tag');
   if (!fits(Tags, tags)) throw new UsageError('--tag: at most 32 different tags of letters, digits and . : = / _ -');
   const caFingerprint = text(flags, 'caFingerprint');
-  if (caFingerprint !== undefined) checkPin(caFingerprint);
+  if (caFingerprint !== undefined) checked('--ca-fingerprint', () => pinBytes(caFingerprint));
   const caFile = text(flags, 'caFile');
   return {
     server,
@@ -116,18 +118,15 @@ export async function enrollConfig(
 
 function serverUrl(given: string | undefined): string {
   if (given === undefined) throw new UsageError('--server is missing: give the server as https://HOST:8440');
-  try {
-    return httpsUrl(given.includes('://') ? given : `https://${given}`).href;
-  } catch (error) {
-    throw isFairleadError(error) ? new UsageError(`--server: ${error.message}`) : error;
-  }
+  return checked('--server', () => httpsUrl(given.includes('://') ? given : `https://${given}`).href);
 }
 
-function checkPin(pin: string): void {
+/** The result of `read`, whose complaint becomes one about the flag. */
+function checked<T>(flagName: string, read: () => T): T {
   try {
-    pinBytes(pin);
+    return read();
   } catch (error) {
-    throw isFairleadError(error) ? new UsageError(`--ca-fingerprint: ${error.message}`) : error;
+    throw isFairleadError(error) ? new UsageError(`${flagName}: ${error.message}`) : error;
   }
 }
 

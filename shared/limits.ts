@@ -24,6 +24,10 @@ export const MAX_OPEN_STREAMS = 256;
 export const MAX_UNANSWERED_OPENS = 64;
 /** Initial credit of each direction of a stream, in body bytes. */
 export const INITIAL_WINDOW_BYTES = 256 * KIB;
+/** The largest window of a stream whose reader keeps up. */
+export const MAX_WINDOW_BYTES = 2 * MIB;
+/** The window a stream keeps even when its session's budget is used up. */
+export const WINDOW_SHARE_BYTES = 64 * KIB;
 /** The highest absolute limit a stream can reach: where doubles still count exactly. */
 export const MAX_STREAM_OFFSET = Number.MAX_SAFE_INTEGER;
 /** Body bytes one session may hold unread at the receiving end, over all its streams. */
@@ -48,6 +52,16 @@ export const MAX_OPENS_PER_SECOND = 1_000;
 export const MAX_RESETS_PER_SECOND = 1_000;
 /** Control frames (pings, acks, windows, empty frames) that a peer may send per second. */
 export const MAX_CONTROL_FRAMES_PER_SECOND = 20_000;
+
+/** A `session.ack` goes out each time this many more frame bytes have come in. */
+export const ACK_BYTES = 256 * KIB;
+/** Pings that may wait for their pong. */
+export const MAX_PENDING_PINGS = 64;
+/** Control frames that may wait for a peer that does not read, in number and in bytes. */
+export const MAX_QUEUED_CONTROL_FRAMES = 4096;
+export const MAX_QUEUED_CONTROL_BYTES = 16 * MIB;
+/** Bytes and messages that one stream may hold while they wait to be sent. */
+export const MAX_QUEUED_STREAM_BYTES = 16 * MIB;
 
 // reconnect
 export const RECONNECT_MIN_MS = 1_000;

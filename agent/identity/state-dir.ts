@@ -8,7 +8,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import { validate } from '../../shared/validate.ts';
 import { syncDirectory, writeFileAtomic } from './atomic-file.ts';
 
-/** The contents of agent.json. Fields of other versions are kept out of the way, not refused. */
+/** The contents of agent.json. Fields of other versions are not refused. */
 export const AgentRecord = Type.Object({
   hostId: Type.String({ minLength: 1, maxLength: 64 }),
   name: Type.String({ minLength: 1, maxLength: 64 }),
@@ -23,6 +23,11 @@ export const AgentRecord = Type.Object({
   deny: Type.Optional(Type.Array(Type.String())),
 });
 export type AgentRecord = Static<typeof AgentRecord>;
+
+/** Fields of agent.json that this version does not know: another version's, or slips of the pen. */
+export function unknownFields(record: AgentRecord): string[] {
+  return Object.keys(record).filter((name) => !Object.hasOwn(AgentRecord.properties, name));
+}
 
 /** Everything `run` needs to prove who this host is. */
 export interface Identity {

@@ -28,12 +28,15 @@ export function mergePolicy(
     if (entry.length > MAX_PATTERN_CHARS || !PATTERN.test(entry)) {
       throw new FairleadError(
         'VALIDATION',
-        `"${entry}" in --allow, --deny or agent.json is no kind: write container.exec.open, container.*, exec or *`,
+        `"${entry}" names no kind; write container.exec.open, container.*, exec or *`,
       );
     }
   }
   if (entries.join().length > MAX_POLICY_CHARS) {
-    throw new FairleadError('VALIDATION', `--allow and --deny together are longer than ${MAX_POLICY_CHARS} characters`);
+    throw new FairleadError(
+      'VALIDATION',
+      `what is allowed and denied is together longer than ${MAX_POLICY_CHARS} characters`,
+    );
   }
   return policy;
 }

@@ -17,6 +17,8 @@ const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** How soon a silent connection is probed, so that a follower notices a server that is gone. */
 const KEEP_ALIVE_PROBE_MS = 15_000;
 const MAX_SOCKETS = 8;
+/** How much of a list is asked for at once. */
+const PAGE_ITEMS = 500;
 
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 
@@ -94,7 +96,7 @@ export class ApiClient {
     const limit = options.limit ?? Number.POSITIVE_INFINITY;
     let cursor: string | undefined;
     do {
-      const query = { ...options.query, cursor, limit: Math.min(limit - items.length, 100) };
+      const query = { ...options.query, cursor, limit: Math.min(limit - items.length, PAGE_ITEMS) };
       const page = await this.get<{ items: T[]; nextCursor?: string | null }>(path, { ...options, query });
       items.push(...page.items);
       cursor = page.nextCursor ?? undefined;
@@ -168,7 +170,9 @@ export class ApiClient {
         headers: {
           accept,
           authorization: `Bearer ${this.#token}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+          ...(body === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
         },
       },
       resolve,
@@ -185,7 +189,8 @@ export class ApiClient {
   #explain(error: unknown, timeout?: AbortSignal): unknown {
     if (error instanceof FairleadError || error instanceof CliError) return error;
     if (timeout?.aborted) return new FairleadError('TIMEOUT', `the server at ${this.url.host} did not answer in time`);
-    if (systemCode(error) === 'ABORT_ERR') return new FairleadError('CANCELLED', 'the call was ended before its answer');
+    if (systemCode(error) === 'ABORT_ERR')
+      return new FairleadError('CANCELLED', 'the call was ended before its answer');
     const { failure, message } = explainNetworkError(error, `the server at ${this.url.host}`);
     return new UnreachableError(failure, message, error);
   }
@@ -196,7 +201,10 @@ async function problem(response: IncomingMessage): Promise<FairleadError> {
   const text = (await readBody(response, MAX_PROBLEM_BYTES)).toString('utf8');
   const body = parseProblem(text);
   if (body === undefined) {
-    return new FairleadError('INTERNAL', `the server answered ${response.statusCode} ${response.statusMessage ?? ''}`.trim());
+    return new FairleadError(
+      'INTERNAL',
+      `the server answered ${response.statusCode} ${response.statusMessage ?? ''}`.trim(),
+    );
   }
   const error = fromWireError({ code: body.code, message: body.detail ?? body.title ?? body.code });
   const seconds = Number(response.headers['retry-after']);

@@ -21,7 +21,11 @@ export interface ActionContext<O> {
 type Action<O, A extends unknown[]> = (context: ActionContext<O>, ...args: A) => Promise<void>;
 
 /** Makes `action` the command's own: it gets the options, global ones included, and a client that is closed after it. */
-export function act<O extends object, A extends unknown[] = []>(command: Command, cli: Cli, action: Action<O, A>): void {
+export function act<O extends object, A extends unknown[] = []>(
+  command: Command,
+  cli: Cli,
+  action: Action<O, A>,
+): void {
   command.action(async (...given: unknown[]) => {
     // Commander passes the declared arguments, then the options, then the command.
     const args = given.slice(0, -2) as A;

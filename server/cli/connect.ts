@@ -38,7 +38,7 @@ export async function target(options: GlobalOptions, io: CliIo): Promise<ApiTarg
   if (token === undefined) {
     throw usageError(`no API token is given for ${url.host}: use --api-token-file FILE, or run \`fairlead login\``);
   }
-  return { url, token, trust: await trustFor(url, token, options.apiCa, stored, io) };
+  return { url, token, trust: await trustFor(url, token, options.apiCa, stored) };
 }
 
 async function trustFor(
@@ -46,7 +46,6 @@ async function trustFor(
   token: string,
   apiCa: string | undefined,
   stored: Context | undefined,
-  io: CliIo,
 ): Promise<Trust> {
   if (url.protocol === 'http:') return { kind: 'loopback' };
   if (apiCa === 'system') return { kind: 'system' };

@@ -20,7 +20,8 @@ export function usageError(message: string): CliError {
 /** The one line that stands on stderr for `error`. */
 export function describeError(error: unknown): string {
   if (error instanceof FairleadError) {
-    const again = error.retryAfterSeconds === undefined ? '' : `; try again in ${error.retryAfterSeconds} s`;
+    const wait = error.code === 'RATE_LIMITED' ? error.retryAfterSeconds : undefined;
+    const again = wait === undefined ? '' : `; try again in ${wait} s`;
     return `${error.message}${again} (${error.code})`;
   }
   return error instanceof Error ? error.message : String(error);
@@ -35,4 +36,12 @@ export function exitCodeOf(error: unknown): number {
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** What a streamed answer that fails comes to: a connection that was cut is an interruption, never an end. */
+export function brokenOff(error: unknown): unknown {
+  const code = systemCode(error);
+  if (code !== 'ECONNRESET' && code !== 'ERR_STREAM_PREMATURE_CLOSE') return error;
+  const detail = 'the answer broke off: the server or the host was lost on the way, or the API token was revoked';
+  return new FairleadError('STREAM_INTERRUPTED', detail, { cause: error });
 }

@@ -24,16 +24,15 @@ export interface ExecMode {
  */
 export async function runExec(socket: WebSocket, io: CliIo, mode: ExecMode): Promise<number> {
   const outcome = receive(socket, io, mode.tty);
-  const restore = mode.tty && mode.stdin ? rawMode(io) : () => {};
-  const stopResize = mode.tty ? onResize(io, (resize) => send(socket, { resize })) : () => {};
-  const stopInput = mode.stdin ? forwardInput(socket, io, mode.tty) : () => {};
-  if (!mode.stdin) send(socket, { end: true });
+  const endings: (() => void)[] = [];
+  if (mode.tty && mode.stdin) endings.push(rawMode(io));
+  if (mode.tty) endings.push(onResize(io, (resize) => send(socket, { resize })));
+  if (mode.stdin) endings.push(forwardInput(socket, io, mode.tty));
+  else send(socket, { end: true });
   try {
     return await outcome;
   } finally {
-    stopInput();
-    stopResize();
-    restore();
+    for (const end of endings) end();
   }
 }
 
@@ -57,7 +56,9 @@ function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
   socket.on('close', (_code, reason) => {
     if (exit !== undefined) return resolve(exit);
     const because = reason.length > 0 ? `: ${reason.toString('utf8')}` : '';
-    reject(failure ?? new FairleadError('STREAM_INTERRUPTED', `the connection was lost before the process ended${because}`));
+    reject(
+      failure ?? new FairleadError('STREAM_INTERRUPTED', `the connection was lost before the process ended${because}`),
+    );
   });
   return promise;
 }
@@ -92,7 +93,8 @@ function forwardInput(socket: WebSocket, io: CliIo, tty: boolean): () => void {
   };
   const end = () => {
     // A terminal has no end of its own: a pipe that ends says so as a person would, once for the line and once for the end.
-    if (tty && socket.readyState === socket.OPEN) socket.send(Buffer.concat([END_OF_TRANSMISSION, END_OF_TRANSMISSION]));
+    if (tty && socket.readyState === socket.OPEN)
+      socket.send(Buffer.concat([END_OF_TRANSMISSION, END_OF_TRANSMISSION]));
     send(socket, { end: true });
   };
   stdin.on('data', data);

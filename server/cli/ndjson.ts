@@ -1,10 +1,35 @@
 /** Reads newline-delimited JSON from a stream of bytes. */
+import { fromWireError } from '../../shared/errors.ts';
+import { brokenOff } from './errors.ts';
 
 /** The longest record that is taken, in bytes: a log line of a container may be long, but not without end. */
 const MAX_RECORD_BYTES = 16 * 1024 * 1024;
 
-/** Yields each record. @throws Error when a line is no JSON or has no end in sight. */
+/**
+ * Yields each record of a streamed answer.
+ * @throws FairleadError when the answer ends with an error record, or breaks off; Error when a line is no JSON or too long
+ */
 export async function* records(source: AsyncIterable<Uint8Array>): AsyncGenerator<unknown> {
+  try {
+    for await (const line of lines(source)) {
+      const record: unknown = JSON.parse(line.toString('utf8'));
+      refuse(record);
+      yield record;
+    }
+  } catch (error) {
+    throw brokenOff(error);
+  }
+}
+
+/** The server ends an answer that it cannot finish with `{error: {code, detail}}`. */
+function refuse(record: unknown): void {
+  const { error } = (record ?? {}) as { error?: { code?: unknown; detail?: unknown } };
+  if (typeof error?.code === 'string' && typeof error.detail === 'string') {
+    throw fromWireError({ code: error.code, message: error.detail });
+  }
+}
+
+async function* lines(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   // Pieces of a line wait in a list: joining them at each chunk would cost the square of a long line's length.
   let pieces: Uint8Array[] = [];
   let held = 0;
@@ -15,12 +40,11 @@ export async function* records(source: AsyncIterable<Uint8Array>): AsyncGenerato
       pieces = [];
       held = 0;
       start = end + 1;
-      if (line.length > 0) yield JSON.parse(line.toString('utf8'));
+      if (line.length > 0) yield line;
     }
     pieces.push(chunk.subarray(start));
     held += chunk.length - start;
     if (held > MAX_RECORD_BYTES) throw new Error(`the server sent a record of more than ${MAX_RECORD_BYTES} bytes`);
   }
-  const last = Buffer.concat(pieces).toString('utf8').trim();
-  if (last !== '') yield JSON.parse(last);
+  if (held > 0) yield Buffer.concat(pieces);
 }

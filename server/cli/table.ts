@@ -14,12 +14,17 @@ export function printable(text: string): string {
 
 /** The table's text, with a heading and a line per row. */
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
-  const lines = [
-    columns.map(([heading]) => heading),
-    ...rows.map((row) => columns.map(([, cell]) => text(cell(row)))),
-  ];
+  const lines = [columns.map(([heading]) => heading), ...rows.map((row) => columns.map(([, cell]) => text(cell(row))))];
   const widths = columns.map((_, index) => Math.max(...lines.map((line) => width(line[index] ?? ''))));
-  return lines.map((line) => `${line.map((cell, index) => pad(cell, widths[index] ?? 0)).join('  ').trimEnd()}\n`).join('');
+  return lines
+    .map(
+      (line) =>
+        `${line
+          .map((cell, index) => pad(cell, widths[index] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('');
 }
 
 /** `key: value` lines with aligned values; entries without a value are left out. */

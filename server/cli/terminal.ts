@@ -20,11 +20,8 @@ export function terminalSize(io: CliIo): TerminalSize {
 /** Sets standard input to raw mode if it is a terminal. @returns what restores it; idempotent, also run when the process is killed */
 export function rawMode(io: CliIo): () => void {
   const { stdin } = io;
-  if (!stdin.isTTY || stdin.setRawMode === undefined) return () => {};
-  let raw = true;
+  if (!stdin.isTTY || stdin.setRawMode === undefined) return () => undefined;
   const restore = () => {
-    if (!raw) return;
-    raw = false;
     stdin.setRawMode?.(false);
     forgetKill();
   };

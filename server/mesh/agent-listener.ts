@@ -10,7 +10,7 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS, MAX_FRAME_BYTES } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
-import { startSession, type SessionDeps } from './agent-session.ts';
+import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
 import { refuseUpgrade } from './refuse-upgrade.ts';
@@ -191,4 +191,3 @@ export class AgentListener {
     return undefined;
   }
 }
-

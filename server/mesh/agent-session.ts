@@ -3,7 +3,13 @@ import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, fromWireError, toWireError } from '../../shared/errors.ts';
-import { HEARTBEAT_MS, INITIAL_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_OPEN_STREAMS, SILENCE_MS } from '../../shared/limits.ts';
+import {
+  HEARTBEAT_MS,
+  INITIAL_WINDOW_BYTES,
+  MAX_FRAME_BYTES,
+  MAX_OPEN_STREAMS,
+  SILENCE_MS,
+} from '../../shared/limits.ts';
 import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '../../shared/messages/control.ts';
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
@@ -102,7 +108,8 @@ function receiveControl(link: NativeLink, kind: ControlKind, value: unknown, clo
 /** Streams that agents open. */
 function serveAgentStream(session: Session, stream: MuxStream, peer: SessionPeer, deps: SessionDeps): void {
   if (stream.kind.code !== hostLeave.code) {
-    return stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${stream.kind.name}`));
+    stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${stream.kind.name}`));
+    return;
   }
   serveLeave(session, stream as unknown as MuxStream<typeof hostLeave>, peer, deps).catch((error: unknown) => {
     deps.log.error({ err: error, hostId: peer.identity.hostId }, 'a host could not leave');

@@ -26,13 +26,12 @@ export interface ApiTokenRows {
   find(id: string): Promise<ApiTokenRow | undefined>;
   /** Newest first. */
   list(page: PageRequest): Promise<Page<ApiTokenRow>>;
-  /** Whether there was ever one, revoked ones included. */
+  /** Whether there was never one: revoked ones count. */
   isEmpty(): Promise<boolean>;
-  /** Whether, besides `id`, there is an admin token that is neither revoked nor, at `at`, expired. */
-  hasOtherAdmin(id: string, at: number): Promise<boolean>;
   /** @returns whether it was there and not revoked before. */
   revoke(id: string, at: number): Promise<boolean>;
-  markUsed(id: string, at: number): Promise<void>;
+  /** Notes a use at `at`, unless one after `unlessAfter` is noted. */
+  markUsed(id: string, at: number, unlessAfter: number): Promise<void>;
 }
 
 export function apiTokensTable(db: Db): ApiTokenRows {
@@ -68,19 +67,6 @@ export function apiTokensTable(db: Db): ApiTokenRows {
       return (await db.selectFrom('api_tokens').select('id').limit(1).executeTakeFirst()) === undefined;
     },
 
-    async hasOtherAdmin(id, at) {
-      const row = await db
-        .selectFrom('api_tokens')
-        .select('id')
-        .where('role', '=', 'admin')
-        .where('id', '!=', id)
-        .where('revoked_at', 'is', null)
-        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', at)]))
-        .limit(1)
-        .executeTakeFirst();
-      return row !== undefined;
-    },
-
     async revoke(id, at) {
       const { numUpdatedRows } = await db
         .updateTable('api_tokens')
@@ -91,8 +77,13 @@ export function apiTokensTable(db: Db): ApiTokenRows {
       return numUpdatedRows > 0n;
     },
 
-    async markUsed(id, at) {
-      await db.updateTable('api_tokens').set({ last_used_at: at }).where('id', '=', id).execute();
+    async markUsed(id, at, unlessAfter) {
+      await db
+        .updateTable('api_tokens')
+        .set({ last_used_at: at })
+        .where('id', '=', id)
+        .where((e) => e.or([e('last_used_at', 'is', null), e('last_used_at', '<=', unlessAfter)]))
+        .execute();
     },
   };
 }

@@ -4,7 +4,7 @@ import type { Db } from './tables.ts';
 export interface Settings {
   get(key: string): Promise<Buffer | undefined>;
   set(key: string, value: Uint8Array): Promise<void>;
-  /** Sets the value if the key has none yet. @returns the value that stands. */
+  /** Sets the value, on disk before it returns, if the key has none yet. @returns the value that stands. */
   setOnce(key: string, value: Uint8Array): Promise<Buffer>;
   delete(key: string): Promise<void>;
 }
@@ -24,12 +24,16 @@ export function settingsTable(db: Db): Settings {
         .execute();
     },
     async setOnce(key, value) {
-      await db
-        .insertInto('settings')
-        .values({ key, value })
-        .onConflict((conflict) => conflict.column('key').doNothing())
-        .execute();
-      return (await get(key)) ?? Buffer.from(value);
+      const set = async (tx: Db): Promise<Buffer> => {
+        await tx
+          .insertInto('settings')
+          .values({ key, value })
+          .onConflict((conflict) => conflict.column('key').doNothing())
+          .execute();
+        const row = await tx.selectFrom('settings').select('value').where('key', '=', key).executeTakeFirstOrThrow();
+        return Buffer.from(row.value);
+      };
+      return await (db.isTransaction ? set(db) : db.transaction().execute(set));
     },
     async delete(key) {
       await db.deleteFrom('settings').where('key', '=', key).execute();

@@ -86,17 +86,21 @@ class SqliteDriver implements Driver {
     else next();
   }
 
+  /** Transactions are what must not be lost: their commits wait for the disk. Single statements survive a crash alone. */
   async beginTransaction(): Promise<void> {
+    this.#connection.run('pragma synchronous = full');
     this.#connection.run('begin immediate');
   }
 
   async commitTransaction(): Promise<void> {
     this.#connection.run('commit');
+    this.#connection.run('pragma synchronous = normal');
   }
 
   async rollbackTransaction(): Promise<void> {
     // After some errors (a full disk is one) SQLite has already rolled back by itself.
     if (this.#database.inTransaction) this.#connection.run('rollback');
+    this.#connection.run('pragma synchronous = normal');
   }
 
   async destroy(): Promise<void> {

@@ -1,7 +1,7 @@
 /** `login` and `logout`: a stored context, so that later commands need neither server nor token. */
 import type { Command } from 'commander';
-import type { Whoami } from '../api-types.ts';
 import { ApiClient } from '../api-client.ts';
+import type { Whoami } from '../api-types.ts';
 import type { Cli } from '../commander.ts';
 import { type GlobalOptions, target } from '../connect.ts';
 import { contextPath, removeContext, saveContext } from '../context-file.ts';

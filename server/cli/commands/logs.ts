@@ -2,11 +2,10 @@
 import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { type Command, Option } from 'commander';
-import { FairleadError } from '../../../shared/errors.ts';
 import { path } from '../api-client.ts';
 import type { LogRecord } from '../api-types.ts';
 import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
-import { systemCode, usageError } from '../errors.ts';
+import { brokenOff, usageError } from '../errors.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { dockerTime } from '../time.ts';
@@ -40,7 +39,7 @@ export function addLogs(root: Command, cli: Cli): void {
     .option('--separate', "the container's standard error to standard error, line by line")
     .addHelpText(
       'after',
-      "\nWithout --separate all of the log goes to standard output, in the order and with exactly the bytes Docker has.",
+      '\nWithout --separate all of the log goes to standard output, in the order and with exactly the bytes Docker has.',
     );
   act<LogOptions, [string, string]>(logs, cli, printLogs);
 }
@@ -61,20 +60,26 @@ async function printLogs(context: ActionContext<LogOptions>, host: string, conta
       stderr: options.stderr ? undefined : 0,
     },
   });
+  if (byRecord) return printRecords(body, io, options.json === true);
   try {
-    if (byRecord && !options.json) await printApart(body, io);
-    else await pipeline(body, io.stdout, { end: false });
+    await pipeline(body, io.stdout, { end: false });
   } catch (error) {
-    if (systemCode(error) !== 'ECONNRESET') throw error;
-    throw new FairleadError('STREAM_INTERRUPTED', 'the log broke off: the server or the host was lost on the way', {
-      cause: error,
-    });
+    throw brokenOff(error);
   }
 }
 
-async function printApart(body: IncomingMessage, io: CliIo): Promise<void> {
+async function printRecords(body: IncomingMessage, io: CliIo, json: boolean): Promise<void> {
+  // A very long line comes in pieces, which are put together again: the next piece has neither a time nor a new line.
+  const unfinished = new Set<string>();
   for await (const value of records(body)) {
-    const { stream, time, line } = value as LogRecord;
-    await write(stream === 'stderr' ? io.stderr : io.stdout, `${time === undefined ? '' : `${time} `}${line}\n`);
+    const { stream, time, line, partial } = value as LogRecord;
+    if (json) {
+      await write(io.stdout, `${JSON.stringify(value)}\n`);
+      continue;
+    }
+    const before = time === undefined || unfinished.has(stream) ? '' : `${time} `;
+    if (partial) unfinished.add(stream);
+    else unfinished.delete(stream);
+    await write(stream === 'stderr' ? io.stderr : io.stdout, `${before}${line}${partial ? '' : '\n'}`);
   }
 }

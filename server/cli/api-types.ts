@@ -1,0 +1,84 @@
+/** The API's answers as the CLI reads them: the route schemas' own types, and Docker's words for what Docker answers. */
+import type { Static } from 'typebox';
+import type { hostInfo } from '../../shared/messages/host.ts';
+import type { Role } from '../../shared/messages/kind.ts';
+
+// biome-ignore lint/style/noRestrictedImports: types only, so that the API's answers are described once
+export type { ApiTokenView, AuditRow, CertificateView, EnrollmentTokenView, HostView } from '../routes/schemas.ts';
+
+export type HostInfo = Static<typeof hostInfo.reply>;
+
+/** Whom the API token stands for. */
+export interface Whoami {
+  name: string;
+  role: Role;
+}
+
+export interface CreatedEnrollmentToken {
+  id: string;
+  token: string;
+  expiresAt: string;
+  caFingerprint: string;
+  enrollCommand: string;
+}
+
+export interface CreatedApiToken {
+  id: string;
+  token: string;
+  expiresAt?: string | null;
+}
+
+export interface CaView {
+  fingerprint: string;
+  subject: string;
+  notBefore: string;
+  notAfter: string;
+}
+
+/** One line of a log. */
+export interface LogRecord {
+  stream: 'stdout' | 'stderr';
+  time?: string;
+  line: string;
+  /** The line goes on in the next record of its stream. */
+  partial?: boolean;
+}
+
+/** The containers of all hosts; each says whose it is. */
+export interface FanOut {
+  items: (ContainerSummary & { host: string; hostId: string })[];
+  unreachable: { host: string; code: string; detail: string }[];
+}
+
+/** A container in Docker's list; the fields that are shown. */
+export interface ContainerSummary {
+  Id: string;
+  Names?: string[];
+  Image?: string;
+  Created?: number;
+  State?: string;
+  Status?: string;
+  Ports?: { IP?: string; PrivatePort: number; PublicPort?: number; Type: string }[];
+}
+
+/** Docker's answer to top. */
+export interface ContainerTop {
+  Titles: string[];
+  Processes: string[][];
+}
+
+/** A sample of Docker's stats; the fields that are shown. */
+export interface StatsSample {
+  read?: string;
+  cpu_stats?: CpuStats;
+  precpu_stats?: CpuStats;
+  memory_stats?: { usage?: number; limit?: number; stats?: Record<string, number> };
+  networks?: Record<string, { rx_bytes: number; tx_bytes: number }>;
+  pids_stats?: { current?: number };
+}
+
+export interface CpuStats {
+  cpu_usage?: { total_usage: number };
+  system_cpu_usage?: number;
+  online_cpus?: number;
+}

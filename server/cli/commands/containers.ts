@@ -1,0 +1,161 @@
+/** `ps` and `container`: what runs on the hosts, and acting on it. */
+import type { Command } from 'commander';
+import { type ApiClient, path } from '../api-client.ts';
+import type { ContainerSummary, ContainerTop, FanOut, StatsSample } from '../api-types.ts';
+import { type ActionContext, act, type Cli, collect, wholeNumber } from '../commander.ts';
+import type { GlobalOptions } from '../connect.ts';
+import { CONTAINER_COLUMNS, statsLine } from '../containers.ts';
+import { usageError } from '../errors.ts';
+import { type CliIo, write } from '../io.ts';
+import { records } from '../ndjson.ts';
+import { printJson, printRows } from '../output.ts';
+import { type Column, printable, table } from '../table.ts';
+
+export function addPs(root: Command, cli: Cli): void {
+  const ps = root
+    .command('ps')
+    .description('list containers, of one host or of all')
+    .argument('[host]')
+    .option('-a, --all', 'stopped ones, too')
+    .option('--tag <tag>', 'of all hosts with this tag; may repeat', collect);
+  act<PsOptions, [string | undefined]>(ps, cli, async ({ api, io, options }, host) => {
+    const all = options.all === true;
+    if (host === undefined) return listEverywhere(api, io, options);
+    if (options.tag !== undefined) throw usageError('give a host or --tag, not both');
+    return printRows(io, options, await listContainers(api, host, all), CONTAINER_COLUMNS);
+  });
+}
+
+interface PsOptions extends GlobalOptions {
+  all?: boolean;
+  tag?: string[];
+}
+
+/** The containers of one host, as Docker lists them. */
+export async function listContainers(api: ApiClient, host: string, all: boolean): Promise<ContainerSummary[]> {
+  const { items } = await api.get<{ items: ContainerSummary[] }>(path`/api/v1/hosts/${host}/containers`, {
+    query: { all: all ? 1 : undefined },
+  });
+  return items;
+}
+
+/** Prints the containers of all hosts; a host that did not answer is told on stderr. */
+async function listEverywhere(api: ApiClient, io: CliIo, options: PsOptions): Promise<void> {
+  const query = { all: options.all ? 1 : undefined, tag: options.tag };
+  const { items, unreachable } = await api.get<FanOut>('/api/v1/containers', { query });
+  const rows = items.toSorted((a, b) => a.host.localeCompare(b.host));
+  const columns: Column<FanOut['items'][number]>[] = [['HOST', (row) => row.host], ...CONTAINER_COLUMNS];
+  await printRows(io, options, rows, columns);
+  for (const { host, code, detail } of unreachable) {
+    await write(io.stderr, `fairlead: ${printable(`${host}: ${detail} (${code})`)}\n`);
+  }
+}
+
+interface ChangeOptions {
+  time?: number;
+  signal?: string;
+  force?: boolean;
+  volumes?: boolean;
+}
+
+/** How long the server may take beyond the time that Docker gives a container to stop. */
+const STOP_MARGIN_MS = 60_000;
+
+export function addContainer(root: Command, cli: Cli): void {
+  const container = root.command('container').description('act on one container, or look into it');
+  addChange(container, cli, 'start', 'start a container');
+  addStop(addChange(container, cli, 'stop', 'stop a container'));
+  addStop(addChange(container, cli, 'restart', 'restart a container'));
+  addChange(container, cli, 'kill', 'kill a container').option(
+    '-s, --signal <name>',
+    'with this signal (default: KILL)',
+  );
+  addChange(container, cli, 'pause', 'freeze all processes of a container');
+  addChange(container, cli, 'unpause', 'go on after pause');
+  addRemove(container, cli);
+  addInspect(container, cli);
+  addTop(container, cli);
+  addStats(container, cli);
+}
+
+function addStop(command: Command): void {
+  command.option('-t, --time <seconds>', 'before it is killed; -1 waits for ever (default: its own)', wholeNumber(-1));
+}
+
+function addChange(container: Command, cli: Cli, verb: string, description: string): Command {
+  const command = container.command(verb).description(description).argument('<host>').argument('<container>');
+  act<ChangeOptions, [string, string]>(command, cli, async ({ api, io, options }, host, name) => {
+    const query = { t: options.time, signal: options.signal };
+    await api.call('POST', `${path`/api/v1/hosts/${host}/containers/${name}`}/${verb}`, {
+      query,
+      timeoutMs: Math.max(0, options.time ?? 0) * 1000 + STOP_MARGIN_MS,
+    });
+    await write(io.stdout, `${name}\n`);
+  });
+  return command;
+}
+
+function addRemove(container: Command, cli: Cli): void {
+  const rm = container
+    .command('rm')
+    .description('remove a container')
+    .argument('<host>')
+    .argument('<container>')
+    .option('-f, --force', 'kill it first if it runs')
+    .option('-v, --volumes', 'its anonymous volumes, too');
+  act<ChangeOptions, [string, string]>(rm, cli, async ({ api, io, options }, host, name) => {
+    await api.call('DELETE', path`/api/v1/hosts/${host}/containers/${name}`, {
+      query: { force: options.force ? 1 : undefined, volumes: options.volumes ? 1 : undefined },
+    });
+    await write(io.stdout, `${name}\n`);
+  });
+}
+
+function addInspect(container: Command, cli: Cli): void {
+  const inspect = container
+    .command('inspect')
+    .description('print all that Docker knows of a container, as JSON')
+    .argument('<host>')
+    .argument('<container>');
+  act<object, [string, string]>(inspect, cli, async ({ api, io }, host, name) => {
+    await printJson(io, await api.get<unknown>(path`/api/v1/hosts/${host}/containers/${name}`));
+  });
+}
+
+function addTop(container: Command, cli: Cli): void {
+  const top = container
+    .command('top')
+    .description('list the processes of a container')
+    .argument('<host>')
+    .argument('<container>');
+  act<object, [string, string]>(top, cli, async ({ api, io, options }, host, name) => {
+    const found = await api.get<ContainerTop>(path`/api/v1/hosts/${host}/containers/${name}/top`);
+    if (options.json) return printJson(io, found);
+    const columns = found.Titles.map((title, index): Column<string[]> => [title, (row) => row[index]]);
+    return write(io.stdout, table(found.Processes, columns));
+  });
+}
+
+function addStats(container: Command, cli: Cli): void {
+  const stats = container
+    .command('stats')
+    .description('print what a container uses, once a second')
+    .argument('<host>')
+    .argument('<container>')
+    .option('--no-stream', 'once only');
+  act<{ stream: boolean }, [string, string]>(stats, cli, printStats);
+}
+
+async function printStats(
+  { api, io, options }: ActionContext<{ stream: boolean }>,
+  host: string,
+  name: string,
+): Promise<void> {
+  const body = await api.stream(path`/api/v1/hosts/${host}/containers/${name}/stats`, {
+    accept: 'application/x-ndjson',
+    query: { stream: options.stream ? undefined : 0 },
+  });
+  for await (const sample of records(body)) {
+    await write(io.stdout, options.json ? `${JSON.stringify(sample)}\n` : `${statsLine(sample as StatsSample)}\n`);
+  }
+}

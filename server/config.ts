@@ -1,0 +1,201 @@
+/** The configuration of fairlead-server: its flags as one schema, and the checks that go beyond a schema. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { resolve } from 'node:path';
+import Type, { type Static } from 'typebox';
+import { FairleadError } from '../shared/errors.ts';
+import type { FlagOptions } from '../shared/flags.ts';
+import type { ListenAddress } from './public-hosts.ts';
+
+/** Larger files are neither passphrases nor certificates. */
+const MAX_FILE_BYTES = 256 * 1024;
+const MAX_DNS_NAME_CHARS = 253;
+const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
+
+const text = (options: FlagOptions & { default: string }) => Type.String({ minLength: 1, ...options });
+const file = (description: string) =>
+  Type.Optional(Type.String({ minLength: 1, description, metavar: 'file', expects: 'the path of a file' }));
+const choice = <const C extends readonly string[]>(choices: C, options: { description: string; default: C[number] }) =>
+  Type.Union(
+    choices.map((value) => Type.Literal(value as C[number])),
+    options,
+  );
+const flag = (description: string) => Type.Boolean({ description, default: false });
+
+export const ServerFlags = Type.Object({
+  dataDir: text({ description: 'where the server keeps everything', metavar: 'dir', default: './data' }),
+  apiListen: text({
+    description: 'where the API listens; port 0 takes a free one',
+    metavar: 'host:port',
+    default: '0.0.0.0:8440',
+  }),
+  agentListen: text({
+    description: 'where agents connect; port 0 takes a free one',
+    metavar: 'host:port',
+    default: '0.0.0.0:8443',
+  }),
+  publicHost: Type.Array(Type.String(), {
+    description:
+      'names and addresses under which the server is reached, the first one for URLs (by default: what it finds out)',
+    metavar: 'name[,name...]',
+    default: [],
+  }),
+  caPassphraseFile: file("a file with the passphrase that the CA's key rests under"),
+  apiTls: choice(['internal', 'off', 'files'], {
+    description: 'the certificate of the API: one of our CA, none (behind a TLS proxy only), or your own',
+    default: 'internal',
+  }),
+  apiCert: file('the certificate chain of the API in PEM, with --api-tls files'),
+  apiKey: file('its private key in PEM'),
+  trustProxy: flag('takes client addresses from X-Forwarded-For'),
+  logLevel: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    description: 'how much is logged',
+    default: 'info',
+  }),
+  resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
+});
+
+/** All that the server is told from outside. Holds paths, not secrets. */
+export interface ServerConfig {
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly apiListen: ListenAddress;
+  readonly agentListen: ListenAddress;
+  /** Empty: the server finds out. */
+  readonly publicHosts: readonly string[];
+  readonly caPassphraseFile: string | undefined;
+  readonly apiTls: ApiTls;
+  readonly trustProxy: boolean;
+  readonly logLevel: Static<typeof ServerFlags>['logLevel'];
+  readonly resetAdminToken: boolean;
+}
+
+export type ApiTls =
+  | { readonly mode: 'internal' | 'off' }
+  | { readonly mode: 'files'; readonly certFile: string; readonly keyFile: string };
+
+/**
+ * The configuration that `flags` stand for. Every file that it names can be read and holds what it should.
+ * @throws FairleadError VALIDATION that names the flag
+ */
+export async function readConfig(flags: Static<typeof ServerFlags>): Promise<ServerConfig> {
+  const apiListen = parseListen('--api-listen', flags.apiListen);
+  const agentListen = parseListen('--agent-listen', flags.agentListen);
+  if (apiListen.port !== 0 && apiListen.port === agentListen.port && apiListen.host === agentListen.host) {
+    throw invalid(`--api-listen and --agent-listen are both ${flags.apiListen}: they need two ports`);
+  }
+  const config: ServerConfig = {
+    dataDir: resolve(flags.dataDir),
+    apiListen,
+    agentListen,
+    publicHosts: flags.publicHost.map(parsePublicHost),
+    caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
+    apiTls: parseApiTls(flags),
+    trustProxy: flags.trustProxy,
+    logLevel: flags.logLevel,
+    resetAdminToken: flags.resetAdminToken,
+  };
+  await readCaPassphrase(config);
+  await readApiCertificate(config);
+  return config;
+}
+
+/** The passphrase of the CA's key, if one is configured: its file without the line break at the end. */
+export async function readCaPassphrase(config: Pick<ServerConfig, 'caPassphraseFile'>): Promise<string | undefined> {
+  if (config.caPassphraseFile === undefined) return undefined;
+  const passphrase = (await readSmallFile('--ca-passphrase-file', config.caPassphraseFile)).replace(/\r?\n$/, '');
+  if (passphrase === '') throw invalid(`--ca-passphrase-file: ${config.caPassphraseFile} is empty`);
+  return passphrase;
+}
+
+/** The API's own certificate chain and key in PEM, if they are to come from files. */
+export async function readApiCertificate({
+  apiTls,
+}: Pick<ServerConfig, 'apiTls'>): Promise<{ cert: string; key: string } | undefined> {
+  if (apiTls.mode !== 'files') return undefined;
+  const cert = await readSmallFile('--api-cert', apiTls.certFile);
+  const key = await readSmallFile('--api-key', apiTls.keyFile);
+  const certificate = parsePem('--api-cert', apiTls.certFile, 'a certificate in PEM', () => new X509Certificate(cert));
+  const privateKey = parsePem('--api-key', apiTls.keyFile, 'an unencrypted private key in PEM', () =>
+    createPrivateKey(key),
+  );
+  if (!certificate.checkPrivateKey(privateKey)) {
+    throw invalid('--api-key does not belong to the first certificate in --api-cert');
+  }
+  return { cert, key };
+}
+
+/** @throws FairleadError VALIDATION */
+function parseListen(name: string, listen: string): ListenAddress {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(listen) ?? [];
+  const port = Number(digits);
+  const fits = bracketed === undefined ? plain !== undefined && isHost(plain) : isIP(bracketed) === 6;
+  if (!fits || !(port <= 65_535)) {
+    throw invalid(
+      `${name} ${JSON.stringify(listen)} is not HOST:PORT, as in 0.0.0.0:8440, localhost:8440 or [::]:8440`,
+    );
+  }
+  return { host: bracketed ?? plain ?? '', port };
+}
+
+/** IPv6 addresses may stand in brackets. @throws FairleadError VALIDATION */
+function parsePublicHost(host: string): string {
+  const address = host.replace(/^\[(.*)\]$/, '$1');
+  if (isIP(address) === 6 && !address.includes('%')) return address;
+  if (isHost(host)) return host;
+  throw invalid(`--public-host ${JSON.stringify(host)} is neither a DNS name nor an IP address`);
+}
+
+function isHost(host: string): boolean {
+  if (isIP(host) === 4) return true;
+  const labels = host.split('.');
+  // A last label of digits alone would make an address, and one that is not valid.
+  return (
+    host.length <= MAX_DNS_NAME_CHARS &&
+    labels.every((part) => DNS_LABEL.test(part)) &&
+    !/^\d+$/.test(labels.at(-1) ?? '')
+  );
+}
+
+/** @throws FairleadError VALIDATION */
+function parseApiTls({ apiTls, apiCert, apiKey }: Static<typeof ServerFlags>): ApiTls {
+  if (apiTls === 'files') {
+    if (apiCert === undefined || apiKey === undefined) {
+      throw invalid(`--api-tls files needs ${apiCert === undefined ? '--api-cert' : '--api-key'}`);
+    }
+    return { mode: 'files', certFile: resolve(apiCert), keyFile: resolve(apiKey) };
+  }
+  const unused = apiCert !== undefined ? '--api-cert' : apiKey !== undefined ? '--api-key' : undefined;
+  if (unused !== undefined) throw invalid(`${unused} needs --api-tls files`);
+  return { mode: apiTls };
+}
+
+async function readSmallFile(name: string, path: string): Promise<string> {
+  try {
+    const handle = await open(path, 'r');
+    try {
+      const { size } = await handle.stat();
+      if (size > MAX_FILE_BYTES) throw invalid(`${name}: ${path} is larger than ${MAX_FILE_BYTES} bytes`);
+      return await handle.readFile('utf8');
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    if (cause instanceof FairleadError) throw cause;
+    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    throw new FairleadError('VALIDATION', `${name}: ${path} cannot be read (${why})`, { cause });
+  }
+}
+
+function parsePem<T>(name: string, path: string, what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new FairleadError('VALIDATION', `${name}: ${path} does not hold ${what}`, { cause });
+  }
+}
+
+function invalid(message: string): FairleadError {
+  return new FairleadError('VALIDATION', message);
+}

@@ -1,0 +1,137 @@
+/** Enrollment: tokens are made and revoked here, and each of them turns one certificate request into one host. */
+import type { Ca } from '../../certs/authority.ts';
+import { formatToken } from '../../certs/enrollment-token.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import { MAX_NAME_CHARS } from '../../shared/limits.ts';
+import { Tags } from '../../shared/messages/control.ts';
+import { validate } from '../../shared/validate.ts';
+import { newSecret } from '../access/secret.ts';
+import type { Actor, Audit } from '../audit/audit.ts';
+import { checkHostName } from '../store/host-names.ts';
+import type { Page, PageRequest } from '../store/page.ts';
+import type { Store } from '../store/store.ts';
+import { type EnrollmentTokenView, tokenView } from './enrollment-token-view.ts';
+import { type Redeemed, type RedeemRequest, redeem } from './redeem.ts';
+
+export const DEFAULT_TOKEN_TTL_SECONDS = 3600;
+export const MIN_TOKEN_TTL_SECONDS = 60;
+export const MAX_TOKEN_TTL_SECONDS = 7 * 24 * 3600;
+
+/** What enrollment needs of the server's certificate authority. */
+export interface EnrollmentAuthority {
+  readonly installationId: string;
+  readonly caPem: string;
+  readonly caFingerprint: string;
+  readonly ca: Pick<Ca, 'issueAgent'>;
+  /** The serials that may open a session. */
+  readonly active: { add(serial: string, hostId: string): void };
+  /** The server's own certificate, whose key no agent may use. */
+  serverTls(): { readonly cert: string };
+}
+
+export interface EnrollmentDeps {
+  readonly store: Store;
+  readonly audit: Audit;
+  readonly authority: EnrollmentAuthority;
+  readonly clock: Clock;
+}
+
+export interface EnrollmentTokenRequest {
+  /** What people call the token. */
+  readonly name?: string | undefined;
+  /** How long it is good for: 60 s to 7 days, 1 hour unless given. */
+  readonly ttlSeconds?: number | undefined;
+  /** The name its host gets, whatever the host asks for. */
+  readonly hostName?: string | undefined;
+  /** Tags its host gets, besides those it asks for. */
+  readonly tags?: readonly string[] | undefined;
+}
+
+export interface CreatedEnrollmentToken extends EnrollmentTokenView {
+  /** Shown this once. */
+  readonly token: string;
+}
+
+export class Enrollment {
+  readonly #deps: EnrollmentDeps;
+
+  constructor(deps: EnrollmentDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws FairleadError VALIDATION */
+  async createToken(request: EnrollmentTokenRequest, actor: Actor): Promise<CreatedEnrollmentToken> {
+    const { name, hostName, ttlSeconds = DEFAULT_TOKEN_TTL_SECONDS, tags = [] } = request;
+    checkRequest(name, ttlSeconds);
+    if (hostName !== undefined) checkHostName(hostName);
+    validate(Tags, tags, 'tags');
+    const { store, audit, authority, clock } = this.#deps;
+    const made = newSecret();
+    const now = clock.now();
+    const row = {
+      id: made.id,
+      name,
+      secretHash: made.hash,
+      hostName,
+      tags: [...tags],
+      createdBy: actor.name,
+      createdAt: now,
+      expiresAt: now + ttlSeconds * 1000,
+    };
+    await store.transaction(async (tables) => {
+      await tables.enrollmentTokens.insert(row);
+      const entry = { actor: actor.name, address: actor.address, action: 'enrollment-token.create', target: made.id };
+      await audit.record({ ...entry, result: 'ok', detail: { name, hostName, tags, ttlSeconds } }, tables);
+    });
+    const token = formatToken('fle1', { pin: authority.caFingerprint, id: made.id, secret: made.secret });
+    return { ...tokenView({ ...row, revokedAt: undefined, use: undefined }, now), token };
+  }
+
+  /** Newest first, in whatever state. */
+  async list(page: PageRequest): Promise<Page<EnrollmentTokenView>> {
+    const { items, ...rest } = await this.#deps.store.enrollmentTokens.list(page);
+    const now = this.#deps.clock.now();
+    return { items: items.map((token) => tokenView(token, now)), ...rest };
+  }
+
+  /**
+   * Revokes a token. One that is used already can no longer be asked for its certificate again; its host stays.
+   * One that is revoked stays as it is.
+   * @throws FairleadError NOT_FOUND
+   */
+  async revoke(id: string, actor: Actor): Promise<void> {
+    const { store, audit, clock } = this.#deps;
+    await store.transaction(async (tables) => {
+      const token = await tables.enrollmentTokens.find(id);
+      if (token === undefined)
+        throw new FairleadError('NOT_FOUND', `there is no enrollment token ${JSON.stringify(id)}`);
+      if (!(await tables.enrollmentTokens.revoke(id, clock.now()))) return;
+      const entry = { actor: actor.name, address: actor.address, action: 'enrollment-token.revoke', target: id };
+      await audit.record({ ...entry, result: 'ok', detail: { name: token.name } }, tables);
+    });
+  }
+
+  /**
+   * Turns a token and a certificate request into a host and its certificate.
+   * @param address where the request came from
+   * @throws FairleadError TOKEN_INVALID (the same one whatever is wrong with the token), CSR_INVALID, CONFLICT if the
+   * name is taken, VALIDATION. None of them uses the token up.
+   */
+  async redeem(request: RedeemRequest, address: string): Promise<Redeemed> {
+    return await redeem(this.#deps, request, address);
+  }
+}
+
+function checkRequest(name: string | undefined, ttlSeconds: number): void {
+  if (name !== undefined && (name.trim() === '' || name.length > MAX_NAME_CHARS || /\p{Cc}/u.test(name))) {
+    throw new FairleadError('VALIDATION', `name is not valid: it has 1 to ${MAX_NAME_CHARS} printable characters`);
+  }
+  const inBounds = ttlSeconds >= MIN_TOKEN_TTL_SECONDS && ttlSeconds <= MAX_TOKEN_TTL_SECONDS;
+  if (!Number.isInteger(ttlSeconds) || !inBounds) {
+    throw new FairleadError(
+      'VALIDATION',
+      `ttlSeconds is not valid: it is a whole number from ${MIN_TOKEN_TTL_SECONDS} to ${MAX_TOKEN_TTL_SECONDS}`,
+    );
+  }
+}

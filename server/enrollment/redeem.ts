@@ -1,0 +1,262 @@
+/**
+ * How a token is redeemed. The order is the rule: the token is looked at, the request judged and the certificate signed
+ * before anything is written; then one transaction uses the token up and adds host, certificate and audit row. So
+ * whatever fails leaves the token as it was, and of any number of redeems at once one alone gets through.
+ */
+import { randomUUID } from 'node:crypto';
+import type { IssuedCert } from '../../certs/authority.ts';
+import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
+import { parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
+import { spkiPin } from '../../certs/pin.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { Tags } from '../../shared/messages/control.ts';
+import { validate } from '../../shared/validate.ts';
+import { fitsHash } from '../access/secret.ts';
+import type { EnrollmentTokenRow, TokenUse } from '../store/enrollment-tokens.ts';
+import { checkHostName, nameFromHostname } from '../store/host-names.ts';
+import type { Tables } from '../store/store.ts';
+import type { EnrollmentDeps } from './enrollment.ts';
+import { tokenState } from './enrollment-token-view.ts';
+
+const MAX_HOSTNAME_CHARS = 255;
+const MAX_FACT_CHARS = 64;
+const ACTION = 'host.enroll';
+
+/** What an agent sends to join. */
+export interface RedeemRequest {
+  readonly token: string;
+  /** PEM. */
+  readonly csr: string;
+  /** The machine's own name. */
+  readonly hostname: string;
+  readonly os: string;
+  readonly arch: string;
+  readonly agentVersion: string;
+  /** The name that the host asks for. */
+  readonly name?: string | undefined;
+  readonly tags?: readonly string[] | undefined;
+}
+
+export interface Redeemed {
+  readonly hostId: string;
+  readonly name: string;
+  /** PEM. */
+  readonly certificate: string;
+  /** PEM. */
+  readonly ca: string;
+  /** ms since 1970. */
+  readonly notAfter: number;
+  /** Whether this is the answer to an earlier request once more. */
+  readonly repeated: boolean;
+}
+
+/** @throws FairleadError as `Enrollment.redeem` says */
+export async function redeem(deps: EnrollmentDeps, request: RedeemRequest, address: string): Promise<Redeemed> {
+  let token: EnrollmentTokenRow | undefined;
+  try {
+    token = await findToken(deps, request.token);
+    return await redeemWith(deps, token, request, address);
+  } catch (error) {
+    await auditFailure(deps, { token, hostname: request.hostname, address, error });
+    throw error;
+  }
+}
+
+/** The token whose secret `text` holds, in whatever state. @throws FairleadError TOKEN_INVALID */
+async function findToken({ store, authority }: EnrollmentDeps, text: string): Promise<EnrollmentTokenRow> {
+  const { pin, id, secret } = parse(text);
+  const row = await store.enrollmentTokens.find(id);
+  if (!fitsHash(secret, row?.secretHash)) throw tokenInvalid(row === undefined ? 'unknown' : 'wrong secret');
+  if (row === undefined || pin !== authority.caFingerprint) throw tokenInvalid('made for another CA');
+  return row;
+}
+
+function parse(text: string): TokenParts {
+  try {
+    return parseToken('fle1', text);
+  } catch (error) {
+    throw isFairleadError(error, 'TOKEN_INVALID') ? tokenInvalid('malformed') : error;
+  }
+}
+
+async function redeemWith(
+  deps: EnrollmentDeps,
+  token: EnrollmentTokenRow,
+  request: RedeemRequest,
+  address: string,
+): Promise<Redeemed> {
+  const { store, authority, clock } = deps;
+  const state = tokenState(token, clock.now());
+  if (state === 'used') return await repeat(deps, token, request.csr, address);
+  if (state !== 'pending') throw tokenInvalid(state);
+
+  const csr = await readCsr(request.csr);
+  await requireNewKey(deps, csr.spkiPin, store);
+  const wanted = wishes(token, request);
+  if (wanted.name !== undefined) await requireFreeName(store, wanted.name);
+  const hostId = randomUUID();
+  const { installationId } = authority;
+  const certificate = await authority.ca.issueAgent({ spki: csr.spki, hostId, installationId, clock });
+
+  const name = await store.transaction((tables) =>
+    enrollHost(deps, tables, { token, request, address, hostId, certificate, ...wanted }),
+  );
+  if (name === undefined) return await lostRace(deps, token.id, request.csr, address);
+  authority.active.add(certificate.serial, hostId);
+  return {
+    hostId,
+    name,
+    certificate: certificate.certPem,
+    ca: authority.caPem,
+    notAfter: certificate.notAfter.getTime(),
+    repeated: false,
+  };
+}
+
+interface Wishes {
+  /** The name that was asked for by token or agent; absent: one made from the machine's own. */
+  readonly name: string | undefined;
+  readonly tags: string[];
+}
+
+/** What token and agent ask for together; where they differ, the token's maker decides. @throws FairleadError VALIDATION */
+function wishes(token: EnrollmentTokenRow, request: RedeemRequest): Wishes {
+  const name = token.hostName ?? request.name;
+  if (name !== undefined) checkHostName(name);
+  const tags = [...new Set([...token.tags, ...(request.tags ?? [])])];
+  return { name, tags: validate(Tags, tags, 'tags') };
+}
+
+interface NewHost extends Wishes {
+  readonly token: EnrollmentTokenRow;
+  readonly request: RedeemRequest;
+  readonly address: string;
+  readonly hostId: string;
+  readonly certificate: IssuedCert;
+}
+
+/** @returns the host's name, or nothing if another redeem has used the token up; then nothing is written either. */
+async function enrollHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): Promise<string | undefined> {
+  const { token, request, address, hostId, certificate } = host;
+  const { serial, spkiPin: pin } = certificate;
+  const now = deps.clock.now();
+  if (!(await tables.enrollmentTokens.use(token.id, { at: now, hostId, serial, spkiPin: pin }))) return undefined;
+  await requireNewKey(deps, pin, tables);
+  const name = host.name ?? (await tables.hosts.freeName(nameFromHostname(request.hostname)));
+  const hostname = request.hostname.slice(0, MAX_HOSTNAME_CHARS);
+  await tables.hosts.insert({
+    id: hostId,
+    name,
+    hostname,
+    os: request.os.slice(0, MAX_FACT_CHARS),
+    arch: request.arch.slice(0, MAX_FACT_CHARS),
+    agentVersion: request.agentVersion.slice(0, MAX_FACT_CHARS),
+    tags: host.tags,
+    createdAt: now,
+  });
+  await tables.certificates.insert({
+    serial,
+    hostId,
+    spkiPin: pin,
+    notBefore: certificate.notBefore.getTime(),
+    notAfter: certificate.notAfter.getTime(),
+    issuedAt: now,
+    pem: certificate.certPem,
+  });
+  const entry = { actor: actorOf(token), address, action: ACTION, target: hostId, result: 'ok' as const };
+  await deps.audit.record({ ...entry, detail: { name, hostname, serial, tokenId: token.id } }, tables);
+  return name;
+}
+
+/** A redeem that was overtaken: by its own twin, whose answer it shares, or by another one. */
+async function lostRace(deps: EnrollmentDeps, tokenId: string, csr: string, address: string): Promise<Redeemed> {
+  const token = await deps.store.enrollmentTokens.find(tokenId);
+  const state = token === undefined ? 'unknown' : tokenState(token, deps.clock.now());
+  if (token === undefined || state !== 'used') throw tokenInvalid(state);
+  return await repeat(deps, token, csr, address);
+}
+
+/** The answer once more, for the key that got it: it may have been lost on its way. @throws FairleadError TOKEN_INVALID */
+async function repeat(
+  { store, audit, authority, clock }: EnrollmentDeps,
+  token: EnrollmentTokenRow,
+  csr: string,
+  address: string,
+): Promise<Redeemed> {
+  const { use } = token;
+  if (use === undefined || token.expiresAt <= clock.now()) throw tokenInvalid('used');
+  const { spkiPin: pin } = await readSecondCsr(csr);
+  if (pin !== use.spkiPin) throw tokenInvalid('used');
+  const { host, certificate } = await enrolledBy(store, use);
+  const detail = { name: host.name, serial: certificate.serial, tokenId: token.id, repeated: true };
+  await audit.record({ actor: actorOf(token), address, action: ACTION, target: host.id, result: 'ok', detail });
+  return {
+    hostId: host.id,
+    name: host.name,
+    certificate: certificate.pem,
+    ca: authority.caPem,
+    notAfter: certificate.notAfter,
+    repeated: true,
+  };
+}
+
+/** A used token is answered in the same way whatever comes with it. */
+async function readSecondCsr(csr: string): Promise<CertificateRequest> {
+  try {
+    return await readCsr(csr);
+  } catch (error) {
+    throw isFairleadError(error, 'CSR_INVALID') ? tokenInvalid('used') : error;
+  }
+}
+
+async function enrolledBy({ hosts, certificates }: Tables, { hostId, serial }: TokenUse) {
+  const host = await hosts.find(hostId);
+  const certificate = await certificates.find(serial);
+  if (host === undefined || host.revokedAt !== undefined || certificate?.state !== 'active') {
+    throw tokenInvalid('used, and its host is revoked or removed');
+  }
+  return { host, certificate };
+}
+
+/** @throws FairleadError CSR_INVALID if the key is the CA's, this server's or was ever that of a host */
+async function requireNewKey({ authority }: EnrollmentDeps, pin: string, tables: Tables): Promise<void> {
+  if (pin === authority.caFingerprint || pin === spkiPin(authority.serverTls().cert)) {
+    throw new FairleadError('CSR_INVALID', 'the key in the certificate request is the one of this server');
+  }
+  if (await tables.certificates.isKeyKnown(pin)) {
+    throw new FairleadError('CSR_INVALID', 'the key in the certificate request is in use already: make a new one');
+  }
+}
+
+async function requireFreeName({ hosts }: Tables, name: string): Promise<void> {
+  if (await hosts.find(name)) throw new FairleadError('CONFLICT', `the host name ${name} is taken`);
+}
+
+/** @param cause for the audit log; whoever asks learns no more than that the token is not valid */
+function tokenInvalid(cause: string): FairleadError {
+  return new FairleadError('TOKEN_INVALID', 'the enrollment token is unknown, expired, used or revoked', { cause });
+}
+
+function actorOf(token: EnrollmentTokenRow): string {
+  return `enrollment-token:${token.id}`;
+}
+
+interface Failure {
+  readonly token: EnrollmentTokenRow | undefined;
+  readonly hostname: string;
+  readonly address: string;
+  readonly error: unknown;
+}
+
+async function auditFailure({ audit }: EnrollmentDeps, { token, hostname, address, error }: Failure): Promise<void> {
+  const code = isFairleadError(error) ? error.code : 'INTERNAL';
+  const refused = ['TOKEN_INVALID', 'CSR_INVALID', 'CONFLICT', 'VALIDATION'].includes(code);
+  const why = isFairleadError(error) && typeof error.cause === 'string' ? error.cause : undefined;
+  await audit.recordOrLog({
+    actor: token === undefined ? 'anonymous' : actorOf(token),
+    address,
+    action: ACTION,
+    result: refused ? 'refused' : 'failed',
+    detail: { code, why: why ?? (refused && error instanceof Error ? error.message : undefined), hostname },
+  });
+}

@@ -1,0 +1,45 @@
+/** A host and a certificate as the rest of the server sees them: what is stored, joined with what a live link knows. */
+import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
+import type { CertificateRow } from '../store/certificates.ts';
+import type { HostRow } from '../store/hosts.ts';
+import type { HostLink } from './host-link.ts';
+
+/** `pending`: enrolled and never seen yet. */
+export type HostState = 'online' | 'offline' | 'pending' | 'revoked';
+
+/** Times are ms since 1970. What only a live link knows is absent while there is none. */
+export interface HostView extends Omit<HostRow, 'lastSeenAt'> {
+  readonly state: HostState;
+  readonly lastSeenAt: number | undefined;
+  readonly connectedAt: number | undefined;
+  readonly docker: DockerState | undefined;
+  readonly capabilities: readonly string[];
+  readonly policy: HostPolicy | undefined;
+  readonly certificate: { readonly serial: string; readonly notAfter: number } | undefined;
+}
+
+export interface CertificateView extends CertificateRow {
+  /** Absent for a host that was removed. */
+  readonly hostName: string | undefined;
+}
+
+export function hostView(host: HostRow, link: HostLink | undefined, certificate: CertificateRow | undefined): HostView {
+  const live = link?.describe();
+  return {
+    ...host,
+    ...(live && { os: live.os, arch: live.arch, hostname: live.hostname, agentVersion: live.agentVersion }),
+    state: hostState(host, live !== undefined),
+    lastSeenAt: live?.lastSeenAt ?? host.lastSeenAt,
+    connectedAt: live?.connectedAt,
+    docker: live?.docker,
+    capabilities: live?.capabilities ?? [],
+    policy: live?.policy,
+    certificate: certificate && { serial: certificate.serial, notAfter: certificate.notAfter },
+  };
+}
+
+function hostState(host: HostRow, connected: boolean): HostState {
+  if (host.revokedAt !== undefined) return 'revoked';
+  if (connected) return 'online';
+  return host.lastSeenAt === undefined ? 'pending' : 'offline';
+}

@@ -1,0 +1,170 @@
+/** What the rest of the server does with hosts: look them up, reach them, change them, revoke them. */
+import { normalizeSerial } from '../../certs/serial.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { type ErrorCode, FairleadError } from '../../shared/errors.ts';
+import type { Actor, Audit, AuditEntry } from '../audit/audit.ts';
+import type { CertificateRow } from '../store/certificates.ts';
+import type { HostRow } from '../store/hosts.ts';
+import type { Page, PageRequest } from '../store/page.ts';
+import type { Store } from '../store/store.ts';
+import type { HostLink } from './host-link.ts';
+import { type CertificateView, type HostView, hostView } from './host-view.ts';
+import type { HostRegistry } from './registry.ts';
+
+export interface HostsDeps {
+  readonly store: Store;
+  readonly registry: HostRegistry;
+  readonly clock: Clock;
+  readonly audit: Audit;
+  /** Takes serials off the allow-list. Synchronous: from here on they open no session. */
+  forget(serials: readonly string[]): void;
+  /** Ends what a host, or one of its certificates, holds open. */
+  disconnect(target: { hostId: string; serial?: string }, code: ErrorCode, reason: string): void;
+}
+
+export class Hosts {
+  readonly #deps: HostsDeps;
+
+  constructor(deps: HostsDeps) {
+    this.#deps = deps;
+  }
+
+  /** In the order of their names. */
+  async list(page: PageRequest): Promise<Page<HostView>> {
+    const { items, ...rest } = await this.#deps.store.hosts.list(page);
+    return { items: await Promise.all(items.map((host) => this.#view(host))), ...rest };
+  }
+
+  /** By id or name. @throws FairleadError HOST_NOT_FOUND */
+  async get(ref: string): Promise<HostView> {
+    return await this.#view(await this.#deps.store.hosts.get(ref));
+  }
+
+  /** The host's live link. @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE */
+  async link(ref: string): Promise<HostLink> {
+    const host = await this.#deps.store.hosts.get(ref);
+    const link = this.#deps.registry.link(host.id);
+    if (link !== undefined && host.revokedAt === undefined) return link;
+    const state = host.revokedAt === undefined ? 'not connected; it comes back by itself' : 'revoked';
+    throw new FairleadError('HOST_OFFLINE', `the host ${host.name} is ${state}`);
+  }
+
+  /** @throws FairleadError HOST_NOT_FOUND, CONFLICT, VALIDATION */
+  async update(ref: string, change: { name?: string; tags?: string[] }, actor: Actor): Promise<HostView> {
+    const updated = await this.#deps.store.transaction(async (tables) => {
+      const { id, name, tags } = await tables.hosts.get(ref);
+      const after = await tables.hosts.update(id, change);
+      await this.#deps.audit.record(entry(actor, 'host.update', after, { before: { name, tags }, ...change }), tables);
+      return after;
+    });
+    return await this.#view(updated);
+  }
+
+  /** Revokes the host and takes it out of the list; its certificates stay known as revoked. */
+  async remove(ref: string, actor: Actor): Promise<void> {
+    const host = await this.#deps.store.hosts.get(ref);
+    const reason = 'the host was removed';
+    const serials = await this.#deps.store.transaction(async (tables) => {
+      const revoked = await tables.certificates.revokeOf(host.id, this.#deps.clock.now(), reason);
+      await tables.hosts.delete(host.id);
+      return revoked;
+    });
+    this.#cutOff(host.id, serials, reason);
+    await this.#deps.audit.recordOrLog(entry(actor, 'host.remove', host, { serials }));
+  }
+
+  /** Revokes all certificates of a host and ends its session. */
+  async revoke(ref: string, reason: string, actor: Actor): Promise<HostView> {
+    const { host, serials } = await this.#revokeRows(ref, reason);
+    this.#cutOff(host.id, serials, reason);
+    await this.#deps.audit.recordOrLog(entry(actor, 'host.revoke', host, { reason, serials }));
+    return await this.#view(host);
+  }
+
+  /** The host's owner takes it out of the mesh. Its session may still take the answer along; no new one opens. */
+  async leave(hostId: string, reason: string, address: string): Promise<void> {
+    const { host, serials } = await this.#revokeRows(hostId, reason);
+    this.#deps.forget(serials);
+    const actor = { name: `host:${host.name}`, address };
+    await this.#deps.audit.recordOrLog(entry(actor, 'host.leave', host, { reason, serials }));
+  }
+
+  /** Revokes one certificate; a host without another one is revoked with it. @throws FairleadError NOT_FOUND */
+  async revokeSerial(serial: string, reason: string, actor: Actor): Promise<CertificateView> {
+    const now = this.#deps.clock.now();
+    const { row, host } = await this.#deps.store.transaction(async (tables) => {
+      const revoked = await tables.certificates.revoke(normalizeSerial(serial), now, reason);
+      const left = await tables.certificates.list({ limit: 1 }, { hostId: revoked.hostId, state: 'active' });
+      const owner = await tables.hosts.find(revoked.hostId);
+      if (left.items.length === 0 && owner !== undefined) await tables.hosts.markRevoked(owner.id, now, reason);
+      return { row: revoked, host: owner };
+    });
+    this.#deps.forget([row.serial]);
+    this.#deps.disconnect({ hostId: row.hostId, serial: row.serial }, 'CERT_REVOKED', reason);
+    const owner = host ?? { id: row.hostId, name: row.hostId };
+    const detail = { reason, serials: [row.serial] };
+    await this.#deps.audit.recordOrLog(entry(actor, 'certificate.revoke', owner, detail));
+    return { ...row, hostName: host?.name };
+  }
+
+  /** Newest first. */
+  async certificates(page: PageRequest): Promise<Page<CertificateView>> {
+    return await this.#certificates(page);
+  }
+
+  /** The certificates that are revoked, newest first. */
+  async revocations(page: PageRequest): Promise<Page<CertificateView>> {
+    return await this.#certificates(page, { state: 'revoked' });
+  }
+
+  /** Why a serial is not on the allow-list, for the agent that holds the certificate. */
+  async refusal(serial: string): Promise<FairleadError> {
+    const row = await this.#deps.store.certificates.find(serial);
+    if (row?.state === 'revoked') {
+      return new FairleadError(
+        'CERT_REVOKED',
+        `this host's certificate was revoked: ${row.reason ?? 'no reason given'}`,
+      );
+    }
+    return new FairleadError('CERT_UNKNOWN', "this host's certificate is not among the active ones of this server");
+  }
+
+  async #certificates(page: PageRequest, filter?: { state: 'revoked' }): Promise<Page<CertificateView>> {
+    const { items, ...rest } = await this.#deps.store.certificates.list(page, filter);
+    const views = items.map(async (row: CertificateRow) => {
+      const host = await this.#deps.store.hosts.find(row.hostId);
+      return { ...row, hostName: host?.name };
+    });
+    return { items: await Promise.all(views), ...rest };
+  }
+
+  async #view(host: HostRow): Promise<HostView> {
+    const certificate = await this.#deps.store.certificates.latestOf(host.id);
+    return hostView(host, this.#deps.registry.link(host.id), certificate);
+  }
+
+  /** The rows first: whatever happens next, a restart finds the host revoked. */
+  async #revokeRows(ref: string, reason: string): Promise<{ host: HostRow; serials: string[] }> {
+    const now = this.#deps.clock.now();
+    return await this.#deps.store.transaction(async (tables) => {
+      const { id } = await tables.hosts.get(ref);
+      const serials = await tables.certificates.revokeOf(id, now, reason);
+      return { host: await tables.hosts.markRevoked(id, now, reason), serials };
+    });
+  }
+
+  #cutOff(hostId: string, serials: readonly string[], reason: string): void {
+    this.#deps.forget(serials);
+    this.#deps.disconnect({ hostId }, 'CERT_REVOKED', reason);
+  }
+}
+
+function entry(
+  actor: Actor,
+  action: string,
+  host: { readonly id: string; readonly name: string },
+  detail: Record<string, unknown>,
+): AuditEntry {
+  const { name, address } = actor;
+  return { actor: name, address, action, target: host.id, result: 'ok', detail: { name: host.name, ...detail } };
+}

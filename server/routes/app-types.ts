@@ -1,0 +1,24 @@
+/** The types of this API's Fastify: TypeBox schemas, the access that every route declares, and who asks. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { Role } from '../../shared/messages/kind.ts';
+import type { Principal } from './deps.ts';
+
+export type Api = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
+
+/** Who may use a route: anyone, or bearers of tokens with at least this role. */
+export type Access = 'public' | Role;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Every route declares it; one that does not fails at startup. */
+    access?: Access;
+    /** Takes the API token as an HTTP Basic password too, for pages that a person opens in a browser. */
+    basicAuth?: boolean;
+  }
+  interface FastifyRequest {
+    /** Set on every route that is not public. */
+    principal: Principal | undefined;
+  }
+}

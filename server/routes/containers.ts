@@ -1,0 +1,181 @@
+/** One container: look at it and change it, in Docker's own words. */
+import type { FastifyRequest } from 'fastify';
+import Type, { type TProperties } from 'typebox';
+import {
+  containerInspect,
+  containerKill,
+  containerPause,
+  containerRemove,
+  containerRestart,
+  containerStart,
+  containerStop,
+  containerTop,
+  containerUnpause,
+} from '../../shared/messages/container.ts';
+import type { Params, StreamKind } from '../../shared/messages/kind.ts';
+import type { Api } from './app-types.ts';
+import { audited } from './audited.ts';
+import type { RouteContext } from './context.ts';
+import { CHANGE_MS, MAX_CHANGE_MS, STOP_MS } from './limits.ts';
+import { clientGone } from './live-streams.ts';
+import { ContainerParams, DockerAnswer, NoContent } from './schemas.ts';
+
+const strict = { additionalProperties: false };
+const PATH = '/api/v1/hosts/:host/containers/:container';
+
+const Headers = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({ minLength: 1, maxLength: 64, description: 'A call repeated with the same key acts once' }),
+  ),
+});
+const StopQuery = Type.Object(
+  { t: Type.Optional(Type.Integer({ minimum: -1, maximum: 3600, description: 'Seconds before it is killed' })) },
+  strict,
+);
+const KillQuery = Type.Object({ signal: Type.Optional(containerKill.params.properties.signal) }, strict);
+const NoQuery = Type.Object({}, strict);
+
+export function containerRoutes(api: Api, context: RouteContext): void {
+  readRoutes(api, context);
+  removeRoute(api, context);
+  const plain = () => ({});
+  changeRoute(api, context, 'start', containerStart, NoQuery, plain);
+  changeRoute(api, context, 'pause', containerPause, NoQuery, plain);
+  changeRoute(api, context, 'unpause', containerUnpause, NoQuery, plain);
+  changeRoute(api, context, 'kill', containerKill, KillQuery, (query: { signal?: string }) => query);
+  const stop = ({ t }: { t?: number }) => (t === undefined ? {} : { timeoutSeconds: t });
+  changeRoute(api, context, 'stop', containerStop, StopQuery, stop);
+  changeRoute(api, context, 'restart', containerRestart, StopQuery, stop);
+}
+
+function readRoutes(api: Api, { deps }: RouteContext): void {
+  const leaving = (raw: NodeJS.EventEmitter) => {
+    const controller = new AbortController();
+    raw.once('close', () => controller.abort(clientGone()));
+    return controller.signal;
+  };
+
+  api.get(
+    PATH,
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags: ['containers'],
+        summary: 'Inspects a container',
+        params: ContainerParams,
+        querystring: NoQuery,
+        response: { 200: DockerAnswer },
+      },
+    },
+    async ({ params }, reply) => {
+      const link = await deps.hosts.link(params.host);
+      return await link.call(containerInspect, { id: params.container }, { signal: leaving(reply.raw) });
+    },
+  );
+
+  api.get(
+    `${PATH}/top`,
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags: ['containers'],
+        summary: "Lists a container's processes",
+        params: ContainerParams,
+        querystring: Type.Object({ ps_args: containerTop.params.properties.psArgs }, strict),
+        response: { 200: DockerAnswer },
+      },
+    },
+    async ({ params, query }, reply) => {
+      const link = await deps.hosts.link(params.host);
+      const psArgs = query.ps_args === undefined ? {} : { psArgs: query.ps_args };
+      return await link.call(containerTop, { id: params.container, ...psArgs }, { signal: leaving(reply.raw) });
+    },
+  );
+}
+
+function removeRoute(api: Api, context: RouteContext): void {
+  const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
+  api.delete(
+    PATH,
+    {
+      config: { access: 'operator' },
+      schema: {
+        tags: ['containers'],
+        summary: 'Removes a container',
+        params: ContainerParams,
+        headers: Headers,
+        querystring: Type.Object(
+          {
+            force: flag('A running one, too'),
+            volumes: flag('Its anonymous volumes, too'),
+            v: flag("Docker's own word for volumes"),
+          },
+          strict,
+        ),
+        response: { 204: NoContent },
+      },
+    },
+    async (request, reply) => {
+      const { force, volumes, v } = request.query;
+      const params = { force: force ?? false, volumes: volumes ?? v ?? false };
+      await change(context, request, request.params, containerRemove, params, CHANGE_MS);
+      return reply.code(204).send(null);
+    },
+  );
+}
+
+/** The kinds that change a container and answer with nothing. */
+type ChangeKind = StreamKind & { readonly params: typeof containerStart.params };
+
+function changeRoute<P extends TProperties, Q>(
+  api: Api,
+  context: RouteContext,
+  verb: string,
+  kind: ChangeKind,
+  querystring: Type.TObject<P>,
+  toParams: (query: Q) => Record<string, unknown>,
+): void {
+  api.post(
+    `${PATH}/${verb}`,
+    {
+      config: { access: 'operator' },
+      schema: {
+        tags: ['containers'],
+        summary: `${verb[0]?.toUpperCase()}${verb.slice(1)}s a container`,
+        params: ContainerParams,
+        headers: Headers,
+        querystring,
+        response: { 204: NoContent },
+      },
+    },
+    async (request, reply) => {
+      const params = toParams(request.query as Q);
+      await change(context, request, request.params, kind, params, timeoutOf(kind, params));
+      return reply.code(204).send(null);
+    },
+  );
+}
+
+/** How long Docker may take: what it waits for the container by itself, and some time for its own work. */
+function timeoutOf(kind: ChangeKind, { timeoutSeconds }: Record<string, unknown>): number {
+  if (kind.name !== 'container.stop' && kind.name !== 'container.restart') return CHANGE_MS;
+  if (typeof timeoutSeconds !== 'number') return STOP_MS;
+  return timeoutSeconds < 0 ? MAX_CHANGE_MS : timeoutSeconds * 1000 + CHANGE_MS;
+}
+
+/** Makes one change and records it. A client that leaves does not stop it: what was begun on the host ends there. */
+async function change(
+  { deps }: RouteContext,
+  request: FastifyRequest,
+  { host, container }: { host: string; container: string },
+  kind: ChangeKind,
+  params: Record<string, unknown>,
+  timeoutMs: number,
+): Promise<void> {
+  const key = request.headers['idempotency-key'];
+  const all = { id: container, ...params, ...(typeof key === 'string' ? { idempotencyKey: key } : {}) };
+  await audited(deps, request, { action: kind.name, target: `${host}/${container}`, detail: params }, async () => {
+    const link = await deps.hosts.link(host);
+    await link.call(kind, all as Params<ChangeKind>, { timeoutMs });
+  });
+}

@@ -1,0 +1,10 @@
+/** What every family of routes is given. */
+import type { ApiDeps } from './deps.ts';
+import type { LiveStreams } from './live-streams.ts';
+import type { WebSockets } from './web-sockets.ts';
+
+export interface RouteContext {
+  readonly deps: ApiDeps;
+  readonly live: LiveStreams;
+  readonly webSockets: WebSockets;
+}

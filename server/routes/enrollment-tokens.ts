@@ -1,0 +1,86 @@
+/** Enrollment tokens: each lets one host join. */
+import Type from 'typebox';
+import { Tags } from '../../shared/messages/control.ts';
+import { actorOf } from './access.ts';
+import type { Api } from './app-types.ts';
+import type { RouteContext } from './context.ts';
+import { EnrollmentTokenView, HostName, IdParams, Instant, Label, NoContent, PageQuery, pageOf } from './schemas.ts';
+import { enrollmentTokenView, instant, pageRequest, pageView } from './views.ts';
+
+const MAX_TTL_SECONDS = 30 * 24 * 3600;
+
+const NewToken = Type.Object(
+  {
+    name: Type.Optional(Label),
+    ttlSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TTL_SECONDS, description: '3600 unless given' })),
+    hostName: Type.Optional(HostName),
+    tags: Type.Optional(Tags),
+  },
+  { additionalProperties: false },
+);
+const Created = Type.Object({
+  id: Type.String(),
+  token: Type.String({ description: 'Shown this once' }),
+  expiresAt: Instant,
+  caFingerprint: Type.String(),
+  enrollCommand: Type.String({ description: 'Enrolls the machine it is run on' }),
+  installCommand: Type.String({ description: 'Enrolls the machine it is run on and starts the agent' }),
+});
+
+export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
+  api.post(
+    '/api/v1/enrollment-tokens',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['enrollment'],
+        summary: 'Makes an enrollment token',
+        body: Type.Union([NewToken, Type.Null()]),
+        response: { 201: Created },
+      },
+    },
+    async (request, reply) => {
+      const made = await deps.enrollment.createToken(request.body ?? {}, actorOf(request));
+      const enrollCommand = `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`;
+      return reply.code(201).send({
+        id: made.id,
+        token: made.token,
+        expiresAt: instant(made.expiresAt),
+        caFingerprint: deps.authority.caFingerprint,
+        enrollCommand,
+        installCommand: `${enrollCommand} && fairlead-agent run`,
+      });
+    },
+  );
+
+  api.get(
+    '/api/v1/enrollment-tokens',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['enrollment'],
+        summary: 'Lists enrollment tokens, without their secrets',
+        querystring: PageQuery,
+        response: { 200: pageOf(EnrollmentTokenView) },
+      },
+    },
+    async ({ query }) => pageView(await deps.enrollment.list(pageRequest(query)), enrollmentTokenView),
+  );
+
+  api.delete(
+    '/api/v1/enrollment-tokens/:id',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['enrollment'],
+        summary: 'Revokes an enrollment token',
+        params: IdParams,
+        response: { 204: NoContent },
+      },
+    },
+    async (request, reply) => {
+      await deps.enrollment.revoke(request.params.id, actorOf(request));
+      return reply.code(204).send(null);
+    },
+  );
+}

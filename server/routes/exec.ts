@@ -1,0 +1,79 @@
+/** The exec route: asks the host first, so that every refusal is an HTTP answer, and only then becomes a WebSocket. */
+import Type, { type Static } from 'typebox';
+import { containerExecOpen } from '../../shared/messages/container.ts';
+import { principalOf } from './access.ts';
+import type { Api } from './app-types.ts';
+import { audited } from './audited.ts';
+import type { RouteContext } from './context.ts';
+import { runExec } from './exec-socket.ts';
+import { ContainerParams } from './schemas.ts';
+
+const { cmd, user, workdir, env } = containerExecOpen.params.properties;
+const { cols, rows } = containerExecOpen.signal.properties.resize.properties;
+const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
+
+const ExecQuery = Type.Object(
+  {
+    cmd,
+    tty: flag('With a terminal'),
+    cols: Type.Optional(cols),
+    rows: Type.Optional(rows),
+    user,
+    workdir,
+    env,
+    stdin: flag('0: the process finds its standard input at its end'),
+    separate: flag('Without a terminal: one byte, 1 for stdout or 2 for stderr, before each output frame'),
+  },
+  { additionalProperties: false },
+);
+
+export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): void {
+  api.get(
+    '/api/v1/hosts/:host/containers/:container/exec',
+    {
+      config: { access: 'operator' },
+      schema: {
+        tags: ['containers'],
+        summary: 'Runs a command in a container (WebSocket)',
+        description:
+          'Binary messages are bytes: in to its standard input, out from its output. Text messages are JSON: in ' +
+          '`{resize: {cols, rows}}` and `{end: true}` (the end of its input), out `{exit: {code}}` before the close, or ' +
+          '`{error: {code, detail}}` before a close with 1011, or with 4000 plus an HTTP status for what the caller can ' +
+          'mend. `cmd` and `env` repeat, one per argument.',
+        params: ContainerParams,
+        querystring: ExecQuery,
+      },
+    },
+    async (request, reply) => {
+      webSockets.check(request);
+      const { host, container } = request.params;
+      const stream = live.beginFor(reply.raw, principalOf(request));
+      try {
+        const params = execParams(container, request.query);
+        const detail = { cmd: params.cmd, tty: params.tty, ...(params.user === undefined ? {} : { user: params.user }) };
+        const exec = await audited(deps, request, { action: 'container.exec', target: `${host}/${container}`, detail }, async () => {
+          const link = await deps.hosts.link(host);
+          return await link.open(containerExecOpen, params, { signal: stream.signal });
+        });
+        exec.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exec was interrupted'));
+        const webSocket = await webSockets.accept(request, reply);
+        const separate = request.query.separate ?? false;
+        const failure = await runExec({ webSocket, exec, live: stream, clock: deps.clock, separate });
+        if (failure !== undefined) request.log.debug({ err: failure }, 'an exec ended early');
+      } catch (error) {
+        // Nobody is left to talk to the process, if there is one.
+        stream.end(error as Error);
+        throw error;
+      } finally {
+        stream.release();
+      }
+      return reply;
+    },
+  );
+}
+
+function execParams(id: string, query: Static<typeof ExecQuery>): Static<typeof containerExecOpen.params> {
+  const { tty = false, stdin = true, cols, rows, separate: _, ...rest } = query;
+  const size = cols === undefined || rows === undefined ? {} : { size: { cols, rows } };
+  return { id, ...rest, tty, stdin, ...size };
+}

@@ -1,0 +1,123 @@
+/** Hosts: what they are, their names and tags, and how they leave. */
+import Type from 'typebox';
+import { MAX_REASON_CHARS } from '../../shared/limits.ts';
+import { Tags } from '../../shared/messages/control.ts';
+import { hostInfo } from '../../shared/messages/host.ts';
+import { actorOf } from './access.ts';
+import type { Api } from './app-types.ts';
+import type { RouteContext } from './context.ts';
+import { clientGone } from './live-streams.ts';
+import { HostName, HostParams, HostView, NoContent, PageQuery, pageOf } from './schemas.ts';
+import { hostView, pageRequest, pageView } from './views.ts';
+
+const HostChange = Type.Object(
+  { name: Type.Optional(HostName), tags: Type.Optional(Tags) },
+  { additionalProperties: false, minProperties: 1 },
+);
+/** What a revocation may say. */
+export const RevokeBody = Type.Union([
+  Type.Object({ reason: Type.Optional(Type.String({ maxLength: MAX_REASON_CHARS })) }, { additionalProperties: false }),
+  Type.Null(),
+]);
+/** The reason of a revocation that names none. */
+export const NO_REASON = 'no reason given';
+
+export function hostRoutes(api: Api, { deps }: RouteContext): void {
+  readRoutes(api, { deps });
+
+  api.patch(
+    '/api/v1/hosts/:host',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Renames a host or replaces its tags',
+        params: HostParams,
+        body: HostChange,
+        response: { 200: HostView },
+      },
+    },
+    async (request) => hostView(await deps.hosts.update(request.params.host, request.body, actorOf(request))),
+  );
+
+  api.delete(
+    '/api/v1/hosts/:host',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Revokes a host and forgets it',
+        params: HostParams,
+        response: { 204: NoContent },
+      },
+    },
+    async (request, reply) => {
+      await deps.hosts.remove(request.params.host, actorOf(request));
+      return reply.code(204).send(null);
+    },
+  );
+
+  api.post(
+    '/api/v1/hosts/:host/revoke',
+    {
+      config: { access: 'admin' },
+      schema: {
+        tags: ['hosts'],
+        summary: "Revokes a host's certificates and closes its session at once",
+        params: HostParams,
+        body: RevokeBody,
+        response: { 200: HostView },
+      },
+    },
+    async (request) => {
+      // By id, since the name is the caller's only until someone gives it to another host.
+      const { id } = await deps.hosts.get(request.params.host);
+      await deps.hosts.revoke(id, request.body?.reason || NO_REASON, actorOf(request));
+      return hostView(await deps.hosts.get(id));
+    },
+  );
+}
+
+function readRoutes(api: Api, { deps }: Pick<RouteContext, 'deps'>): void {
+  api.get(
+    '/api/v1/hosts',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Lists hosts',
+        querystring: PageQuery,
+        response: { 200: pageOf(HostView) },
+      },
+    },
+    async ({ query }) => pageView(await deps.hosts.list(pageRequest(query)), hostView),
+  );
+
+  api.get(
+    '/api/v1/hosts/:host',
+    {
+      config: { access: 'viewer' },
+      schema: { tags: ['hosts'], summary: 'Shows a host', params: HostParams, response: { 200: HostView } },
+    },
+    async ({ params }) => hostView(await deps.hosts.get(params.host)),
+  );
+
+  api.get(
+    '/api/v1/hosts/:host/info',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Asks a host about its machine and its Docker',
+        params: HostParams,
+        response: { 200: hostInfo.reply },
+      },
+    },
+    async ({ params }, reply) => {
+      const leaving = new AbortController();
+      reply.raw.once('close', () => leaving.abort(clientGone()));
+      const link = await deps.hosts.link(params.host);
+      return await link.call(hostInfo, {}, { signal: leaving.signal });
+    },
+  );
+}

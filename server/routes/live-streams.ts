@@ -1,0 +1,108 @@
+/** Streams that clients hold open: each ends when its client leaves, its token is revoked or expires, or the API closes. */
+import type { ServerResponse } from 'node:http';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import type { ApiTokensService, Principal } from './deps.ts';
+import { MAX_LIVE_STREAMS } from './limits.ts';
+
+/** Ids of revoked tokens that are remembered, for requests that were being authenticated meanwhile. */
+const MAX_REVOKED = 1000;
+
+/** One open stream. */
+export interface LiveStream {
+  readonly tokenId: string;
+  /** Fires with a FairleadError when the stream must end. */
+  readonly signal: AbortSignal;
+  end(error: FairleadError): void;
+  /** Says that the stream has ended. Idempotent. */
+  release(): void;
+}
+
+export class LiveStreams {
+  readonly #clock: Clock;
+  readonly #streams = new Set<LiveStream>();
+  readonly #revoked = new Set<string>();
+  readonly #unsubscribe: () => void;
+  #closed = false;
+
+  constructor(apiTokens: Pick<ApiTokensService, 'onRevoked'>, clock: Clock) {
+    this.#clock = clock;
+    this.#unsubscribe = apiTokens.onRevoked((tokenId) => this.#revoke(tokenId));
+  }
+
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  /** Begins a stream for `principal`. @throws FairleadError OVERLOADED, SHUTDOWN, UNAUTHORIZED if the token was just revoked */
+  begin(principal: Principal): LiveStream {
+    if (this.#closed) throw shutdown();
+    if (this.#revoked.has(principal.tokenId)) throw revoked();
+    if (this.#streams.size >= MAX_LIVE_STREAMS) {
+      throw new FairleadError('OVERLOADED', `${MAX_LIVE_STREAMS} streams are open already; close some of them`);
+    }
+    const controller = new AbortController();
+    const expiry = this.#armExpiry(principal, (error) => controller.abort(error));
+    const stream: LiveStream = {
+      tokenId: principal.tokenId,
+      signal: controller.signal,
+      end: (error) => controller.abort(error),
+      release: () => {
+        expiry.cancel();
+        this.#streams.delete(stream);
+      },
+    };
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  /** As `begin`, for a stream that also ends when the client of `response` leaves. */
+  beginFor(response: ServerResponse, principal: Principal): LiveStream {
+    const stream = this.begin(principal);
+    response.once('close', () => stream.end(clientGone()));
+    return stream;
+  }
+
+  /** Ends all streams and refuses new ones. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+    for (const stream of this.#streams) stream.end(shutdown());
+  }
+
+  #revoke(tokenId: string): void {
+    this.#revoked.add(tokenId);
+    for (const oldest of this.#revoked) {
+      if (this.#revoked.size <= MAX_REVOKED) break;
+      this.#revoked.delete(oldest);
+    }
+    for (const stream of this.#streams) if (stream.tokenId === tokenId) stream.end(revoked());
+  }
+
+  #armExpiry({ expiresAt }: Principal, end: (error: FairleadError) => void): Timer {
+    if (expiresAt === null || expiresAt === undefined) return { cancel: () => undefined };
+    const at = new Date(expiresAt).getTime();
+    let timer: Timer;
+    // A clock may clamp a long wait: the date is looked at again each time.
+    const wait = () => {
+      const left = at - this.#clock.now();
+      if (left <= 0) end(new FairleadError('UNAUTHORIZED', 'the API token has expired'));
+      else timer = this.#clock.setTimeout(wait, left);
+    };
+    timer = this.#clock.setTimeout(wait, Math.max(0, at - this.#clock.now()));
+    return { cancel: () => timer.cancel() };
+  }
+}
+
+/** Why a stream ends whose client has left. */
+export function clientGone(): FairleadError {
+  return new FairleadError('CANCELLED', 'the client went away');
+}
+
+function revoked(): FairleadError {
+  return new FairleadError('UNAUTHORIZED', 'the API token was revoked');
+}
+
+function shutdown(): FairleadError {
+  return new FairleadError('SHUTDOWN', 'the server is shutting down');
+}

@@ -1,0 +1,37 @@
+/** `npm run bench [-- NAME…]`: measures the figures, all or those named, and prints the table. */
+import { cpus } from 'node:os';
+import { bulk } from './figures/bulk.ts';
+import { calls } from './figures/calls.ts';
+import { certificates } from './figures/certificates.ts';
+import { handshakes } from './figures/handshakes.ts';
+import { idleAgents } from './figures/idle-agents.ts';
+import { stalled } from './figures/stalled.ts';
+import { type Row, renderTable } from './table.ts';
+
+const FIGURES: Record<string, () => Promise<Row[]>> = {
+  bulk,
+  calls,
+  stalled,
+  'idle-agents': idleAgents,
+  handshakes,
+  certificates,
+};
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.filter((name) => !Object.hasOwn(FIGURES, name));
+  if (unknown.length > 0) {
+    console.error(`no such figure: ${unknown.join(', ')}; there are ${Object.keys(FIGURES).join(', ')}`);
+    return 2;
+  }
+  const rows: Row[] = [];
+  for (const [name, measure] of Object.entries(FIGURES)) {
+    if (names.length > 0 && !names.includes(name)) continue;
+    console.error(`measuring ${name} …`);
+    rows.push(...(await measure()));
+  }
+  console.log(`\nNode ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}\n`);
+  console.log(renderTable(rows));
+  return 0;
+}
+
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,56 @@
+/** An HTTP server on a socket of its own that answers as a test says: for what a healthy Engine does not do. */
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { DockerEngine } from '../../../../agent/docker/engine.ts';
+import { type Clock, systemClock } from '../../../../shared/clock.ts';
+import { type Cleanup, tempDir } from '../../../support/tmp.ts';
+
+export const SILENT: Pick<Logger, 'info' | 'warn'> = { info: () => undefined, warn: () => undefined };
+
+export interface FakeDocker {
+  readonly socket: string;
+  readonly sockets: ReadonlySet<Socket>;
+  /** Cuts all connections and stops listening, as when dockerd is killed. */
+  kill(): Promise<void>;
+  listen(): Promise<void>;
+}
+
+/** Answers /version itself. */
+export async function fakeDocker(cleanup: Cleanup, answer: RequestListener): Promise<FakeDocker> {
+  const socket = join(await tempDir(cleanup, 'docker'), 'docker.sock');
+  const sockets = new Set<Socket>();
+  const server = createServer((request, response) => {
+    if (request.url?.startsWith('/version')) response.end('{"Version":"99.0","ApiVersion":"9.9"}');
+    else answer(request, response);
+  });
+  server.on('connection', (connection) => {
+    sockets.add(connection);
+    connection.on('close', () => sockets.delete(connection)).on('error', () => undefined);
+  });
+  const fake: FakeDocker = {
+    socket,
+    sockets,
+    listen: () => new Promise((resolve) => server.listen(socket, resolve)),
+    kill: () => stop(server, sockets),
+  };
+  cleanup.after(() => fake.kill());
+  await fake.listen();
+  return fake;
+}
+
+function stop(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    for (const connection of sockets) connection.destroy();
+  });
+}
+
+/** An engine that has been asked once. */
+export async function engineAt(cleanup: Cleanup, socket: string, clock: Clock = systemClock): Promise<DockerEngine> {
+  const engine = new DockerEngine({ socket, clock, log: SILENT });
+  cleanup.after(() => engine.close());
+  await engine.start();
+  return engine;
+}

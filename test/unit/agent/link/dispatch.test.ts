@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import type { Handler, HandlerContext } from '../../../../agent/handlers/index.ts';
+import { Dispatcher } from '../../../../agent/link/dispatch.ts';
+import { FairleadError } from '../../../../shared/errors.ts';
+import { containerExecOpen, containerList } from '../../../../shared/messages/container.ts';
+import { hostInfo } from '../../../../shared/messages/host.ts';
+import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
+import type { StreamKind } from '../../../../shared/messages/kind.ts';
+import type { MuxStream } from '../../../../shared/mux/stream.ts';
+
+/** A stream as far as the dispatcher looks at it. */
+function fakeStream(kind: StreamKind, aborted = AbortSignal.any([])) {
+  const resets: FairleadError[] = [];
+  const stream = { kind, aborted, reset: (error: FairleadError) => void resets.push(error) };
+  return { stream: stream as unknown as MuxStream, resets };
+}
+
+function dispatcher(handlers: [StreamKind, Handler][], policy = { allow: [] as string[], deny: [] as string[] }) {
+  return new Dispatcher({
+    policy,
+    handlers: new Map(handlers.map(([kind, handler]) => [kind.code, handler])),
+    context: {} as unknown as HandlerContext,
+    log: pino({ level: 'silent' }),
+  });
+}
+
+/** Lets the handlers that were called run to their end. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test('a stream reaches the handler of its kind, and counts while that runs', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const served: MuxStream[] = [];
+  const it = dispatcher([
+    [
+      hostInfo,
+      async (stream) => {
+        served.push(stream);
+        await promise;
+      },
+    ],
+  ]);
+  const { stream, resets } = fakeStream(hostInfo);
+  it.accept(stream);
+  assert.deepEqual(served, [stream]);
+  assert.equal(it.running, 1);
+  resolve();
+  await turn();
+  assert.equal(it.running, 0);
+  assert.deepEqual(resets, []);
+});
+
+test('what the policy denies never reaches a handler', () => {
+  let calls = 0;
+  const count: Handler = async () => {
+    calls += 1;
+  };
+  const it = dispatcher([[containerExecOpen, count]], { allow: [], deny: ['exec'] });
+  const { stream, resets } = fakeStream(containerExecOpen);
+  it.accept(stream);
+  assert.equal(resets[0]?.code, 'DENIED_BY_HOST');
+  assert.equal(calls, 0);
+  assert.deepEqual(it.capabilities(STREAM_KINDS), []);
+});
+
+test('a kind without a handler is unsupported', () => {
+  const { stream, resets } = fakeStream(containerList);
+  dispatcher([]).accept(stream);
+  assert.equal(resets[0]?.code, 'UNSUPPORTED');
+});
+
+test('a handler that fails resets its own stream: with its code, or with INTERNAL and no detail', async () => {
+  const it = dispatcher([
+    [containerList, () => Promise.reject(new FairleadError('DOCKER_UNREACHABLE', 'no socket'))],
+    [
+      hostInfo,
+      () => {
+        throw new TypeError('a secret in it');
+      },
+    ],
+  ]);
+  const known = fakeStream(containerList);
+  const unknown = fakeStream(hostInfo);
+  it.accept(known.stream);
+  it.accept(unknown.stream);
+  await turn();
+  assert.equal(known.resets[0]?.code, 'DOCKER_UNREACHABLE');
+  assert.equal(unknown.resets[0]?.code, 'INTERNAL');
+  assert.doesNotMatch(unknown.resets[0]?.message ?? '', /secret/);
+  assert.equal(it.running, 0);
+});
+
+test('a handler that fails because the other end gave up resets nothing', async () => {
+  const { stream, resets } = fakeStream(containerList, AbortSignal.abort());
+  dispatcher([[containerList, () => Promise.reject(new Error('cut off'))]]).accept(stream);
+  await turn();
+  assert.deepEqual(resets, []);
+});
+
+test('capabilities are the kinds that are served and permitted', () => {
+  const nothing: Handler = () => Promise.resolve();
+  const it = dispatcher(
+    [
+      [hostInfo, nothing],
+      [containerList, nothing],
+      [containerExecOpen, nothing],
+    ],
+    { allow: ['read'], deny: ['host.*'] },
+  );
+  assert.deepEqual(it.capabilities(STREAM_KINDS), ['container.list']);
+});
