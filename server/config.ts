@@ -1,6 +1,6 @@
 /** The configuration of fairlead-server: its flags as one schema, and the checks that go beyond a schema. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { access, constants, open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
@@ -96,12 +96,16 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
-  await readCaPassphrase(config);
+  // Only looked at: it may be a pipe, which can be read once.
+  if (config.caPassphraseFile !== undefined) await requireReadable('--ca-passphrase-file', config.caPassphraseFile);
   await readApiCertificate(config);
   return config;
 }
 
-/** The passphrase of the CA's key, if one is configured: its file without the line break at the end. */
+/**
+ * The passphrase of the CA's key, if one is configured: its file without the line break at the end. To be read once.
+ * @throws FairleadError VALIDATION
+ */
 export async function readCaPassphrase(config: Pick<ServerConfig, 'caPassphraseFile'>): Promise<string | undefined> {
   if (config.caPassphraseFile === undefined) return undefined;
   const passphrase = (await readSmallFile('--ca-passphrase-file', config.caPassphraseFile)).replace(/\r?\n$/, '');
@@ -182,10 +186,21 @@ async function readSmallFile(name: string, path: string): Promise<string> {
       await handle.close();
     }
   } catch (cause) {
-    if (cause instanceof FairleadError) throw cause;
-    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-    throw new FairleadError('VALIDATION', `${name}: ${path} cannot be read (${why})`, { cause });
+    throw cause instanceof FairleadError ? cause : unreadable(name, path, cause);
   }
+}
+
+async function requireReadable(name: string, path: string): Promise<void> {
+  try {
+    await access(path, constants.R_OK);
+  } catch (cause) {
+    throw unreadable(name, path, cause);
+  }
+}
+
+function unreadable(name: string, path: string, cause: unknown): FairleadError {
+  const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+  return new FairleadError('VALIDATION', `${name}: ${path} cannot be read (${why})`, { cause });
 }
 
 function parsePem<T>(name: string, path: string, what: string, parse: () => T): T {

@@ -60,7 +60,7 @@ export function readFlags<S extends TObject>(
   const config: Record<string, unknown> = {};
   for (const flag of flagsOf(schema)) {
     const property = schema.properties[flag.key] as TSchema & FlagSchema;
-    const value = valueOf(flag, property, given[flag.key], env[flag.env]);
+    const value = chosen(flag, property, given[flag.key], env[flag.env]);
     if (value !== undefined) config[flag.key] = value;
     else if (schema.required?.includes(flag.key)) throw new FairleadError('VALIDATION', `${flag.name} is missing`);
   }
@@ -91,7 +91,7 @@ function choicesOf(schema: FlagSchema): string[] | undefined {
   return schema.anyOf?.map((choice) => String(choice.const));
 }
 
-function valueOf(flag: Flag, schema: TSchema & FlagSchema, given: unknown, variable: string | undefined): unknown {
+function chosen(flag: Flag, schema: TSchema & FlagSchema, given: unknown, variable: string | undefined): unknown {
   const fromFlag = given !== undefined;
   const raw = fromFlag ? given : variable === '' ? undefined : variable;
   if (raw === undefined) return schema.default;

@@ -25,7 +25,7 @@ export interface EnrollmentAuthority {
   readonly caFingerprint: string;
   readonly ca: Pick<Ca, 'issueAgent'>;
   /** The serials that may open a session. */
-  readonly active: { add(serial: string, hostId: string): void };
+  readonly active: { add(serial: string, hostId: string): void; remove(serial: string): void };
   /** The server's own certificate, whose key no agent may use. */
   serverTls(): { readonly cert: string };
 }

@@ -98,11 +98,8 @@ async function redeemWith(
   const { installationId } = authority;
   const certificate = await authority.ca.issueAgent({ spki: csr.spki, hostId, installationId, clock });
 
-  const name = await store.transaction((tables) =>
-    enrollHost(deps, tables, { token, request, address, hostId, certificate, ...wanted }),
-  );
+  const name = await enroll(deps, { token, request, address, hostId, certificate, ...wanted });
   if (name === undefined) return await lostRace(deps, token.id, request.csr, address);
-  authority.active.add(certificate.serial, hostId);
   return {
     hostId,
     name,
@@ -136,7 +133,23 @@ interface NewHost extends Wishes {
 }
 
 /** @returns the host's name, or nothing if another redeem has used the token up; then nothing is written either. */
-async function enrollHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): Promise<string | undefined> {
+async function enroll(deps: EnrollmentDeps, host: NewHost): Promise<string | undefined> {
+  const { active } = deps.authority;
+  const { serial } = host.certificate;
+  try {
+    return await deps.store.transaction(async (tables) => {
+      const name = await insertHost(deps, tables, host);
+      // On the list before the commit, so that a revocation, which can only come after it, takes it off again.
+      if (name !== undefined) active.add(serial, host.hostId);
+      return name;
+    });
+  } catch (error) {
+    active.remove(serial);
+    throw error;
+  }
+}
+
+async function insertHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): Promise<string | undefined> {
   const { token, request, address, hostId, certificate } = host;
   const { serial, spkiPin: pin } = certificate;
   const now = deps.clock.now();

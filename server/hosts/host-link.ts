@@ -44,6 +44,8 @@ export interface CallOptions {
 
 export interface HostLink {
   readonly hostId: string;
+  /** Names the agent's process, so that a reconnect is told apart from a second agent. */
+  readonly instanceId: string;
   /** One answer to one question. @throws FairleadError */
   call<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<Reply<K>>;
   /** Opens a stream and waits for the host's reply. @throws FairleadError */

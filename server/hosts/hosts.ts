@@ -93,7 +93,7 @@ export class Hosts {
   async revokeSerial(serial: string, reason: string, actor: Actor): Promise<CertificateView> {
     const now = this.#deps.clock.now();
     const { row, host } = await this.#deps.store.transaction(async (tables) => {
-      const revoked = await tables.certificates.revoke(normalizeSerial(serial), now, reason);
+      const revoked = await tables.certificates.revoke(normalizeSerial(serial.replaceAll(':', '')), now, reason);
       const left = await tables.certificates.list({ limit: 1 }, { hostId: revoked.hostId, state: 'active' });
       const owner = await tables.hosts.find(revoked.hostId);
       if (left.items.length === 0 && owner !== undefined) await tables.hosts.markRevoked(owner.id, now, reason);

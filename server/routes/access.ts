@@ -54,7 +54,8 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
     if (access === 'public') return;
     const principal = await authenticate(request, reply, deps).catch(async (error: unknown) => {
       if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) {
-        if (request.headers.authorization !== undefined) await refusals(request, { actor: 'anonymous', action: 'login' });
+        if (request.headers.authorization !== undefined)
+          await refusals(request, { actor: 'anonymous', action: 'login' });
       }
       throw error;
     });

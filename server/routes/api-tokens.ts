@@ -99,7 +99,9 @@ function whoamiRoute(api: Api, version: string): void {
 }
 
 function futureTime(text: string, now: number): number {
-  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/i.test(text) ? Date.parse(text) : Number.NaN;
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/i.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
   if (Number.isNaN(time)) throw new FairleadError('VALIDATION', 'expiresAt is not valid: it must be an RFC 3339 time');
   if (time <= now) throw new FairleadError('VALIDATION', 'expiresAt is not valid: it is not in the future');
   return time;

@@ -136,7 +136,9 @@ async function hostsWithTags(hosts: HostsService, tags: readonly string[]): Prom
   let cursor: string | null | undefined;
   do {
     const page = await hosts.list(cursor ? { limit: 500, cursor } : { limit: 500 });
-    found.push(...page.items.filter((host) => host.state !== 'revoked' && tags.every((tag) => host.tags.includes(tag))));
+    found.push(
+      ...page.items.filter((host) => host.state !== 'revoked' && tags.every((tag) => host.tags.includes(tag))),
+    );
     cursor = page.nextCursor;
   } while (cursor);
   return found;

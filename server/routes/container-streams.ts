@@ -1,9 +1,9 @@
 /** What a container says as it goes on: logs and statistics. */
 import { pipeline, type Readable, type Transform } from 'node:stream';
 import Type, { type Static } from 'typebox';
-import { demuxToBytes, demuxToNdjson } from '../../shared/docker/transforms.ts';
+import { demuxToBytes, demuxToNdjson } from '../../shared/docker/demux.ts';
 import { containerLogStream, containerStats, DockerTime } from '../../shared/messages/container.ts';
-import type { Item, StreamKind } from '../../shared/messages/kind.ts';
+import type { Item } from '../../shared/messages/kind.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
@@ -145,6 +145,6 @@ async function* endingStream<T>(stream: LinkStream, chunks: AsyncIterable<T>): A
   }
 }
 
-async function* lines(items: AsyncIterable<Item<StreamKind>>): AsyncGenerator<string> {
+async function* lines(items: AsyncIterable<Item<typeof containerStats>>): AsyncGenerator<string> {
   for await (const item of items) yield `${JSON.stringify(item)}\n`;
 }

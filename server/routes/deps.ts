@@ -157,7 +157,7 @@ export interface ApiTokensService {
   /** @throws FairleadError UNAUTHORIZED */
   authenticate(bearer: string): Promise<Principal>;
   create(
-    token: { name: string; role: Role; /** ms since 1970 */ expiresAt?: number },
+    token: { name: string; role: Role /** ms since 1970 */; expiresAt?: number },
     actor: Actor,
   ): Promise<{ id: string; token: string; expiresAt?: Maybe<Time> }>;
   list(page: Page): Promise<Paged<ApiTokenRecord>>;

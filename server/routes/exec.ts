@@ -6,6 +6,7 @@ import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { runExec } from './exec-socket.ts';
+import { clientGone } from './live-streams.ts';
 import { ContainerParams } from './schemas.ts';
 
 const { cmd, user, workdir, env } = containerExecOpen.params.properties;
@@ -50,11 +51,20 @@ export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): v
       const stream = live.beginFor(reply.raw, principalOf(request));
       try {
         const params = execParams(container, request.query);
-        const detail = { cmd: params.cmd, tty: params.tty, ...(params.user === undefined ? {} : { user: params.user }) };
-        const exec = await audited(deps, request, { action: 'container.exec', target: `${host}/${container}`, detail }, async () => {
-          const link = await deps.hosts.link(host);
-          return await link.open(containerExecOpen, params, { signal: stream.signal });
-        });
+        const detail = {
+          cmd: params.cmd,
+          tty: params.tty,
+          ...(params.user === undefined ? {} : { user: params.user }),
+        };
+        const exec = await audited(
+          deps,
+          request,
+          { action: 'container.exec', target: `${host}/${container}`, detail },
+          async () => {
+            const link = await deps.hosts.link(host);
+            return await link.open(containerExecOpen, params, { signal: stream.signal });
+          },
+        );
         exec.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exec was interrupted'));
         const webSocket = await webSockets.accept(request, reply);
         const separate = request.query.separate ?? false;
@@ -62,7 +72,7 @@ export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): v
         if (failure !== undefined) request.log.debug({ err: failure }, 'an exec ended early');
       } catch (error) {
         // Nobody is left to talk to the process, if there is one.
-        stream.end(error as Error);
+        stream.end(clientGone());
         throw error;
       } finally {
         stream.release();

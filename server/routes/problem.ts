@@ -30,7 +30,10 @@ function known(error: unknown): Known | undefined {
   const { code, statusCode } = error as Error & { code?: unknown; statusCode?: unknown };
   const listed = typeof code === 'string' ? FASTIFY_ERRORS[code] : undefined;
   if (listed !== undefined) {
-    return { error: new FairleadError(listed.code, listed.detail), status: listed.status ?? ERRORS[listed.code].status };
+    return {
+      error: new FairleadError(listed.code, listed.detail),
+      status: listed.status ?? ERRORS[listed.code].status,
+    };
   }
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return { error: new FairleadError('VALIDATION', 'the request is malformed'), status: statusCode };
@@ -41,7 +44,10 @@ function known(error: unknown): Known | undefined {
 /** The problem that answers for `error`. What nobody foresaw becomes INTERNAL and keeps its text to itself. */
 export function problemOf(error: unknown, requestId: string): Problem {
   const { error: ours, status } = known(error) ?? {
-    error: new FairleadError('INTERNAL', `an unexpected error; the server's log has its cause under request ${requestId}`),
+    error: new FairleadError(
+      'INTERNAL',
+      `an unexpected error; the server's log has its cause under request ${requestId}`,
+    ),
     status: 500,
   };
   const retryAfter = ours.retryAfterSeconds ?? RETRY_AFTER_SECONDS[status];

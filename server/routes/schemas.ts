@@ -93,12 +93,7 @@ export type CertificateView = Static<typeof CertificateView>;
 export const EnrollmentTokenView = Type.Object({
   id: Text,
   name: nullable(Text),
-  state: Type.Union([
-    Type.Literal('pending'),
-    Type.Literal('used'),
-    Type.Literal('expired'),
-    Type.Literal('revoked'),
-  ]),
+  state: Type.Union([Type.Literal('pending'), Type.Literal('used'), Type.Literal('expired'), Type.Literal('revoked')]),
   hostName: nullable(Text),
   tags: Tags,
   createdAt: Instant,

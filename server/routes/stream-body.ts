@@ -42,7 +42,8 @@ export async function sendBody(request: FastifyRequest, reply: FastifyReply, bod
 function startBody(reply: FastifyReply, contentType: string): ServerResponse {
   reply.hijack();
   const response = reply.raw;
-  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) response.setHeader(name, value);
+  for (const [name, value] of Object.entries(reply.getHeaders()))
+    if (value !== undefined) response.setHeader(name, value);
   response.writeHead(200, { 'content-type': contentType, 'cache-control': 'no-store' });
   response.flushHeaders();
   return response;

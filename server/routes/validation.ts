@@ -29,7 +29,9 @@ function fromText(value: unknown, type: string | undefined): unknown {
 function convert(schema: TSchema, data: unknown): unknown {
   const { properties } = schema as { properties?: Record<string, Property> };
   if (properties === undefined || typeof data !== 'object' || data === null) return data;
-  return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, fromText(value, properties[name]?.type)]));
+  return Object.fromEntries(
+    Object.entries(data).map(([name, value]) => [name, fromText(value, properties[name]?.type)]),
+  );
 }
 
 /** Compiles the schema of one part of a request. Errors name the part and the field, never the value. */

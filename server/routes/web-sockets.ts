@@ -60,7 +60,10 @@ export class WebSockets {
     }
     const { 'sec-websocket-key': key, 'sec-websocket-version': version } = request.headers;
     if (typeof key !== 'string' || !/^[+/0-9A-Za-z]{22}==$/.test(key) || version !== '13') {
-      throw new FairleadError('VALIDATION', 'the WebSocket handshake is malformed: it needs version 13 and a valid key');
+      throw new FairleadError(
+        'VALIDATION',
+        'the WebSocket handshake is malformed: it needs version 13 and a valid key',
+      );
     }
   }
 

@@ -1,11 +1,19 @@
 /** What one stream has received and the application has not taken yet, and the credit that it gets back by taking it. */
 import { FairleadError } from '../errors.ts';
 import { MECHANICS } from '../messages/mechanics.ts';
+import { Assembly } from './assembly.ts';
 import { nextLimit, type ReceiveWindow, receive, take, type WindowRules } from './flow.ts';
 import type { StreamHost } from './stream-host.ts';
 
 /** A chunk below this is copied if it would pin a much larger buffer. */
 const COPY_BELOW_BYTES = 4 * 1024;
+
+/** A message that is complete. */
+export interface WholeMessage {
+  readonly bytes: Uint8Array;
+  /** Credit that goes back to the peer once the application takes the message. */
+  readonly credit: number;
+}
 
 interface QueuedItem {
   readonly value: unknown;
@@ -13,19 +21,16 @@ interface QueuedItem {
   readonly credit: number;
 }
 
-/** A message of which fragments have come. */
-interface Assembly {
-  readonly type: number;
-  readonly parts: Uint8Array[];
-  bytes: number;
-  /** Credit that is kept back because a whole item still waits to be taken. */
-  held: number;
-}
+/** Small chunks that wait are copied together up to this size: one object each would take many times their bytes. */
+const MERGE_UP_TO_BYTES = 8 * 1024;
+/** Items that may wait. A window of items of 16 bytes each; more of them are smaller than any real ones. */
+const MAX_WAITING_ITEMS = 16_384;
 
 export class Inbox {
   readonly #host: StreamHost;
   /** Sends a new limit to the peer. */
   readonly #grant: (limit: number) => void;
+  readonly #grows: boolean;
   readonly #window: ReceiveWindow;
   #chunks: Uint8Array[] = [];
   #items: QueuedItem[] = [];
@@ -36,8 +41,10 @@ export class Inbox {
   /** Called when there is something new to take, or nothing will come any more. */
   onChange: (() => void) | undefined;
 
-  constructor(host: StreamHost, grant: (limit: number) => void) {
+  /** @param grows whether the window may grow beyond its initial size */
+  constructor(host: StreamHost, grows: boolean, grant: (limit: number) => void) {
     this.#host = host;
+    this.#grows = grows;
     this.#grant = grant;
     const size = host.limits.initialWindowBytes;
     this.#window = { limit: size, received: 0, taken: 0, size };
@@ -69,41 +76,42 @@ export class Inbox {
     this.#receive(chunk.byteLength);
     if (this.#discarding) return this.taken(chunk.byteLength);
     if (chunk.byteLength === 0) return;
-    this.#chunks.push(unpinned(chunk));
+    const last = this.#chunks.at(-1);
+    if (last !== undefined && last.byteLength + chunk.byteLength <= MERGE_UP_TO_BYTES) {
+      this.#chunks[this.#chunks.length - 1] = Buffer.concat([last, chunk]);
+    } else {
+      this.#chunks.push(unpinned(chunk));
+    }
     this.onChange?.();
   }
 
   /**
    * Takes in a fragment of a message; the last has `more` false.
    * @returns the whole message once it is complete
-   * @throws FairleadError if it breaks a limit, OVERLOADED if only this stream must go
+   * @throws FairleadError if it breaks a limit
    */
-  fragment(type: number, payload: Uint8Array, more: boolean): { bytes: Uint8Array; credit: number } | undefined {
+  fragment(type: number, payload: Uint8Array, more: boolean): WholeMessage | 'no room' | undefined {
     const counted = type === MECHANICS.item;
     if (counted) this.#receive(payload.byteLength);
     if (this.#assembly === undefined && !more) return { bytes: payload, credit: counted ? payload.byteLength : 0 };
-    this.#assembly ??= { type, parts: [], bytes: 0, held: 0 };
+    this.#assembly ??= new Assembly(type);
     const assembly = this.#assembly;
     if (assembly.type !== type) throw new FairleadError('PROTOCOL_ERROR', 'a message began inside another');
-    assembly.bytes += payload.byteLength;
-    if (assembly.bytes > this.#host.limits.messageBytes) {
+    if (assembly.bytes + payload.byteLength > this.#host.limits.messageBytes) {
       throw new FairleadError('MESSAGE_INVALID', `a message is larger than ${this.#host.limits.messageBytes} bytes`);
     }
-    if (!this.#host.countAssembly(payload.byteLength)) {
-      assembly.bytes -= payload.byteLength;
-      throw new FairleadError('OVERLOADED', 'too many messages are being received at once');
-    }
-    assembly.parts.push(payload);
+    if (!this.#host.countAssembly(payload.byteLength)) return 'no room';
+    assembly.add(payload);
     if (counted) this.#absorb(assembly, payload.byteLength);
     if (more) return undefined;
     this.#dropAssembly();
-    return { bytes: Buffer.concat(assembly.parts, assembly.bytes), credit: assembly.held };
+    return { bytes: assembly.whole(), credit: assembly.heldCredit };
   }
 
   /** A message larger than the window could never complete without credit, but one that waits behind another can wait. */
   #absorb(assembly: Assembly, bytes: number): void {
     if (this.#items.length === 0) this.taken(bytes);
-    else assembly.held += bytes;
+    else assembly.heldCredit += bytes;
   }
 
   #dropAssembly(): void {
@@ -111,10 +119,16 @@ export class Inbox {
     this.#assembly = undefined;
   }
 
-  item(value: unknown, credit: number): void {
-    if (this.#discarding) return this.taken(credit);
+  /** Queues an item. @returns false if too many wait */
+  item(value: unknown, credit: number): boolean {
+    if (this.#discarding) {
+      this.taken(credit);
+      return true;
+    }
+    if (this.#items.length >= MAX_WAITING_ITEMS) return false;
     this.#items.push({ value, credit });
     this.onChange?.();
+    return true;
   }
 
   /** The next chunk, whose credit comes back by `taken`. */
@@ -128,8 +142,8 @@ export class Inbox {
     if (item === undefined) return undefined;
     let credit = item.credit;
     if (this.#items.length === 0 && this.#assembly !== undefined) {
-      credit += this.#assembly.held;
-      this.#assembly.held = 0;
+      credit += this.#assembly.heldCredit;
+      this.#assembly.heldCredit = 0;
     }
     this.taken(credit);
     return item;
@@ -137,10 +151,10 @@ export class Inbox {
 
   /** The application has taken so many bytes. */
   taken(bytes: number): void {
-    if (this.#closed) return;
+    // Once nothing more can come there is no credit to give, and what waits is the application's own.
+    if (this.#closed || this.#ended) return;
     take(this.#window, bytes);
     this.#host.countWindow(-bytes);
-    if (this.#ended) return;
     const before = this.#window.limit;
     const limit = nextLimit(this.#window, this.#rules(), this.#host.windowRoom);
     if (limit === undefined) return;
@@ -151,15 +165,15 @@ export class Inbox {
 
   #rules(): WindowRules {
     const { initialWindowBytes, maxWindowBytes, windowShareBytes, maxStreamOffset } = this.#host.limits;
-    return { base: initialWindowBytes, max: maxWindowBytes, share: windowShareBytes, maxOffset: maxStreamOffset };
+    const max = this.#grows ? maxWindowBytes : initialWindowBytes;
+    return { base: initialWindowBytes, max, share: windowShareBytes, maxOffset: maxStreamOffset };
   }
 
   /** Everything has come. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#host.countWindow(this.#window.received - this.#window.limit);
-    this.#window.limit = this.#window.received;
+    this.#host.countWindow(this.#window.taken - this.#window.limit);
     this.onChange?.();
   }
 
@@ -181,8 +195,7 @@ export class Inbox {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const { limit, taken } = this.#window;
-    this.#host.countWindow(taken - limit);
+    if (!this.#ended) this.#host.countWindow(this.#window.taken - this.#window.limit);
     this.#dropAssembly();
     this.#chunks = [];
     this.#items = [];

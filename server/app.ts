@@ -1,0 +1,220 @@
+/** The whole server: the one place that makes its long-lived parts, joins them and takes them down again. */
+import { rm, writeFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Server } from 'node:tls';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import type { Clock } from '../shared/clock.ts';
+import { FairleadError } from '../shared/errors.ts';
+import { RECONNECT_MIN_MS } from '../shared/limits.ts';
+import { VERSION } from '../shared/version.ts';
+import { ApiTokens } from './access/api-tokens.ts';
+import { apiTls } from './api-tls.ts';
+import { Audit } from './audit/audit.ts';
+import { Authority } from './authority/authority.ts';
+import { readCaPassphrase, type ServerConfig } from './config.ts';
+import { Enrollment } from './enrollment/enrollment.ts';
+import { Hosts } from './hosts/hosts.ts';
+import { Presence } from './hosts/presence.ts';
+import { HostRegistry } from './hosts/registry.ts';
+import { reportReplacements } from './hosts/replacements.ts';
+import { AgentListener } from './mesh/agent-listener.ts';
+import { Metrics } from './metrics.ts';
+import { type ListenAddress, publicHosts, url } from './public-hosts.ts';
+import { buildApi } from './routes/api.ts';
+import { openStore, type Store } from './store/store.ts';
+
+/** Over how long agents spread their return after a stop, in ms, so that they do not come back all at once. */
+const RETURN_SPREAD_MS = 3 * RECONNECT_MIN_MS;
+/** How long API requests may take to end once the hosts have gone. */
+const API_CLOSE_MS = 2_000;
+
+export interface AppOptions {
+  readonly config: ServerConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: () => number;
+  readonly pid: number;
+}
+
+export interface AppUrls {
+  readonly apiUrl: string;
+  readonly agentUrl: string;
+}
+
+/** A server that listens. */
+export interface App {
+  readonly urls: AppUrls;
+  readonly caFingerprint: string;
+  readonly adminTokenFile: string;
+  /** Drains and stops. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the server.
+ * @throws FairleadError with one clear sentence; nothing listens and nothing is held then
+ */
+export async function startApp(options: AppOptions): Promise<App> {
+  const closers: (() => Promise<unknown> | unknown)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const app = await start(options, closers);
+    let closing: Promise<void> | undefined;
+    return {
+      ...app,
+      close: () => {
+        closing ??= closeAll();
+        return closing;
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function start(options: AppOptions, closers: (() => Promise<unknown> | unknown)[]): Promise<Omit<App, 'close'>> {
+  const { config, clock, log } = options;
+  const store = await openStore({ dataDir: config.dataDir, clock });
+  closers.push(() => store.close());
+  const names = await publicHosts(config.publicHosts, [config.apiListen, config.agentListen]);
+  const authority = await openAuthority(options, store, names);
+  closers.push(() => authority.close());
+
+  const audit = new Audit({ store, clock, log });
+  const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
+  if (config.resetAdminToken) await apiTokens.resetAdminToken();
+  else await apiTokens.ensureAdminToken();
+  const enrollment = new Enrollment({ store, audit, authority, clock });
+
+  const registry = new HostRegistry();
+  const presence = new Presence({ store, registry, clock, log });
+  closers.push(() => presence.close());
+  closers.push(reportReplacements({ registry, audit, log }));
+
+  const hosts: Hosts = new Hosts({
+    store,
+    registry,
+    clock,
+    audit,
+    forget: (serials) => {
+      for (const serial of serials) authority.active.remove(serial);
+    },
+    disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
+  });
+  const agents: AgentListener = new AgentListener({
+    clock,
+    log,
+    random: options.random,
+    registry,
+    serverVersion: VERSION,
+    installationId: authority.installationId,
+    caPem: authority.caPem,
+    tls: authority.serverTls(),
+    isActive: (serial) => authority.active.has(serial),
+    refusal: (serial) => hosts.refusal(serial),
+    hostName: async (hostId) => (await store.hosts.get(hostId)).name,
+    leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+  });
+  closers.push(authority.onServerTls((tls) => agents.setTls(tls)));
+
+  const metrics = new Metrics({ registry, clock, store, sessions: () => agents.links() });
+  closers.push(() => metrics.close());
+  const tls = await apiTls(config, authority);
+  let urls: AppUrls = { apiUrl: '', agentUrl: '' };
+  const api = await buildApi({
+    hosts,
+    enrollment,
+    apiTokens,
+    audit,
+    authority,
+    metrics,
+    ready: () => readiness(store, urls),
+    urls: () => urls,
+    version: VERSION,
+    clock,
+    logger: log,
+    trustProxy: config.trustProxy,
+    ...(tls.options === undefined ? {} : { https: tls.options }),
+  });
+  closers.push(tls.follow(api.server as unknown as Server));
+
+  const agentPort = await listen('--agent-listen', config.agentListen, (at) => agents.listen(at.host, at.port));
+  closers.push(() => agents.close(RETURN_SPREAD_MS));
+  const apiPort = await listen('--api-listen', config.apiListen, (at) => listenApi(api, at));
+  // Both at once: requests in flight end with their hosts' streams, and no new ones are taken meanwhile.
+  const closeAgents = closers.pop();
+  closers.push(() => Promise.all([closeAgents?.(), closeApi(api)]));
+
+  const host = names[0] ?? 'localhost';
+  const scheme = tls.options === undefined ? 'http' : 'https';
+  urls = { apiUrl: url(scheme, host, apiPort), agentUrl: url('wss', host, agentPort) };
+  const runtimeFile = join(config.dataDir, 'runtime.json');
+  const { caFingerprint } = authority;
+  const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
+  closers.push(() => rm(runtimeFile, { force: true }));
+  await writeFile(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, { mode: 0o644 });
+  log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
+  return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile };
+}
+
+async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {
+  return await Authority.open({
+    settings: store.settings,
+    certificates: store.certificates,
+    dataDir: config.dataDir,
+    passphrase: await readCaPassphrase(config),
+    publicHosts: names,
+    clock,
+    log,
+  });
+}
+
+async function readiness(
+  store: Store,
+  urls: AppUrls,
+): Promise<{ ready: boolean; checks: Record<string, { ok: boolean; detail?: string }> }> {
+  const listening = urls.apiUrl !== '';
+  const storeCheck = await store.check().then(
+    () => ({ ok: true }),
+    (error: unknown) => ({ ok: false, detail: error instanceof Error ? error.message : String(error) }),
+  );
+  const checks = { store: storeCheck, ca: { ok: true }, listeners: { ok: listening } };
+  return { ready: storeCheck.ok && listening, checks };
+}
+
+/** @throws FairleadError CONFLICT or VALIDATION that names the flag */
+async function listen(
+  flag: string,
+  address: ListenAddress,
+  start: (address: ListenAddress) => Promise<number>,
+): Promise<number> {
+  try {
+    return await start(address);
+  } catch (cause) {
+    const where = `${address.host}:${address.port}`;
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    if (code === 'EADDRINUSE') {
+      throw new FairleadError('CONFLICT', `${where} is in use by another program: choose another ${flag}`, { cause });
+    }
+    throw new FairleadError('VALIDATION', `cannot listen on ${where} (${String(code ?? cause)}): see ${flag}`, {
+      cause,
+    });
+  }
+}
+
+async function listenApi(api: FastifyInstance, { host, port }: ListenAddress): Promise<number> {
+  await api.listen({ host, port });
+  return (api.server.address() as AddressInfo).port;
+}
+
+/** Waits for the requests in flight, then cuts off what does not end. */
+async function closeApi(api: FastifyInstance): Promise<void> {
+  const cutOff = setTimeout(() => api.server.closeAllConnections(), API_CLOSE_MS + RETURN_SPREAD_MS).unref();
+  await api.close();
+  clearTimeout(cutOff);
+}

@@ -1,0 +1,233 @@
+/** What Prometheus learns of the server. */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Clock } from '../shared/clock.ts';
+
+/** What a session counts about itself; every figure only ever rises, but for `openStreams`. */
+export interface MeteredSession {
+  readonly stats: {
+    readonly bytesIn: number;
+    readonly bytesOut: number;
+    readonly framesIn: number;
+    readonly framesOut: number;
+    readonly creditStarvedMs: number;
+    readonly socketBlockedMs: number;
+    readonly resetsByCode: ReadonlyMap<string, number>;
+  };
+  readonly openStreams: number;
+  /** Resolves once the session is over; its stats no longer change then. */
+  readonly closed: Promise<unknown>;
+}
+
+export interface MetricsSources {
+  /** How many hosts there are in each state: `online`, `offline`, `pending`, `revoked`. */
+  hostsByState(): Promise<Readonly<Record<string, number>>>;
+  /** When each certificate in use expires, ms since 1970: the agents' active ones, and the server's and the CA's own. */
+  certificateExpiries(): Promise<Iterable<number>>;
+  readonly clock: Clock;
+  readonly version: string;
+}
+
+const DAY_MS = 24 * 60 * 60_000;
+/** Days within which a certificate expires; each count includes the ones before. */
+const EXPIRY_DAYS = [0, 1, 3, 7, 14, 30, 90, 365];
+
+interface Totals {
+  sessions: number;
+  bytesIn: number;
+  bytesOut: number;
+  framesIn: number;
+  framesOut: number;
+  creditStarvedMs: number;
+  socketBlockedMs: number;
+  resets: Map<string, number>;
+}
+
+/**
+ * The metrics of one server.
+ *
+ * Sessions are given once each to `trackSession`, when they begin. A scrape adds what live sessions have counted to what
+ * ended ones had: the step from one to the other is taken in one turn, so no counter ever falls or counts twice.
+ */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #sources: MetricsSources;
+  readonly #live = new Set<MeteredSession>();
+  readonly #ended: Totals = emptyTotals();
+  readonly #heartbeatsMissed: Counter;
+  readonly #httpRequests: Counter<'method' | 'route' | 'status'>;
+
+  constructor(sources: MetricsSources) {
+    this.#sources = sources;
+    collectDefaultMetrics({ register: this.registry });
+    this.#heartbeatsMissed = new Counter({
+      name: 'fairlead_heartbeats_missed_total',
+      help: 'Heartbeats that agents did not send in time',
+      registers: [this.registry],
+    });
+    this.#httpRequests = new Counter({
+      name: 'fairlead_http_requests_total',
+      help: 'Answered requests, by the pattern of their route',
+      labelNames: ['method', 'route', 'status'],
+      registers: [this.registry],
+    });
+    this.#info();
+    this.#sessionMetrics();
+    this.#hostMetrics();
+    this.#certificateMetrics();
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  /** The text of a scrape. */
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+
+  httpRequest(method: string, route: string, status: number): void {
+    this.#httpRequests.inc({ method, route, status: String(status) });
+  }
+
+  /** Counts a heartbeat that did not come in time. */
+  heartbeatMissed(): void {
+    this.#heartbeatsMissed.inc();
+  }
+
+  /** Counts a session from now until it is closed, and what it had counted for ever. */
+  trackSession(session: MeteredSession): void {
+    this.#live.add(session);
+    const end = () => {
+      if (!this.#live.delete(session)) return;
+      addSession(this.#ended, session);
+    };
+    session.closed.then(end, end);
+  }
+
+  #totals(): Totals {
+    const totals = { ...this.#ended, resets: new Map(this.#ended.resets) };
+    for (const session of this.#live) addSession(totals, session);
+    return totals;
+  }
+
+  #info(): void {
+    const info = new Gauge({
+      name: 'fairlead_info',
+      help: 'The version of the server; always 1',
+      labelNames: ['version'],
+      registers: [this.registry],
+    });
+    info.set({ version: this.#sources.version }, 1);
+  }
+
+  #sessionMetrics(): void {
+    const live = this.#live;
+    this.#gauge('fairlead_sessions', 'Sessions of agents', () => live.size);
+    this.#gauge('fairlead_streams_open', 'Streams open in all sessions', () =>
+      [...live].reduce((sum, session) => sum + session.openStreams, 0),
+    );
+    this.#total('fairlead_sessions_total', 'Sessions begun so far', [], (totals) => [[{}, totals.sessions]]);
+    this.#total('fairlead_session_bytes_total', 'Bytes of frames, by direction', ['direction'], (totals) => [
+      [{ direction: 'in' }, totals.bytesIn],
+      [{ direction: 'out' }, totals.bytesOut],
+    ]);
+    this.#total('fairlead_session_frames_total', 'Frames, by direction', ['direction'], (totals) => [
+      [{ direction: 'in' }, totals.framesIn],
+      [{ direction: 'out' }, totals.framesOut],
+    ]);
+    this.#total('fairlead_credit_starved_seconds_total', 'Time that data waited for credit', [], (totals) => [
+      [{}, totals.creditStarvedMs / 1000],
+    ]);
+    this.#total('fairlead_socket_blocked_seconds_total', 'Time that data waited for the socket', [], (totals) => [
+      [{}, totals.socketBlockedMs / 1000],
+    ]);
+    this.#total('fairlead_stream_resets_total', 'Streams that were reset, by code', ['code'], (totals) =>
+      [...totals.resets].map(([code, count]) => [{ code }, count]),
+    );
+  }
+
+  #hostMetrics(): void {
+    const { hostsByState } = this.#sources;
+    new Gauge({
+      name: 'fairlead_hosts',
+      help: 'Hosts by state',
+      labelNames: ['state'],
+      registers: [this.registry],
+      async collect() {
+        const counts = await hostsByState();
+        this.reset();
+        for (const [state, count] of Object.entries(counts)) this.set({ state }, count);
+      },
+    });
+  }
+
+  #certificateMetrics(): void {
+    const { certificateExpiries, clock } = this.#sources;
+    new Gauge({
+      name: 'fairlead_certificates_expiring',
+      help: 'Certificates in use that expire within so many days, shorter times included; +Inf: all',
+      labelNames: ['days'],
+      registers: [this.registry],
+      async collect() {
+        const days = [...(await certificateExpiries())].map((at) => (at - clock.now()) / DAY_MS);
+        for (const limit of EXPIRY_DAYS) this.set({ days: limit }, days.filter((left) => left <= limit).length);
+        this.set({ days: '+Inf' }, days.length);
+      },
+    });
+  }
+
+  #gauge(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
+  #total(
+    name: string,
+    help: string,
+    labelNames: string[],
+    values: (totals: Totals) => [labels: Record<string, string>, value: number][],
+  ): void {
+    const totals = () => this.#totals();
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [this.registry],
+      collect() {
+        const current = values(totals());
+        this.reset();
+        for (const [labels, value] of current) this.inc(labels, value);
+      },
+    });
+  }
+}
+
+function emptyTotals(): Totals {
+  return {
+    sessions: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+    framesIn: 0,
+    framesOut: 0,
+    creditStarvedMs: 0,
+    socketBlockedMs: 0,
+    resets: new Map(),
+  };
+}
+
+function addSession(totals: Totals, { stats }: MeteredSession): void {
+  totals.sessions += 1;
+  totals.bytesIn += stats.bytesIn;
+  totals.bytesOut += stats.bytesOut;
+  totals.framesIn += stats.framesIn;
+  totals.framesOut += stats.framesOut;
+  totals.creditStarvedMs += stats.creditStarvedMs;
+  totals.socketBlockedMs += stats.socketBlockedMs;
+  for (const [code, count] of stats.resetsByCode) totals.resets.set(code, (totals.resets.get(code) ?? 0) + count);
+}

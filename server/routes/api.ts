@@ -1,0 +1,163 @@
+/** The REST API, put together: server, limits, access, errors, and every family of routes. */
+import { randomUUID } from 'node:crypto';
+import http from 'node:http';
+import https from 'node:https';
+import rateLimit from '@fastify/rate-limit';
+import fastify, { type FastifyServerFactory } from 'fastify';
+import { FairleadError } from '../../shared/errors.ts';
+import { guardRoutes } from './access.ts';
+import { apiTokenRoutes } from './api-tokens.ts';
+import type { Api } from './app-types.ts';
+import { auditRoutes } from './audit.ts';
+import { caRoutes } from './ca.ts';
+import { certificateRoutes } from './certificates.ts';
+import { containerListRoutes } from './container-lists.ts';
+import { containerStreamRoutes } from './container-streams.ts';
+import { containerRoutes } from './containers.ts';
+import type { RouteContext } from './context.ts';
+import type { ApiDeps } from './deps.ts';
+import { enrollRoute } from './enroll.ts';
+import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
+import { execRoute } from './exec.ts';
+import { healthRoutes } from './health.ts';
+import { hostRoutes } from './hosts.ts';
+import { MAX_BODY_BYTES, MAX_HEADER_BYTES } from './limits.ts';
+import { LiveStreams } from './live-streams.ts';
+import { collectOpenApi, openApiRoutes } from './openapi.ts';
+import { answerProblem, PROBLEM_TYPE, problemOf } from './problem.ts';
+import { validatorCompiler } from './validation.ts';
+import { asksForWebSocket, WebSockets } from './web-sockets.ts';
+
+/** The longest part of a path: a container's name. */
+const MAX_PARAM_CHARS = 300;
+/** How soon a silent connection is probed, so that a client whose machine is gone does not hold a stream. */
+const KEEP_ALIVE_PROBE_MS = 15_000;
+const IDLE_CONNECTION_MS = 75_000;
+/** How long requests in progress may go on once the API closes. */
+const CLOSE_MS = 3_000;
+
+/**
+ * Builds the API; the caller listens on it and closes it. `close` ends all streams at once, lets other requests end within
+ * 3 s, and resolves once no connection is left.
+ */
+export async function buildApi(deps: ApiDeps): Promise<Api> {
+  const api: Api = fastify({
+    loggerInstance: deps.logger,
+    disableRequestLogging: true,
+    genReqId: () => randomUUID(),
+    requestIdHeader: false,
+    trustProxy: deps.trustProxy ?? false,
+    bodyLimit: MAX_BODY_BYTES,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_PARAM_CHARS },
+    serverFactory: serverFactory(deps),
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
+  });
+  api.setValidatorCompiler(validatorCompiler);
+  api.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
+  readJson(api);
+  await api.register(rateLimit, { global: false });
+  await collectOpenApi(api, deps.version);
+  answerHeaders(api);
+  countRequests(api, deps);
+  guardRoutes(api, deps);
+  api.setNotFoundHandler((request, reply) => {
+    const error = new FairleadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`);
+    return answerProblem(error, request, reply);
+  });
+  const webSockets = new WebSockets(deps.clock);
+  const live = new LiveStreams(deps.apiTokens, deps.clock);
+  webSockets.mount(api);
+  endOnClose(api, deps, live, webSockets);
+  registerRoutes(api, { deps, live, webSockets });
+  await api.ready();
+  return api;
+}
+
+function registerRoutes(api: Api, context: RouteContext): void {
+  healthRoutes(api, context);
+  caRoutes(api, context);
+  enrollRoute(api, context);
+  enrollmentTokenRoutes(api, context);
+  hostRoutes(api, context);
+  certificateRoutes(api, context);
+  containerListRoutes(api, context);
+  containerRoutes(api, context);
+  containerStreamRoutes(api, context);
+  execRoute(api, context);
+  apiTokenRoutes(api, context);
+  auditRoutes(api, context);
+  openApiRoutes(api);
+}
+
+function serverFactory({ https: tls }: ApiDeps): FastifyServerFactory<http.Server> {
+  return (handler) => {
+    const options = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+      keepAliveTimeout: IDLE_CONNECTION_MS,
+      // Other upgrades that clients offer (h2c) are ignored, as HTTP allows.
+      shouldUpgradeCallback: asksForWebSocket,
+    };
+    if (tls === undefined) return http.createServer(options, handler);
+    // Fastify and the routes use only what both kinds of server have.
+    return https.createServer({ ...options, ...tls }, handler) as unknown as http.Server;
+  };
+}
+
+/** JSON bodies; an empty one is no body, whatever its content type says. */
+function readJson(api: Api): void {
+  const parse = api.getDefaultJsonParser('error', 'error');
+  api.removeContentTypeParser(['application/json', 'text/plain']);
+  api.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) done(null, undefined);
+    else void parse(request, body as string, done);
+  });
+}
+
+function answerHeaders(api: Api): void {
+  api.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    reply.header('x-content-type-options', 'nosniff');
+    reply.header('cache-control', 'no-store');
+  });
+}
+
+function countRequests(api: Api, { metrics }: ApiDeps): void {
+  api.addHook('onResponse', async (request, reply) => {
+    const route = request.is404 ? 'unknown' : (request.routeOptions.url ?? 'unknown');
+    metrics.httpRequest(request.method, route, reply.statusCode);
+    // The path without its query, which may hold what a process is started with.
+    const path = request.url.split('?')[0];
+    request.log.debug({ method: request.method, path, status: reply.statusCode, ms: reply.elapsedTime }, 'answered');
+  });
+}
+
+function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets: WebSockets): void {
+  api.addHook('preClose', async () => {
+    live.close();
+    webSockets.close();
+    clock.setTimeout(() => api.server.closeAllConnections(), CLOSE_MS);
+  });
+}
+
+/** Answers what is no HTTP at all, or breaks its limits, and closes the connection. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: NodeJS.WritableStream & BrokenSocket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
+  const problem = problemOf(new FairleadError('VALIDATION', detail), randomUUID());
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+interface BrokenSocket {
+  readonly destroyed: boolean;
+}

@@ -1,0 +1,123 @@
+/** A server's life: first start, second start, a clean stop, and the starts that must fail with one clear sentence. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Api } from '../support/http.ts';
+import { type Launched, run } from '../support/launcher.ts';
+import { addHost, modeOf, serverArgs, startServer, waitForState } from '../support/mesh.ts';
+import { tempDir } from '../support/tmp.ts';
+
+/** The start failed, said why in few words, and without a stack trace. */
+function assertRefused(failed: Launched, pattern: RegExp): void {
+  assert.notEqual(failed.exit?.code, 0, failed.transcript());
+  assert.equal(failed.exit?.signal, null, failed.transcript());
+  assert.match(failed.stderr, pattern);
+  assert.doesNotMatch(failed.stderr, /\n\s+at /, failed.transcript());
+}
+
+test('the first start makes everything, the second finds it again', async (t) => {
+  const first = await startServer(t);
+  assert.equal(await modeOf(join(first.dataDir, 'admin-token')), 0o600);
+  assert.equal(await modeOf(first.dataDir), 0o700);
+  assert.match(first.runtime.caFingerprint, /^sha256:[0-9a-f]{64}$/);
+  assert.ok(!first.process.stderr.includes(first.adminToken), 'the admin token is in the log');
+  assert.ok(!first.process.stdout.includes(first.adminToken), 'the admin token is printed');
+  assert.equal((await first.api.get('/healthz')).status, 200);
+  assert.equal((await first.api.get('/readyz')).status, 200);
+  assert.equal((await first.api.get('/api/v1/ca')).body.fingerprint, first.runtime.caFingerprint);
+  const agent = await addHost(t, first, 'keeper');
+  assert.deepEqual(await first.process.stop(), { code: 0, signal: null });
+  assert.ok(!(await readdir(first.dataDir)).includes('runtime.json'), 'runtime.json is left behind');
+
+  const second = await startServer(t, {
+    dataDir: first.dataDir,
+    apiPort: Number(new URL(first.runtime.apiUrl).port),
+    agentPort: Number(new URL(first.runtime.agentUrl).port),
+  });
+  assert.equal(second.runtime.caFingerprint, first.runtime.caFingerprint);
+  assert.equal(second.adminToken, first.adminToken);
+  await waitForState(second, agent.hostId, 'online');
+});
+
+test('SIGTERM and SIGINT stop a server cleanly within 10 s, with agents and a followed log open', async (t) => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const server = await startServer(t);
+    await addHost(t, server, 'busy');
+    const from = performance.now();
+    server.process.signal(signal);
+    assert.deepEqual(await server.process.exited, { code: 0, signal: null }, server.process.transcript());
+    assert.ok(performance.now() - from < 10_000);
+  }
+});
+
+test('a data directory that is in use is refused, and the server that uses it goes on', async (t) => {
+  const server = await startServer(t);
+  const second = await run(t, 'server', serverArgs(server.dataDir));
+  assertRefused(second, /in use by another/);
+  assert.equal((await server.api.get('/readyz')).status, 200);
+  assert.equal(JSON.parse(await readFile(join(server.dataDir, 'runtime.json'), 'utf8')).pid, server.process.pid);
+});
+
+test('a data directory is free again after its server was killed', async (t) => {
+  const server = await startServer(t);
+  await server.process.kill();
+  const again = await startServer(t, { dataDir: server.dataDir });
+  assert.equal(again.runtime.caFingerprint, server.runtime.caFingerprint);
+});
+
+test('a port in use is refused with the address in the message', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  for (const ports of [{ apiPort: port }, { agentPort: port }]) {
+    const dataDir = join(await tempDir(t), 'data');
+    const failed = await run(t, 'server', serverArgs(dataDir, ports));
+    assertRefused(failed, new RegExp(`127\\.0\\.0\\.1:${port}`));
+    assert.ok(!(await readdir(dataDir)).includes('runtime.json'));
+  }
+});
+
+test('the CA opens with its passphrase and with no other', async (t) => {
+  const dir = await tempDir(t);
+  const right = join(dir, 'right');
+  const wrong = join(dir, 'wrong');
+  await writeFile(right, 'correct horse\n', { mode: 0o600 });
+  await writeFile(wrong, 'battery staple\n', { mode: 0o600 });
+  const args = ['--ca-passphrase-file', right];
+  const server = await startServer(t, { dataDir: join(dir, 'data'), args });
+  await server.process.stop();
+  const refused = await run(t, 'server', serverArgs(server.dataDir, { args: ['--ca-passphrase-file', wrong] }));
+  assertRefused(refused, /passphrase/i);
+  assert.ok(!refused.stderr.includes('battery staple'));
+  const none = await run(t, 'server', serverArgs(server.dataDir));
+  assertRefused(none, /passphrase/i);
+  const again = await startServer(t, { dataDir: server.dataDir, args });
+  assert.equal(again.runtime.caFingerprint, server.runtime.caFingerprint);
+});
+
+test('bad usage exits with 2, help and version with 0', async (t) => {
+  for (const program of ['server', 'agent', 'cli'] as const) {
+    assert.equal((await run(t, program, ['--no-such-flag'])).exit.code, 2);
+    assert.equal((await run(t, program, ['--help'])).exit.code, 0);
+    const version = await run(t, program, ['--version']);
+    assert.equal(version.exit.code, 0);
+    assert.match(version.stdout, /^\d+\.\d+\.\d+/);
+  }
+});
+
+test('the API asks for a token everywhere but where it must not', async (t) => {
+  const server = await startServer(t);
+  const nobody = new Api({ url: server.runtime.apiUrl, ca: server.caPem });
+  for (const path of ['/healthz', '/readyz', '/ca.pem']) assert.equal((await nobody.get(path)).status, 200, path);
+  for (const path of ['/api/v1/hosts', '/api/v1/audit', '/api/v1/enrollment-tokens', '/api/v1/certificates']) {
+    const answer = await nobody.get(path);
+    assert.equal(answer.status, 401, path);
+    assert.equal(answer.body.code, 'UNAUTHORIZED');
+    assert.match(String(answer.headers['content-type']), /^application\/problem\+json/);
+  }
+  assert.equal((await nobody.get('/api/v1/hosts', { token: `${server.adminToken.slice(0, -4)}AAAA` })).status, 401);
+});

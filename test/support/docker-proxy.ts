@@ -1,0 +1,64 @@
+/** A socket in front of the real Engine that can be taken away and brought back, and that shows what is asked. */
+import { rmSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { DOCKER_SOCKET } from './docker.ts';
+import { type Cleanup, tempDir } from './tmp.ts';
+
+/** How much of what a connection sends is kept, to tell what it is for. */
+const HEAD_CHARS = 512;
+
+export class DockerProxy {
+  /** To be given to the agent as `--docker`. */
+  readonly path: string;
+  readonly #connections = new Map<Socket, string>();
+  #server: Server | undefined;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  static async start(cleanup: Cleanup): Promise<DockerProxy> {
+    const proxy = new DockerProxy(join(await tempDir(cleanup, 'docker'), 'docker.sock'));
+    cleanup.after(() => proxy.stop());
+    await proxy.listen();
+    return proxy;
+  }
+
+  /** Brings the socket back. */
+  async listen(): Promise<void> {
+    const server = createServer((socket) => this.#forward(socket));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.path, resolve);
+    });
+    this.#server = server;
+  }
+
+  /** Takes the socket away and cuts every connection, as a stopped Engine does. */
+  stop(): void {
+    this.#server?.close();
+    this.#server = undefined;
+    for (const socket of this.#connections.keys()) socket.destroy();
+    rmSync(this.path, { force: true });
+  }
+
+  /** Open connections whose latest request contains `text`. */
+  open(text: string): number {
+    return [...this.#connections.values()].filter((head) => head.includes(text)).length;
+  }
+
+  #forward(socket: Socket): void {
+    const upstream = createConnection({ path: DOCKER_SOCKET, allowHalfOpen: true });
+    socket.allowHalfOpen = true;
+    this.#connections.set(socket, '');
+    socket.on('data', (data: Buffer) => this.#connections.set(socket, data.toString('latin1', 0, HEAD_CHARS)));
+    socket.pipe(upstream).pipe(socket);
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      upstream.destroy();
+    });
+    upstream.once('close', () => socket.destroy());
+    for (const end of [socket, upstream]) end.on('error', () => end.destroy());
+  }
+}

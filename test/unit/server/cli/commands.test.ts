@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { before, describe, it, type TestContext } from 'node:test';
+import { runCli } from '../../../../server/cli/program.ts';
+import { tempDir } from '../../../support/tmp.ts';
+import { fakeApi, fakeIo, type Identity, makeIdentity, problem, runAgainst } from './fixtures.ts';
+
+let identity: Identity;
+let stranger: Identity;
+
+before(async () => {
+  [identity, stranger] = await Promise.all([makeIdentity(), makeIdentity()]);
+});
+
+const HOST = {
+  id: 'b0a5ac6c-2a53-4a0c-8b8e-1a3e1c2f5d11',
+  name: 'edge-1',
+  kind: 'native',
+  state: 'online',
+  os: 'linux',
+  arch: 'x64',
+  agentVersion: '0.1.0',
+  tags: ['eu', 'web'],
+  docker: { reachable: true, version: '20.10.24' },
+  capabilities: [],
+  createdAt: '2029-12-31T00:00:00Z',
+  connectedAt: '2029-12-31T23:00:00Z',
+  lastSeenAt: '2029-12-31T23:59:30Z',
+  certificate: { serial: 'AB', notAfter: '2030-01-20T00:00:00Z' },
+};
+
+async function api(t: TestContext) {
+  const server = await fakeApi(t, identity);
+  server.on('GET /api/v1/hosts', () => ({ items: [HOST], nextCursor: null }));
+  server.on('GET /api/v1/hosts/edge-1', () => HOST);
+  return server;
+}
+
+describe('command lines', () => {
+  it('that are wrong end with 2, help and version with 0', async () => {
+    const codes = async (args: string[]) => await runCli(args, fakeIo({ HOME: '/nonexistent' }));
+    for (const args of [[], ['bogus'], ['host'], ['host', 'show'], ['logs', 'h'], ['ps', 'a', 'b'], ['ps', '--nope']]) {
+      assert.equal(await codes(args), 2, args.join(' '));
+    }
+    for (const args of [['--help'], ['--version'], ['exec', '--help']]) assert.equal(await codes(args), 0);
+  });
+
+  it('without a server or a token say what to do', async () => {
+    const io = fakeIo({ HOME: '/nonexistent' });
+    assert.equal(await runCli(['host', 'ls'], io), 2);
+    assert.match(io.err(), /^fairlead: no server is given: .*fairlead login/);
+    const other = fakeIo({ HOME: '/nonexistent', FAIRLEAD_SERVER: 'https://127.0.0.1:1' });
+    assert.equal(await runCli(['host', 'ls'], other), 2);
+    assert.match(other.err(), /no API token/);
+  });
+
+  it('take no name that would leave its part of a path', async (t) => {
+    const server = await api(t);
+    for (const name of ['..', '.', '']) {
+      const { code } = await runAgainst(server, ['host', 'rm', name]);
+      assert.equal(code, 2);
+    }
+    await runAgainst(server, ['host', 'show', '../tokens?x']);
+    assert.equal(server.requests.at(-1)?.url.pathname, '/api/v1/hosts/..%2Ftokens%3Fx');
+  });
+});
+
+describe('trust', () => {
+  it('sends nothing to a server with another CA than the token names', async (t) => {
+    const server = await fakeApi(t, stranger);
+    const { code, err } = await runAgainst({ ...server, token: identity.token }, ['host', 'ls']);
+    assert.equal(code, 1);
+    assert.match(err, /another CA/);
+    assert.ok(server.requests.every(({ authorization }) => authorization === undefined));
+  });
+
+  it('is not won by showing the right CA in front of the wrong certificate', async (t) => {
+    const server = await fakeApi(t, stranger, identity.caPem);
+    const { code, err } = await runAgainst({ ...server, token: identity.token }, ['host', 'ls']);
+    assert.equal(code, 1);
+    assert.match(err, /certificate/);
+    assert.ok(server.requests.every(({ url }) => url.pathname === '/ca.pem'));
+  });
+
+  it('names a token that was mistyped before anything is dialled', async (t) => {
+    const server = await api(t);
+    const { code, err } = await runAgainst({ ...server, token: identity.token.slice(0, -3) }, ['host', 'ls']);
+    assert.equal(code, 1);
+    assert.match(err, /TOKEN_INVALID/);
+    assert.equal(server.requests.length, 0);
+  });
+
+  it('tells an unreachable server', async () => {
+    const env = { HOME: '/nonexistent', FAIRLEAD_SERVER: 'https://127.0.0.1:1', FAIRLEAD_API_TOKEN: identity.token };
+    const io = fakeIo(env);
+    assert.equal(await runCli(['host', 'ls'], io), 1);
+    assert.match(io.err(), /cannot be reached.*SERVER_UNREACHABLE/);
+  });
+});
+
+describe('login', () => {
+  it('stores a context that later commands use without asking for the CA again', async (t) => {
+    const server = await api(t);
+    server.on('GET /api/v1/whoami', () => ({ name: 'admin', role: 'admin' }));
+    const home = await tempDir(t);
+    const env = { HOME: home };
+    const login = fakeIo(env, Readable.from([Buffer.from(`${identity.token}\n`)]));
+    assert.equal(await runCli(['login', '--server', server.url], login), 0, login.err());
+    assert.match(login.out(), /as admin \(admin\)/);
+    assert.ok(!login.out().includes(identity.token));
+    const path = join(home, '.config', 'fairlead', 'context.json');
+    assert.equal((await stat(path)).mode & 0o777, 0o600);
+
+    server.requests.length = 0;
+    const io = fakeIo(env);
+    assert.equal(await runCli(['host', 'ls'], io), 0, io.err());
+    assert.deepEqual(
+      server.requests.map(({ url }) => url.pathname),
+      ['/api/v1/hosts'],
+    );
+    assert.equal(server.requests[0]?.authorization, `Bearer ${identity.token}`);
+
+    const elsewhere = fakeIo(env);
+    assert.equal(await runCli(['--server', 'https://127.0.0.1:1', 'host', 'ls'], elsewhere), 2);
+    assert.match(elsewhere.err(), /no API token is given for 127.0.0.1:1/);
+
+    const logout = fakeIo(env);
+    assert.equal(await runCli(['logout'], logout), 0);
+    assert.equal(await runCli(['host', 'ls'], fakeIo(env)), 2);
+  });
+
+  it('stores nothing when the server refuses the token', async (t) => {
+    const server = await fakeApi(t, identity);
+    server.on('GET /api/v1/whoami', (_seen, response) => problem(response, 401, 'UNAUTHORIZED', 'it is revoked'));
+    const home = await tempDir(t);
+    const file = join(home, 'token');
+    await writeFile(file, identity.token);
+    const io = fakeIo({ HOME: home });
+    assert.equal(await runCli(['login', '--server', server.url, '--api-token-file', file], io), 1);
+    assert.equal(io.err(), 'fairlead: it is revoked (UNAUTHORIZED)\n');
+    await assert.rejects(stat(join(home, '.config')), { code: 'ENOENT' });
+  });
+});
+
+describe('reads', () => {
+  it('print a table for people and JSON for programs, wherever --json stands', async (t) => {
+    const server = await api(t);
+    const { out } = await runAgainst(server, ['host', 'ls', '--tag', 'eu']);
+    assert.match(out, /^NAME +STATE +DOCKER/);
+    assert.match(out, /edge-1 +online +20\.10\.24 +linux\/x64 +0\.1\.0 +eu,web +30s ago/);
+    for (const args of [
+      ['host', 'ls', '--json'],
+      ['--json', 'host', 'ls'],
+    ]) {
+      const result = await runAgainst(server, args);
+      assert.deepEqual(JSON.parse(result.out), [HOST]);
+    }
+    const none = await runAgainst(server, ['host', 'ls', '--tag', 'us', '--json']);
+    assert.deepEqual(JSON.parse(none.out), []);
+  });
+
+  it('follow a list over its pages', async (t) => {
+    const server = await api(t);
+    server.on('GET /api/v1/hosts', ({ url }) => {
+      const next = url.searchParams.get('cursor') === null ? 'c2' : null;
+      return { items: [{ ...HOST, name: next ?? 'last' }], nextCursor: next };
+    });
+    const { out } = await runAgainst(server, ['host', 'ls', '--json']);
+    assert.deepEqual(
+      JSON.parse(out).map(({ name }: { name: string }) => name),
+      ['c2', 'last'],
+    );
+  });
+
+  it('print the containers of all hosts and say which did not answer', async (t) => {
+    const server = await api(t);
+    const container = { Id: '0123456789abcdef', Names: ['/web'], Image: 'busybox:test', State: 'running', Ports: [] };
+    server.on('GET /api/v1/containers', () => ({
+      items: [{ ...container, host: 'edge-1', hostId: HOST.id }],
+      unreachable: [{ host: 'edge-2', code: 'HOST_OFFLINE', detail: 'it is offline' }],
+    }));
+    const { code, out, err } = await runAgainst(server, ['ps', '-a']);
+    assert.equal(code, 0);
+    assert.match(out, /edge-1 +0123456789ab +web +busybox:test +running/);
+    assert.equal(err, 'fairlead: edge-2: it is offline (HOST_OFFLINE)\n');
+    assert.equal(server.requests.at(-1)?.url.search, '?all=1');
+  });
+
+  it('print a problem with its code and exit with 1', async (t) => {
+    const server = await api(t);
+    server.on('GET /api/v1/hosts/x/containers', (_seen, response) => {
+      problem(response, 404, 'HOST_NOT_FOUND', 'there is no host x');
+    });
+    const { code, out, err } = await runAgainst(server, ['ps', 'x']);
+    assert.deepEqual([code, out, err], [1, '', 'fairlead: there is no host x (HOST_NOT_FOUND)\n']);
+  });
+});
+
+describe('changes', () => {
+  it('send what the command line says', async (t) => {
+    const server = await api(t);
+    server.on('PATCH /api/v1/hosts/edge-1', () => ({ ...HOST, name: 'new' }));
+    server.on(`PATCH /api/v1/hosts/${HOST.id}`, ({ body }) => ({ ...HOST, tags: (body as { tags: string[] }).tags }));
+    server.on('POST /api/v1/hosts/edge-1/revoke', () => HOST);
+    server.on('POST /api/v1/hosts/edge-1/containers/web/stop', (_seen, response) => void response.writeHead(204).end());
+    const last = () => server.requests.at(-1);
+
+    assert.equal((await runAgainst(server, ['host', 'rename', 'edge-1', 'new'])).out, 'edge-1 is now new.\n');
+    assert.deepEqual(last()?.body, { name: 'new' });
+    await runAgainst(server, ['host', 'tag', 'edge-1', '--add', 'db', '--remove', 'eu']);
+    assert.deepEqual(last()?.body, { tags: ['web', 'db'] });
+    await runAgainst(server, ['host', 'revoke', 'edge-1', '--reason', 'lost']);
+    assert.deepEqual(last()?.body, { reason: 'lost' });
+    assert.equal((await runAgainst(server, ['container', 'stop', 'edge-1', 'web', '-t', '3'])).code, 0);
+    assert.equal(last()?.url.search, '?t=3');
+    assert.equal((await runAgainst(server, ['host', 'tag', 'edge-1'])).code, 2);
+  });
+
+  it('show a new token once, with the command that uses it', async (t) => {
+    const server = await api(t);
+    server.on('POST /api/v1/enrollment-tokens', () => ({
+      id: 't1',
+      token: 'fle1.secret',
+      expiresAt: '2030-01-01T01:00:00Z',
+      caFingerprint: 'sha256:ab',
+      enrollCommand: 'fairlead-agent enroll --server S --token fle1.secret',
+    }));
+    const args = ['token', 'create', '--ttl', '1h', '--tag', 'a', '--tag', 'b', '--host-name', 'n'];
+    const { out } = await runAgainst(server, args);
+    assert.match(out, /fairlead-agent enroll --server S --token fle1\.secret/);
+    assert.deepEqual(server.requests.at(-1)?.body, { ttlSeconds: 3600, tags: ['a', 'b'], hostName: 'n' });
+    assert.equal((await runAgainst(server, ['token', 'create', '--ttl', 'soon'])).code, 2);
+  });
+});

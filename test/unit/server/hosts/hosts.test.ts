@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { pino } from 'pino';
+import { Audit } from '../../../../server/audit/audit.ts';
+import { Hosts } from '../../../../server/hosts/hosts.ts';
+import { Presence } from '../../../../server/hosts/presence.ts';
+import { HostRegistry } from '../../../../server/hosts/registry.ts';
+import { openStore } from '../../../../server/store/store.ts';
+import { systemClock } from '../../../../shared/clock.ts';
+import { isFairleadError } from '../../../../shared/errors.ts';
+import { fakeLink } from './fake-link.ts';
+
+const ADMIN = { name: 'tester', address: '192.0.2.1' };
+const log = pino({ level: 'silent' });
+
+async function setUp(t: TestContext) {
+  const dataDir = await mkdtemp(join(tmpdir(), 'fairlead-hosts-'));
+  const store = await openStore({ dataDir, clock: systemClock });
+  t.after(async () => {
+    await store.close();
+    await rm(dataDir, { recursive: true });
+  });
+  const registry = new HostRegistry();
+  const calls: string[] = [];
+  const audit = new Audit({ store, clock: systemClock, log });
+  const hosts = new Hosts({
+    store,
+    registry,
+    audit,
+    clock: systemClock,
+    forget: (serials) => calls.push(`forget ${serials.join(' ')}`),
+    disconnect: ({ hostId, serial }, code) => {
+      calls.push(`disconnect ${serial ?? 'all'} ${code}`);
+      registry.link(hostId)?.close(code, 'test');
+    },
+  });
+  return {
+    store,
+    registry,
+    calls,
+    audit,
+    hosts,
+    enroll: (name: string, serial: string) => enroll(store, name, serial),
+  };
+}
+
+async function enroll(store: Awaited<ReturnType<typeof openStore>>, name: string, serial: string): Promise<string> {
+  const id = randomUUID();
+  const facts = { hostname: name, os: 'linux', arch: 'x64', agentVersion: '0.1.0' };
+  await store.hosts.insert({ id, name, tags: ['lab'], createdAt: 1, ...facts });
+  const validity = { notBefore: 1, notAfter: 2_000_000_000_000, issuedAt: 1 };
+  await store.certificates.insert({ serial, hostId: id, spkiPin: `pin-${serial}`, pem: 'PEM', ...validity });
+  return id;
+}
+
+test('a host is pending, then online with what its link knows, then offline with what was saved of it', async (t) => {
+  const { store, registry, hosts, enroll: add } = await setUp(t);
+  const presence = new Presence({ store, registry, clock: systemClock, log });
+  const id = await add('alpha', 'A1');
+  assert.equal((await hosts.get('alpha')).state, 'pending');
+  await assert.rejects(hosts.link('alpha'), (error) => isFairleadError(error, 'HOST_OFFLINE'));
+
+  const link = fakeLink(id);
+  registry.attach(link);
+  assert.equal(await hosts.link('ALPHA'), link);
+  const online = await hosts.get(id);
+  assert.equal(online.state, 'online');
+  assert.equal(online.agentVersion, '9.9.9');
+  assert.deepEqual(online.docker, { reachable: true, version: '1.2.3' });
+  assert.equal(online.certificate?.serial, 'A1');
+
+  link.drop('TIMEOUT');
+  await setImmediate();
+  await presence.close();
+  const offline = await hosts.get('alpha');
+  assert.equal(offline.state, 'offline');
+  assert.equal(offline.lastSeenAt, 2000);
+  assert.equal(offline.agentVersion, '9.9.9');
+  assert.equal(offline.docker, undefined);
+});
+
+test('a revoked host loses its certificates in the store, in memory and on the wire, and an audit row says who did it', async (t) => {
+  const { store, registry, calls, audit, hosts, enroll: add } = await setUp(t);
+  const id = await add('alpha', 'A1');
+  const link = fakeLink(id);
+  registry.attach(link);
+  const revoked = await hosts.revoke('alpha', 'stolen', ADMIN);
+  assert.equal(revoked.state, 'revoked');
+  assert.deepEqual(calls, ['forget A1', 'disconnect all CERT_REVOKED']);
+  assert.equal(link.closedWith?.code, 'CERT_REVOKED');
+  assert.equal((await store.certificates.find('A1'))?.state, 'revoked');
+  assert.match((await hosts.refusal('A1')).message, /stolen/);
+  assert.equal((await hosts.refusal('A1')).code, 'CERT_REVOKED');
+  await assert.rejects(hosts.link('alpha'), (error) => isFairleadError(error, 'HOST_OFFLINE'));
+  const [row] = (await audit.list({})).items;
+  assert.equal(row?.action, 'host.revoke');
+  assert.equal(row?.actor, 'tester');
+  assert.equal(row?.target, id);
+  assert.deepEqual(
+    (await hosts.revocations({})).items.map((item) => item.serial),
+    ['A1'],
+  );
+});
+
+test('revoking the last certificate of a host revokes the host; serials are found in any form', async (t) => {
+  const { calls, hosts, enroll: add } = await setUp(t);
+  await add('alpha', 'A1');
+  const view = await hosts.revokeSerial('00:a1', 'test', ADMIN);
+  assert.equal(view.state, 'revoked');
+  assert.equal(view.hostName, 'alpha');
+  assert.equal((await hosts.get('alpha')).state, 'revoked');
+  assert.deepEqual(calls, ['forget A1', 'disconnect A1 CERT_REVOKED']);
+  await assert.rejects(hosts.revokeSerial('BEEF', 'test', ADMIN), (error) => isFairleadError(error, 'NOT_FOUND'));
+});
+
+test('a removed host is gone from the list, and its certificate is still refused as revoked', async (t) => {
+  const { hosts, enroll: add } = await setUp(t);
+  await add('alpha', 'A1');
+  await hosts.remove('alpha', ADMIN);
+  assert.deepEqual((await hosts.list({})).items, []);
+  await assert.rejects(hosts.get('alpha'), (error) => isFairleadError(error, 'HOST_NOT_FOUND'));
+  assert.equal((await hosts.refusal('A1')).code, 'CERT_REVOKED');
+  assert.equal((await hosts.refusal('B2')).code, 'CERT_UNKNOWN');
+});
+
+test('a change and its audit row stand or fall together', async (t) => {
+  const { audit, hosts, enroll: add } = await setUp(t);
+  await add('alpha', 'A1');
+  await add('beta', 'B2');
+  await hosts.update('alpha', { name: 'gamma', tags: ['x'] }, ADMIN);
+  assert.equal((await hosts.get('gamma')).tags[0], 'x');
+  await assert.rejects(hosts.update('gamma', { name: 'Beta' }, ADMIN), (error) => isFairleadError(error, 'CONFLICT'));
+  assert.equal((await audit.list({}, { action: 'host.update' })).items.length, 1);
+});
+
+test('a host that leaves is revoked without losing the session that carries its answer', async (t) => {
+  const { calls, audit, hosts, enroll: add } = await setUp(t);
+  const id = await add('alpha', 'A1');
+  await hosts.leave(id, 'moved', '192.0.2.7');
+  assert.deepEqual(calls, ['forget A1']);
+  const [row] = (await audit.list({}, { action: 'host.leave' })).items;
+  assert.equal(row?.actor, 'host:alpha');
+  assert.equal(row?.address, '192.0.2.7');
+});
