@@ -1,7 +1,7 @@
-/** The flags of fairlead-agent, and the typed configuration they become. Every flag can be set by FAIRLEAD_<FLAG> too. */
+/** The configuration of fairlead-agent: the flags of its commands as schemas, and the checks that go beyond a schema. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import Type, { type Static } from 'typebox';
 import { pinBytes } from '../certs/pin.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { Tags } from '../shared/messages/control.ts';
@@ -10,6 +10,62 @@ import { fits } from '../shared/validate.ts';
 import { parseDockerAddress } from './docker/address.ts';
 import type { EnrollOptions } from './identity/enroll.ts';
 import { mergePolicy } from './policy/policy.ts';
+
+export const DEFAULT_STATE_DIR = '/etc/fairlead-agent';
+const MAX_TOKEN_CHARS = 4096;
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
+const optional = (description: string, metavar: string) => Type.Optional(Type.String({ description, metavar }));
+const list = (description: string, metavar: string) =>
+  Type.Array(Type.String(), { description: `${description}; may be repeated`, metavar, default: [] });
+const yes = (description: string) => Type.Boolean({ description, default: false });
+
+const common = {
+  stateDir: Type.String({
+    minLength: 1,
+    description: "where this host's identity is kept",
+    metavar: 'dir',
+    default: DEFAULT_STATE_DIR,
+  }),
+  logLevel: Type.Union(
+    LOG_LEVELS.map((level) => Type.Literal(level as (typeof LOG_LEVELS)[number])),
+    { description: 'how much is logged', default: 'info' },
+  ),
+};
+
+export const EnrollFlags = Type.Object({
+  server: optional("the server's API, as in https://fairlead:8440", 'url'),
+  token: optional('the enrollment token; "-" reads it from stdin', 'token'),
+  tokenFile: optional('a file with the enrollment token', 'file'),
+  name: optional("the host's name in the mesh (by default its hostname)", 'name'),
+  tag: list('a tag for the host', 'tag'),
+  caFingerprint: optional("the CA's fingerprint; must agree with the token's", 'sha256:hex'),
+  caFile: optional("the CA's certificate; must agree with the token's fingerprint", 'pem'),
+  ...common,
+});
+export type EnrollFlags = Static<typeof EnrollFlags>;
+
+export const RunFlags = Type.Object({
+  docker: Type.String({
+    minLength: 1,
+    description: 'where Docker listens: a socket path or tcp://host:port',
+    metavar: 'address',
+    default: '/var/run/docker.sock',
+  }),
+  allow: list('serve only this: a kind (container.list), a family (container.*), a class (read, change, exec)', 'kind'),
+  deny: list('never serve this; wins over --allow', 'kind'),
+  ...common,
+});
+export type RunFlags = Static<typeof RunFlags>;
+
+export const StatusFlags = Type.Object({ json: yes('prints JSON'), ...common });
+export type StatusFlags = Static<typeof StatusFlags>;
+
+export const UnenrollFlags = Type.Object({
+  local: yes('deletes the identity here only, without telling the server'),
+  ...common,
+});
+export type UnenrollFlags = Static<typeof UnenrollFlags>;
 
 export interface RunConfig {
   readonly stateDir: string;
@@ -25,91 +81,37 @@ export interface UnenrollConfig {
   readonly local: boolean;
 }
 
-const DEFAULT_STATE_DIR = '/etc/fairlead-agent';
-const DEFAULT_DOCKER = '/var/run/docker.sock';
-const MAX_TOKEN_FILE_BYTES = 4096;
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
-
 /** A wrong flag: the process exits with 2. */
 export class UsageError extends Error {}
 
-/** Adds an option that the environment can set as well. */
-function flag(command: Command, flags: string, description: string, shape?: (option: Option) => Option): void {
-  const option = new Option(flags, description);
-  const name = option.attributeName().replace(/[A-Z]/g, (letter) => `_${letter}`);
-  option.env(`FAIRLEAD_${name.toUpperCase()}`);
-  command.addOption(shape === undefined ? option : shape(option));
-}
-
-/** A flag that may be repeated; in the environment its values are separated by commas. */
-const repeatable = (option: Option) =>
-  option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), ...value.split(',')]);
-
-export function addCommonFlags(command: Command): void {
-  flag(command, '--state-dir <dir>', "where this host's identity is kept", (o) => o.default(DEFAULT_STATE_DIR));
-  flag(command, '--log-level <level>', 'how much is logged', (o) => o.choices(LOG_LEVELS).default('info'));
-}
-
-export function addEnrollFlags(command: Command): void {
-  flag(command, '--server <url>', "the server's API, as in https://fairlead:8440");
-  flag(command, '--token <token>', 'the enrollment token; "-" reads it from stdin');
-  flag(command, '--token-file <file>', 'a file with the enrollment token');
-  flag(command, '--name <name>', "the host's name in the mesh (default: its hostname)");
-  flag(command, '--tag <tag>', 'a tag for the host; may be repeated', repeatable);
-  flag(command, '--ca-fingerprint <pin>', "the CA's fingerprint, sha256:HEX; must agree with the token's");
-  flag(command, '--ca-file <pem>', "the CA's certificate; must agree with the token's fingerprint");
-}
-
-export function addRunFlags(command: Command): void {
-  flag(command, '--docker <address>', 'a socket path or tcp://HOST:PORT', (o) => o.default(DEFAULT_DOCKER));
-  const forms = 'container.exec.open, container.*, exec (a class: read, change, exec) or *';
-  flag(command, '--allow <kind>', `serve only these kinds: ${forms}; may be repeated`, repeatable);
-  flag(command, '--deny <kind>', 'never serve these kinds; wins over --allow; may be repeated', repeatable);
-}
-
-/** What commander parsed; its own types say no more. */
-export type RawFlags = Readonly<Record<string, unknown>>;
-
 /** What run needs. @throws UsageError */
-export function runConfig(flags: RawFlags): RunConfig {
-  const docker = text(flags, 'docker') ?? DEFAULT_DOCKER;
-  const policy = { allow: texts(flags, 'allow'), deny: texts(flags, 'deny') };
+export function runConfig(flags: RunFlags): RunConfig {
+  const { docker, allow, deny } = flags;
   checked('--docker', () => parseDockerAddress(docker));
-  checked('--allow or --deny', () => mergePolicy({}, policy));
-  return { stateDir: stateDir(flags), docker, ...policy };
-}
-
-export function unenrollConfig(flags: RawFlags): UnenrollConfig {
-  return { stateDir: stateDir(flags), local: flags['local'] === true };
-}
-
-export function stateDir(flags: RawFlags): string {
-  return resolve(text(flags, 'stateDir') ?? DEFAULT_STATE_DIR);
+  checked('--allow or --deny', () => mergePolicy({}, { allow, deny }));
+  return { stateDir: resolve(flags.stateDir), docker, allow, deny };
 }
 
 /**
  * What enroll needs, with the token read from where the flags say.
- * @param isGiven whether a flag stands on the command line, where it wins over one from the environment
- * @throws UsageError
+ * @param given what stands on the command line, where --token-file wins over a token from the environment and the other way
+ * @throws UsageError, FairleadError VALIDATION for a file that cannot be read
  */
 export async function enrollConfig(
-  flags: RawFlags,
-  isGiven: (name: string) => boolean,
-  readStdin: (maxBytes: number) => Promise<string>,
+  flags: EnrollFlags,
+  given: Readonly<Record<string, unknown>>,
+  readStdin: (maxChars: number) => Promise<string>,
 ): Promise<EnrollOptions> {
-  const server = serverUrl(text(flags, 'server'));
-  const token = await readToken(flags, isGiven, readStdin);
-  const name = text(flags, 'name');
-  const tags = texts(flags, 'tag');
-  if (!fits(Tags, tags)) throw new UsageError('--tag: at most 32 different tags of letters, digits and . : = / _ -');
-  const caFingerprint = text(flags, 'caFingerprint');
+  const { name, tag, caFingerprint, caFile } = flags;
+  const server = serverUrl(flags.server);
+  const token = await readToken(flags, given, readStdin);
+  if (!fits(Tags, tag)) throw new UsageError('--tag: at most 32 different tags of letters, digits and . : = / _ -');
   if (caFingerprint !== undefined) checked('--ca-fingerprint', () => pinBytes(caFingerprint));
-  const caFile = text(flags, 'caFile');
   return {
     server,
     token,
-    stateDir: stateDir(flags),
-    tags,
+    stateDir: resolve(flags.stateDir),
+    tags: tag,
     ...(name === undefined ? {} : { name }),
     ...(caFingerprint === undefined ? {} : { caFingerprint }),
     ...(caFile === undefined ? {} : { caPem: await readNamed('--ca-file', caFile) }),
@@ -131,19 +133,20 @@ function checked<T>(flagName: string, read: () => T): T {
 }
 
 async function readToken(
-  flags: RawFlags,
-  isGiven: (name: string) => boolean,
-  readStdin: (maxBytes: number) => Promise<string>,
+  flags: EnrollFlags,
+  given: Readonly<Record<string, unknown>>,
+  readStdin: (maxChars: number) => Promise<string>,
 ): Promise<string> {
-  const token = text(flags, 'token');
-  const file = text(flags, 'tokenFile');
-  if (token !== undefined && file !== undefined && isGiven('token') === isGiven('tokenFile')) {
+  const { token, tokenFile } = flags;
+  const isFileGiven = given['tokenFile'] !== undefined;
+  if (token !== undefined && tokenFile !== undefined && (given['token'] !== undefined) === isFileGiven) {
     throw new UsageError('--token and --token-file exclude each other');
   }
-  const useFile = file !== undefined && (token === undefined || isGiven('tokenFile'));
-  if (useFile) return notEmpty(await readNamed('--token-file', file), `--token-file ${file}`);
+  if (tokenFile !== undefined && (token === undefined || isFileGiven)) {
+    return notEmpty(await readNamed('--token-file', tokenFile), `--token-file ${tokenFile}`);
+  }
   if (token === undefined) throw new UsageError('--token or --token-file is missing');
-  return token === '-' ? notEmpty(await readStdin(MAX_TOKEN_FILE_BYTES), 'stdin') : notEmpty(token, '--token');
+  return token === '-' ? notEmpty(await readStdin(MAX_TOKEN_CHARS), 'stdin') : notEmpty(token, '--token');
 }
 
 function notEmpty(token: string, where: string): string {
@@ -158,14 +161,4 @@ async function readNamed(name: string, path: string): Promise<string> {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
     throw new FairleadError('VALIDATION', `${name} ${path} cannot be read (${code})`, { cause: error });
   }
-}
-
-function text(flags: RawFlags, name: string): string | undefined {
-  const value = flags[name];
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function texts(flags: RawFlags, name: string): string[] {
-  const value = flags[name];
-  return Array.isArray(value) ? value.map((entry) => String(entry).trim()).filter((entry) => entry !== '') : [];
 }

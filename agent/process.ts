@@ -1,21 +1,23 @@
 /** The process of fairlead-agent: argv, environment, signals, logs and exit codes. Runs when it is imported. */
 import https from 'node:https';
+import { resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
+import type { Static, TObject } from 'typebox';
 import { systemClock } from '../shared/clock.ts';
-import { FairleadError } from '../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../shared/errors.ts';
+import { flagsOf, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { type AppDeps, hostFacts, runAgent, unenroll } from './app.ts';
 import {
-  addCommonFlags,
-  addEnrollFlags,
-  addRunFlags,
+  DEFAULT_STATE_DIR,
+  EnrollFlags,
   enrollConfig,
-  type RawFlags,
+  RunFlags,
   runConfig,
-  stateDir,
+  StatusFlags,
+  UnenrollFlags,
   UsageError,
-  unenrollConfig,
 } from './config.ts';
 import { enroll } from './identity/enroll.ts';
 import { StateLock } from './identity/state-lock.ts';
@@ -26,6 +28,10 @@ import { EXIT, type ExitCode } from './link/outcome.ts';
 const STOP_LIMIT_MS = 9_000;
 const HOLD_MS = 2 ** 30;
 const EXIT_GRACE_MS = 500;
+
+/** What commander found on the command line. */
+type Given = Readonly<Record<string, unknown>>;
+type Action<S extends TObject> = (flags: Static<S>, given: Given) => Promise<ExitCode>;
 
 process.exitCode = await main();
 // By now nothing is left to do; what still holds the process shall not hold it for ever.
@@ -42,37 +48,50 @@ async function main(): Promise<ExitCode> {
 }
 
 async function parse(argv: string[]): Promise<ExitCode> {
-  let exitCode: ExitCode = EXIT.stopped;
+  const chosen: { action?: () => Promise<ExitCode> } = {};
   const program = new Command('fairlead-agent')
     .description('Connects a Docker host to its Fairlead server.')
     .version(VERSION)
     .exitOverride();
-  const command = (name: string, description: string, action: (flags: RawFlags, it: Command) => Promise<ExitCode>) => {
+  const command = <S extends TObject>(name: string, description: string, schema: S, action: Action<S>) => {
     const it = program.command(name).description(description).allowExcessArguments(false);
-    addCommonFlags(it);
-    return it.action(async (flags: RawFlags) => {
-      exitCode = await action(flags, it);
+    for (const { syntax, description: text, repeatable } of flagsOf(schema)) {
+      if (repeatable) it.option(syntax, text, (value, before: string[] = []) => [...before, value]);
+      else it.option(syntax, text);
+    }
+    it.action((given: Given) => {
+      chosen.action = () => action(flagsFrom(schema, given), given);
     });
   };
-  addEnrollFlags(command('enroll', 'join the mesh: make a key, get a certificate for it', doEnroll));
-  addRunFlags(command('run', 'hold the session with the server', doRun));
-  command('status', 'say who this host is and whether it is connected', doStatus).option('--json', 'as JSON');
-  command('unenroll', 'leave the mesh: the server revokes this host, its identity is deleted', doUnenroll).option(
-    '--local',
-    'delete the identity here only, without telling the server',
+  command('enroll', 'join the mesh: make a key, get a certificate for it', EnrollFlags, doEnroll);
+  command('run', 'hold the session with the server', RunFlags, doRun);
+  command('status', 'say who this host is and whether it is connected', StatusFlags, doStatus);
+  command(
+    'unenroll',
+    'leave the mesh: the server revokes this host, its identity is deleted',
+    UnenrollFlags,
+    doUnenroll,
   );
   try {
     await program.parseAsync(argv);
-    return exitCode;
+    return (await chosen.action?.()) ?? EXIT.stopped;
   } catch (error) {
     return explain(error);
   }
 }
 
-async function doEnroll(flags: RawFlags, command: Command): Promise<ExitCode> {
-  const isGiven = (name: string) => command.getOptionValueSource(name) === 'cli';
-  const options = await enrollConfig(flags, isGiven, readStdin);
-  const deps = appDeps(flags);
+/** The flags of a command, from the command line and the environment. @throws UsageError */
+function flagsFrom<S extends TObject>(schema: S, given: Given): Static<S> {
+  try {
+    return readFlags(schema, given, process.env);
+  } catch (error) {
+    throw isFairleadError(error, 'VALIDATION') ? new UsageError(error.message, { cause: error }) : error;
+  }
+}
+
+async function doEnroll(flags: EnrollFlags, given: Given): Promise<ExitCode> {
+  const options = await enrollConfig(flags, given, readStdin);
+  const deps = appDeps(flags.logLevel);
   const record = await enroll(options, {
     clock: deps.clock,
     facts: hostFacts(),
@@ -83,40 +102,41 @@ async function doEnroll(flags: RawFlags, command: Command): Promise<ExitCode> {
       return () => lock.release();
     },
   });
+  const stateDir = flags.stateDir === DEFAULT_STATE_DIR ? '' : ` --state-dir ${options.stateDir}`;
   process.stdout.write(
     `enrolled as ${record.name} (${record.hostId}) at ${record.server}\n` +
-      `the identity is in ${options.stateDir}; start the agent with: fairlead-agent run${dirFlag(flags)}\n`,
+      `the identity is in ${options.stateDir}; start the agent with: fairlead-agent run${stateDir}\n`,
   );
   return EXIT.stopped;
 }
 
-async function doRun(flags: RawFlags): Promise<ExitCode> {
+async function doRun(flags: RunFlags): Promise<ExitCode> {
   const config = runConfig(flags);
-  const deps = appDeps(flags);
+  const deps = appDeps(flags.logLevel);
   const end = await runAgent(config, deps, stopSignal(deps.log));
   if (end.exitCode === EXIT.stopped) deps.log.info('stopped');
   else deps.log.fatal({ exitCode: end.exitCode }, `${end.reason}; not trying again`);
   return end.exitCode;
 }
 
-async function doStatus(flags: RawFlags): Promise<ExitCode> {
-  const status = await readStatus(stateDir(flags), Date.now());
-  process.stdout.write(flags['json'] === true ? `${JSON.stringify(status, undefined, 2)}\n` : formatStatus(status));
+async function doStatus(flags: StatusFlags): Promise<ExitCode> {
+  const status = await readStatus(resolve(flags.stateDir), Date.now());
+  process.stdout.write(flags.json ? `${JSON.stringify(status, undefined, 2)}\n` : formatStatus(status));
   return EXIT.stopped;
 }
 
-async function doUnenroll(flags: RawFlags): Promise<ExitCode> {
-  const config = unenrollConfig(flags);
-  await unenroll(config, appDeps(flags));
+async function doUnenroll(flags: UnenrollFlags): Promise<ExitCode> {
+  const config = { stateDir: resolve(flags.stateDir), local: flags.local };
+  await unenroll(config, appDeps(flags.logLevel));
   const rest = config.local ? '; the server still knows this host: remove it there too' : '';
   process.stdout.write(`this host has left the mesh, its identity in ${config.stateDir} is deleted${rest}\n`);
   return EXIT.stopped;
 }
 
-function appDeps(flags: RawFlags): AppDeps {
+function appDeps(logLevel: string): AppDeps {
   return {
     clock: systemClock,
-    log: openLog(String(flags['logLevel'] ?? 'info')),
+    log: openLog(logLevel),
     random: Math.random,
     // HTTPS_PROXY and NO_PROXY count. No connection and no TLS session is ever used twice: each proves itself anew.
     httpsAgent: new https.Agent({ keepAlive: false, maxCachedSessions: 0, proxyEnv: process.env }),
@@ -163,10 +183,6 @@ async function readStdin(maxBytes: number): Promise<string> {
     if (text.length > maxBytes) throw new UsageError('what stands on stdin is no token: it is too long');
   }
   return text;
-}
-
-function dirFlag(flags: RawFlags): string {
-  return flags['stateDir'] === '/etc/fairlead-agent' ? '' : ` --state-dir ${stateDir(flags)}`;
 }
 
 /** Says what went wrong, in one line where it was expected. */

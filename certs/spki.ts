@@ -27,13 +27,21 @@ function refused(why: string, cause?: unknown): FairleadError {
  * @throws FairleadError CSR_INVALID that says why the key is refused, VALIDATION if the bytes are not DER
  */
 export function acceptKey(spki: Buffer): AcceptedKey {
-  const [algorithm, bits] = children(readDer(spki), TAG.sequence);
-  const [name, parameters] = children(algorithm, TAG.sequence);
-  const oid = oidOf(name);
-  if (oid === OID.ecPublicKey) checkP256(parameters, bitStringOf(bits));
-  else if (oid === OID.rsaEncryption) checkRsa(parameters, bitStringOf(bits));
+  const [algorithm, bits] = pair(readDer(spki));
+  const oid = oidOf(children(algorithm, TAG.sequence)[0]);
+  if (oid === OID.ecPublicKey) checkP256(pair(algorithm)[1], bitStringOf(bits));
+  else if (oid === OID.rsaEncryption) checkRsa(pair(algorithm)[1], bitStringOf(bits));
   else throw refused('the key is of a type that is not accepted; use ECDSA P-256 or RSA');
   return { type: oid === OID.rsaEncryption ? 'rsa' : 'ec-p256', key: load(spki) };
+}
+
+/** The two parts of a SEQUENCE that must have two. */
+function pair(element: Element): [Element, Element] {
+  const [first, second, ...excess] = children(element, TAG.sequence);
+  if (first === undefined || second === undefined || excess.length > 0) {
+    throw refused('the key is malformed: it has a part too few or too many');
+  }
+  return [first, second];
 }
 
 function load(spki: Buffer): KeyObject {
@@ -45,8 +53,8 @@ function load(spki: Buffer): KeyObject {
 }
 
 /** RFC 5480 2.1.1: the curve by its name, never by explicit parameters. */
-function checkP256(curve: Element | undefined, point: Buffer): void {
-  if (curve?.tag !== TAG.oid || oidOf(curve) !== OID.prime256v1) {
+function checkP256(curve: Element, point: Buffer): void {
+  if (curve.tag !== TAG.oid || oidOf(curve) !== OID.prime256v1) {
     throw refused('the key is on a curve that is not accepted; use P-256');
   }
   if (point.length !== P256_POINT_BYTES || point[0] !== 4) {
@@ -55,10 +63,11 @@ function checkP256(curve: Element | undefined, point: Buffer): void {
 }
 
 /** RFC 3279 2.3.1 and RFC 8017 A.1.1. */
-function checkRsa(parameters: Element | undefined, key: Buffer): void {
+function checkRsa(parameters: Element, key: Buffer): void {
   contentOf(parameters, TAG.null);
-  const [modulus, exponent] = children(readDer(key), TAG.sequence).map((part) => contentOf(part, TAG.integer));
-  if (modulus === undefined || exponent === undefined) throw refused('the RSA key lacks its modulus or its exponent');
+  const parts = pair(readDer(key));
+  const modulus = contentOf(parts[0], TAG.integer);
+  const exponent = contentOf(parts[1], TAG.integer);
   const bits = bitLength(modulus);
   if (bits < MIN_RSA_BITS) throw refused(`the RSA key is too weak: it needs at least ${MIN_RSA_BITS} bits`);
   if (bits > MAX_RSA_BITS) throw refused(`the RSA key is too large: it may have at most ${MAX_RSA_BITS} bits`);

@@ -27,8 +27,6 @@ import { openStore, type Store } from './store/store.ts';
 
 /** Over how long agents spread their return after a stop, in ms, so that they do not come back all at once. */
 const RETURN_SPREAD_MS = 3 * RECONNECT_MIN_MS;
-/** How long API requests may take to end once the hosts have gone. */
-const API_CLOSE_MS = 2_000;
 
 export interface AppOptions {
   readonly config: ServerConfig;
@@ -122,7 +120,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   });
   closers.push(authority.onServerTls((tls) => agents.setTls(tls)));
 
-  const metrics = new Metrics({ registry, clock, store, sessions: () => agents.links() });
+  const metrics = new Metrics({ registry, clock, store });
   closers.push(() => metrics.close());
   const tls = await apiTls(config, authority);
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
@@ -148,7 +146,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const apiPort = await listen('--api-listen', config.apiListen, (at) => listenApi(api, at));
   // Both at once: requests in flight end with their hosts' streams, and no new ones are taken meanwhile.
   const closeAgents = closers.pop();
-  closers.push(() => Promise.all([closeAgents?.(), closeApi(api)]));
+  closers.push(() => Promise.all([closeAgents?.(), api.close()]));
 
   const host = names[0] ?? 'localhost';
   const scheme = tls.options === undefined ? 'http' : 'https';
@@ -210,11 +208,4 @@ async function listen(
 async function listenApi(api: FastifyInstance, { host, port }: ListenAddress): Promise<number> {
   await api.listen({ host, port });
   return (api.server.address() as AddressInfo).port;
-}
-
-/** Waits for the requests in flight, then cuts off what does not end. */
-async function closeApi(api: FastifyInstance): Promise<void> {
-  const cutOff = setTimeout(() => api.server.closeAllConnections(), API_CLOSE_MS + RETURN_SPREAD_MS).unref();
-  await api.close();
-  clearTimeout(cutOff);
 }

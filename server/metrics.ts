@@ -1,6 +1,11 @@
 /** What Prometheus learns of the server. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Clock } from '../shared/clock.ts';
+import type { Clock, Timer } from '../shared/clock.ts';
+import { HEARTBEAT_MS } from '../shared/limits.ts';
+import { VERSION } from '../shared/version.ts';
+import type { HostState } from './hosts/host-view.ts';
+import type { Certificates as CertificateRows } from './store/certificates.ts';
+import type { HostRow, Hosts as HostRows } from './store/hosts.ts';
 
 /** What a session counts about itself; every figure only ever rises, but for `openStreams`. */
 export interface MeteredSession {
@@ -14,17 +19,23 @@ export interface MeteredSession {
     readonly resetsByCode: ReadonlyMap<string, number>;
   };
   readonly openStreams: number;
+  /** When the last frame came, as `clock.now()`. */
+  readonly lastActivityAt: number;
   /** Resolves once the session is over; its stats no longer change then. */
   readonly closed: Promise<unknown>;
 }
 
 export interface MetricsSources {
-  /** How many hosts there are in each state: `online`, `offline`, `pending`, `revoked`. */
-  hostsByState(): Promise<Readonly<Record<string, number>>>;
-  /** When each certificate in use expires, ms since 1970: the agents' active ones, and the server's and the CA's own. */
-  certificateExpiries(): Promise<Iterable<number>>;
+  /** Tells of every link that comes online; those that run over a session are counted. */
+  readonly registry: {
+    subscribe(listener: { online(link: object): void }): () => void;
+    link(hostId: string): unknown;
+  };
+  readonly store: {
+    readonly hosts: Pick<HostRows, 'list'>;
+    readonly certificates: Pick<CertificateRows, 'active'>;
+  };
   readonly clock: Clock;
-  readonly version: string;
 }
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -42,22 +53,36 @@ interface Totals {
   resets: Map<string, number>;
 }
 
+/** After this much silence a heartbeat counts as missed: it was due, and had some time to arrive. */
+const LATE_MS = HEARTBEAT_MS + HEARTBEAT_MS / 3;
+const HOST_PAGE = 500;
+
 /**
  * The metrics of one server.
  *
- * Sessions are given once each to `trackSession`, when they begin. A scrape adds what live sessions have counted to what
- * ended ones had: the step from one to the other is taken in one turn, so no counter ever falls or counts twice.
+ * A session is counted from the moment its link comes online. A scrape adds what live sessions have counted to what ended
+ * ones had; a session goes from the one to the other in one turn, so that no counter ever falls or counts twice.
  */
 export class Metrics {
   readonly registry = new Registry();
   readonly #sources: MetricsSources;
   readonly #live = new Set<MeteredSession>();
   readonly #ended: Totals = emptyTotals();
+  readonly #unsubscribe: () => void;
+  readonly #watch: Timer;
   readonly #heartbeatsMissed: Counter;
   readonly #httpRequests: Counter<'method' | 'route' | 'status'>;
 
   constructor(sources: MetricsSources) {
     this.#sources = sources;
+    const { registry, clock } = sources;
+    this.#unsubscribe = registry.subscribe({
+      online: (link) => {
+        // Links of other protocols have no session.
+        if ('session' in link) this.#track(link.session as MeteredSession);
+      },
+    });
+    this.#watch = clock.setInterval(() => this.#countSilence(), HEARTBEAT_MS);
     collectDefaultMetrics({ register: this.registry });
     this.#heartbeatsMissed = new Counter({
       name: 'fairlead_heartbeats_missed_total',
@@ -89,19 +114,25 @@ export class Metrics {
     this.#httpRequests.inc({ method, route, status: String(status) });
   }
 
-  /** Counts a heartbeat that did not come in time. */
-  heartbeatMissed(): void {
-    this.#heartbeatsMissed.inc();
+  /** Stops watching sessions. Idempotent. */
+  close(): void {
+    this.#unsubscribe();
+    this.#watch.cancel();
+    this.registry.clear();
   }
 
-  /** Counts a session from now until it is closed, and what it had counted for ever. */
-  trackSession(session: MeteredSession): void {
+  #track(session: MeteredSession): void {
     this.#live.add(session);
     const end = () => {
       if (!this.#live.delete(session)) return;
       addSession(this.#ended, session);
     };
     session.closed.then(end, end);
+  }
+
+  #countSilence(): void {
+    const now = this.#sources.clock.now();
+    for (const { lastActivityAt } of this.#live) if (now - lastActivityAt >= LATE_MS) this.#heartbeatsMissed.inc();
   }
 
   #totals(): Totals {
@@ -117,7 +148,7 @@ export class Metrics {
       labelNames: ['version'],
       registers: [this.registry],
     });
-    info.set({ version: this.#sources.version }, 1);
+    info.set({ version: VERSION }, 1);
   }
 
   #sessionMetrics(): void {
@@ -147,29 +178,28 @@ export class Metrics {
   }
 
   #hostMetrics(): void {
-    const { hostsByState } = this.#sources;
+    const sources = this.#sources;
     new Gauge({
       name: 'fairlead_hosts',
       help: 'Hosts by state',
       labelNames: ['state'],
       registers: [this.registry],
       async collect() {
-        const counts = await hostsByState();
-        this.reset();
+        const counts = await hostsByState(sources);
         for (const [state, count] of Object.entries(counts)) this.set({ state }, count);
       },
     });
   }
 
   #certificateMetrics(): void {
-    const { certificateExpiries, clock } = this.#sources;
+    const { store, clock } = this.#sources;
     new Gauge({
       name: 'fairlead_certificates_expiring',
-      help: 'Certificates in use that expire within so many days, shorter times included; +Inf: all',
+      help: 'Active certificates of agents that expire within so many days, shorter times included; +Inf: all',
       labelNames: ['days'],
       registers: [this.registry],
       async collect() {
-        const days = [...(await certificateExpiries())].map((at) => (at - clock.now()) / DAY_MS);
+        const days = (await store.certificates.active()).map(({ notAfter }) => (notAfter - clock.now()) / DAY_MS);
         for (const limit of EXPIRY_DAYS) this.set({ days: limit }, days.filter((left) => left <= limit).length);
         this.set({ days: '+Inf' }, days.length);
       },
@@ -206,6 +236,23 @@ export class Metrics {
       },
     });
   }
+}
+
+async function hostsByState({ store, registry }: MetricsSources): Promise<Record<HostState, number>> {
+  const counts = { online: 0, offline: 0, pending: 0, revoked: 0 };
+  let cursor: string | undefined;
+  do {
+    const page = await store.hosts.list({ limit: HOST_PAGE, cursor });
+    for (const host of page.items) counts[stateOf(host, registry.link(host.id) !== undefined)] += 1;
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
+  return counts;
+}
+
+function stateOf({ revokedAt, lastSeenAt }: HostRow, isOnline: boolean): HostState {
+  if (revokedAt !== undefined) return 'revoked';
+  if (isOnline) return 'online';
+  return lastSeenAt === undefined ? 'pending' : 'offline';
 }
 
 function emptyTotals(): Totals {

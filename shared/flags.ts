@@ -6,6 +6,8 @@ import type { Static, TObject, TSchema } from 'typebox';
 import { FairleadError } from './errors.ts';
 import { fits } from './validate.ts';
 
+const MAX_QUOTED_CHARS = 128;
+
 /** What a flag's schema may say besides its type. A flag without `default` must be optional, or given. */
 export interface FlagOptions {
   readonly description: string;
@@ -127,6 +129,8 @@ function expected(schema: FlagSchema): string {
   return schema.type === 'integer' ? 'a whole number' : (schema.metavar ?? `of type ${schema.type}`);
 }
 
+/** A value as errors show it: cut, and without the tokens that a person may have put into the wrong place. */
 function quote(raw: unknown): string {
-  return JSON.stringify(Array.isArray(raw) ? raw.join(',') : raw);
+  const text = (Array.isArray(raw) ? raw.join(',') : String(raw)).replace(/\bfl[ae]1\.[A-Za-z0-9_-]*/g, '[token]');
+  return JSON.stringify(text.length > MAX_QUOTED_CHARS ? `${text.slice(0, MAX_QUOTED_CHARS)}…` : text);
 }

@@ -1,5 +1,6 @@
 /** From an identity to a session that the server has welcomed. */
 import type { Clock } from '../../shared/clock.ts';
+import { FairleadError, fromWireError, toWireError } from '../../shared/errors.ts';
 import type { Hello, Welcome } from '../../shared/messages/control.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
 import { greetServer } from '../../shared/mux/handshake.ts';
@@ -32,13 +33,14 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     // Acknowledged heartbeats count as signs of life, which the session itself sees in every frame.
     onControl: () => undefined,
   });
-  const abort = () => ws.terminate();
+  const abort = () => session.destroy(new FairleadError('SHUTDOWN', 'the agent is stopping'));
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
     const welcome = await greetServer(session, options.hello);
     return { session, welcome };
   } catch (error) {
-    ws.terminate();
+    // Ended already, unless the hello itself could not be sent.
+    session.destroy(fromWireError(toWireError(error)));
     throw error;
   } finally {
     options.signal?.removeEventListener('abort', abort);

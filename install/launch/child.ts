@@ -18,8 +18,8 @@ export interface ChildOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Written to its standard input, which then ends. */
   readonly input?: string;
-  /** Gives it the launcher's own standard output; otherwise what it prints goes to standard error, to the logs. */
-  readonly inheritOutput?: boolean;
+  /** Where its standard output goes: to the launcher's own, nowhere, or, unless given, to standard error, to the logs. */
+  readonly output?: 'inherit' | 'ignore';
 }
 
 export class Child {
@@ -34,7 +34,7 @@ export class Child {
     this.name = options.name;
     this.#process = spawn(process.execPath, [options.script, ...options.args], {
       env: options.env,
-      stdio: ['pipe', options.inheritOutput ? 'inherit' : 2, 2, 'ipc'],
+      stdio: ['pipe', options.output ?? 2, 2, 'ipc'],
       // Its own process group: Ctrl-C reaches the launcher alone, which stops its children one after the other.
       detached: true,
     });

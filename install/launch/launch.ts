@@ -48,7 +48,7 @@ export async function askServer(options: LaunchOptions, io: LaunchIo): Promise<n
     script: SERVER,
     args: serverArgs,
     env: io.env,
-    inheritOutput: true,
+    output: 'inherit',
   });
   return (await child.exited).code ?? 1;
 }
@@ -106,7 +106,7 @@ class Launcher {
     return await end;
   }
 
-  #spawn(options: Pick<ChildOptions, 'name' | 'script' | 'args' | 'input'>): Child {
+  #spawn(options: Pick<ChildOptions, 'name' | 'script' | 'args' | 'input' | 'output'>): Child {
     this.#over.signal.throwIfAborted();
     const child = new Child({ ...options, env: this.#env });
     this.#children.push(child);
@@ -145,7 +145,10 @@ class Launcher {
   async #enroll(server: string): Promise<void> {
     const { agentDir, logLevel } = this.#options;
     if (this.#api === undefined) {
-      throw new LaunchError(`this machine is not enrolled, and there is no valid admin token in ${this.#tokenFile}`);
+      throw new LaunchError(
+        `this machine is not enrolled, and there is no valid admin token in ${this.#tokenFile} to do it with: ` +
+          'npm start -- --reset-admin-token makes a new one',
+      );
     }
     this.#say('Enrolling this machine as a host …');
     const enroll = this.#spawn({
@@ -153,6 +156,7 @@ class Launcher {
       script: AGENT,
       args: ['enroll', '--server', server, '--token', '-', '--state-dir', agentDir, '--log-level', logLevel],
       input: await enrollmentToken(this.#api, this.#over.signal),
+      output: 'ignore',
     });
     const exit = await enroll.exited;
     if (exit.code !== 0) throw new LaunchError(describeExit(enroll.name, exit));

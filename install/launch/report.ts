@@ -49,7 +49,11 @@ function hostText({ view, containers, problem }: FirstHost): string {
 
 function nextHostText({ apiUrl, tokenFile }: Report): string {
   const cli = `npm run --silent cli -- --server ${apiUrl} --api-token-file ${quote(tokenFile)}`;
+  const local = isLoopback(apiUrl)
+    ? ['This server listens on this machine only; for hosts elsewhere give it --api-listen and --agent-listen.']
+    : [];
   return [
+    ...local,
     'To enroll the next host, get a token here:',
     `  ${cli} token create`,
     'and on that host, with the token it prints, run',
@@ -63,4 +67,8 @@ function nextHostText({ apiUrl, tokenFile }: Report): string {
 /** `path` as a POSIX shell reads it. */
 function quote(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+function isLoopback(url: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname);
 }

@@ -31,7 +31,7 @@ export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): str
 export function facts(entries: readonly (readonly [string, string | number | undefined])[]): string {
   const shown = entries.filter(([, value]) => value !== undefined && value !== '');
   const widest = Math.max(0, ...shown.map(([key]) => key.length));
-  return shown.map(([key, value]) => `${`${key}:`.padEnd(widest + 2)}${text(value)}\n`).join('');
+  return shown.map(([key, value]) => `${`${key}:`.padEnd(widest + 3)}${text(value)}\n`).join('');
 }
 
 function text(value: string | number | undefined): string {

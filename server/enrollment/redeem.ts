@@ -1,7 +1,8 @@
 /**
  * How a token is redeemed. The order is the rule: the token is looked at, the request judged and the certificate signed
- * before anything is written; then one transaction uses the token up and adds host, certificate and audit row. So
- * whatever fails leaves the token as it was, and of any number of redeems at once one alone gets through.
+ * before anything is written; then one transaction uses the token up, which one redeem alone can, and adds host,
+ * certificate and audit row if name and key are free. So whatever fails leaves the token as it was, and whoever comes
+ * second learns that before anything else.
  */
 import { randomUUID } from 'node:crypto';
 import type { IssuedCert } from '../../certs/authority.ts';
@@ -85,15 +86,13 @@ async function redeemWith(
   request: RedeemRequest,
   address: string,
 ): Promise<Redeemed> {
-  const { store, authority, clock } = deps;
+  const { authority, clock } = deps;
   const state = tokenState(token, clock.now());
   if (state === 'used') return await repeat(deps, token, request.csr, address);
   if (state !== 'pending') throw tokenInvalid(state);
 
   const csr = await readCsr(request.csr);
-  await requireNewKey(deps, csr.spkiPin, store);
   const wanted = wishes(token, request);
-  if (wanted.name !== undefined) await requireFreeName(store, wanted.name);
   const hostId = randomUUID();
   const { installationId } = authority;
   const certificate = await authority.ca.issueAgent({ spki: csr.spki, hostId, installationId, clock });
@@ -239,10 +238,6 @@ async function requireNewKey({ authority }: EnrollmentDeps, pin: string, tables:
   if (await tables.certificates.isKeyKnown(pin)) {
     throw new FairleadError('CSR_INVALID', 'the key in the certificate request is in use already: make a new one');
   }
-}
-
-async function requireFreeName({ hosts }: Tables, name: string): Promise<void> {
-  if (await hosts.find(name)) throw new FairleadError('CONFLICT', `the host name ${name} is taken`);
 }
 
 /** @param cause for the audit log; whoever asks learns no more than that the token is not valid */

@@ -2,22 +2,16 @@
 import type {} from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import type { Role } from '../../shared/messages/kind.ts';
+import { allows } from '../access/roles.ts';
 import type { Api } from './app-types.ts';
 import type { Actor, ApiDeps, AuditEntry, Principal } from './deps.ts';
 import { limiter } from './limits.ts';
 
-const RANK: Readonly<Record<Role, number>> = { viewer: 1, operator: 2, admin: 3 };
 /** A token that comes from the same address counts as a new login after this time. */
 const LOGIN_MS = 12 * 60 * 60_000;
 /** Pairs of token and address that are remembered as logged in. */
 const MAX_LOGINS = 10_000;
 const MAX_TOKEN_CHARS = 1024;
-
-/** Whether `role` includes `needed`. */
-export function allows(role: Role, needed: Role): boolean {
-  return RANK[role] >= RANK[needed];
-}
 
 /** Whom the request's token stands for. Only for routes that are not public. */
 export function principalOf(request: FastifyRequest): Principal {
@@ -100,7 +94,7 @@ function refusalLog(api: Api, deps: ApiDeps) {
   const limit = limiter(api, 'refusedLoginsPerMinute', deps.limits);
   return async (request: FastifyRequest, entry: Pick<AuditEntry, 'actor' | 'action'>): Promise<void> => {
     await limit(request);
-    await recordSafely(deps, request, { ...entry, address: request.ip, result: 'refused' });
+    await deps.audit.recordOrLog({ ...entry, address: request.ip, result: 'refused' });
   };
 }
 
@@ -118,15 +112,6 @@ function loginLog(deps: ApiDeps) {
       if (seen.size <= MAX_LOGINS) break;
       seen.delete(oldest);
     }
-    await recordSafely(deps, request, { actor: principal.name, address: request.ip, action: 'login', result: 'ok' });
+    await deps.audit.recordOrLog({ actor: principal.name, address: request.ip, action: 'login', result: 'ok' });
   };
-}
-
-/** A store that cannot take the row must not keep anyone from reading. */
-async function recordSafely(deps: ApiDeps, request: FastifyRequest, entry: AuditEntry): Promise<void> {
-  try {
-    await deps.audit.record(entry);
-  } catch (error) {
-    request.log.error({ err: error, action: entry.action }, 'an audit row could not be written');
-  }
 }

@@ -2,8 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import type { Writable } from 'node:stream';
 import rateLimit from '@fastify/rate-limit';
-import fastify, { type FastifyServerFactory } from 'fastify';
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyHttpOptions,
+  type FastifyServerFactory,
+  LogController,
+} from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
 import { guardRoutes } from './access.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
@@ -41,9 +47,9 @@ const CLOSE_MS = 3_000;
  * 3 s, and resolves once no connection is left.
  */
 export async function buildApi(deps: ApiDeps): Promise<Api> {
-  const api: Api = fastify({
+  const options: FastifyHttpOptions<http.Server, FastifyBaseLogger> = {
     loggerInstance: deps.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     trustProxy: deps.trustProxy ?? false,
@@ -55,7 +61,8 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     serverFactory: serverFactory(deps),
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
-  });
+  };
+  const api: Api = fastify(options);
   api.setValidatorCompiler(validatorCompiler);
   api.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
   readJson(api);
@@ -146,8 +153,11 @@ function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets:
 }
 
 /** Answers what is no HTTP at all, or breaks its limits, and closes the connection. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: NodeJS.WritableStream & BrokenSocket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+function answerBrokenRequest(error: Error & { code?: string }, socket: Writable): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) {
+    socket.destroy();
+    return;
+  }
   const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
   const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
   const problem = problemOf(new FairleadError('VALIDATION', detail), randomUUID());
@@ -156,8 +166,4 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: NodeJS.Wr
     `HTTP/1.1 400 Bad Request\r\ncontent-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
-}
-
-interface BrokenSocket {
-  readonly destroyed: boolean;
 }

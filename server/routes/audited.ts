@@ -9,13 +9,18 @@ export interface AuditedAction {
   readonly target: string;
   /** Never secrets. */
   readonly detail?: Record<string, unknown>;
+  /** What cannot be written down must not go on: the caller undoes what `work` began. */
+  readonly isStrict?: boolean;
 }
 
-/** Runs `work` and records it. The caller gets its result, or its error, once the row is written. */
+/**
+ * Runs `work` and records it. The caller gets its result, or its error, once the row is written.
+ * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE if the row of a strict action is not
+ */
 export async function audited<T>(
   { audit }: Pick<ApiDeps, 'audit'>,
   request: FastifyRequest,
-  { action, target, detail }: AuditedAction,
+  { action, target, detail, isStrict }: AuditedAction,
   work: () => Promise<T>,
 ): Promise<T> {
   const { name, address } = actorOf(request);
@@ -26,9 +31,10 @@ export async function audited<T>(
   } catch (error) {
     const { code } = toWireError(error);
     const isRefusal = isFairleadError(error, 'DENIED_BY_HOST') || isFairleadError(error, 'FORBIDDEN');
-    await audit.record({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
+    await audit.recordOrLog({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
     throw error;
   }
-  await audit.record({ ...entry, result: 'ok', ...(detail === undefined ? {} : { detail }) });
+  const row = { ...entry, result: 'ok' as const, ...(detail === undefined ? {} : { detail }) };
+  await (isStrict ? audit.record(row) : audit.recordOrLog(row));
   return result;
 }

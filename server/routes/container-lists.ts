@@ -12,7 +12,7 @@ import { clientGone } from './live-streams.ts';
 import { failureOf } from './problem.ts';
 import { DockerAnswer, HostParams, PAGE_QUERY, pageOf } from './schemas.ts';
 
-type DockerAnswer = Static<typeof DockerAnswer>;
+type DockerItem = Static<typeof DockerAnswer>;
 
 const all = Type.Optional(Type.Boolean({ description: 'Stopped containers, too' }));
 const Tag = Type.String({ minLength: 1, maxLength: 64 });
@@ -83,9 +83,9 @@ function unguarded(): never {
 }
 
 /** All containers of a host. @throws FairleadError OVERLOADED if they are more than one answer may hold */
-async function listContainers(link: HostLink, all: boolean, signal: AbortSignal): Promise<DockerAnswer[]> {
+async function listContainers(link: HostLink, all: boolean, signal: AbortSignal): Promise<DockerItem[]> {
   const stream = await link.open(containerList, { all }, { signal });
-  const items: DockerAnswer[] = [];
+  const items: DockerItem[] = [];
   let bytes = 0;
   for await (const item of stream.items()) {
     bytes += JSON.stringify(item).length;
@@ -100,20 +100,20 @@ async function listContainers(link: HostLink, all: boolean, signal: AbortSignal)
 }
 
 /** Newest first, and by id among those of one second, so that a page goes on where the one before ended. */
-function compare(a: DockerAnswer, b: DockerAnswer): number {
+function compare(a: DockerItem, b: DockerItem): number {
   const [aKey, bKey] = [sortKey(a), sortKey(b)];
   return bKey[0] - aKey[0] || (aKey[1] < bKey[1] ? -1 : aKey[1] > bKey[1] ? 1 : 0);
 }
 
-function sortKey(item: DockerAnswer): [created: number, id: string] {
+function sortKey(item: DockerItem): [created: number, id: string] {
   const { Created, Id } = item;
   return [typeof Created === 'number' ? Created : 0, typeof Id === 'string' ? Id : ''];
 }
 
 function pageOfContainers(
-  items: DockerAnswer[],
+  items: DockerItem[],
   { limit, cursor }: { limit?: number; cursor?: string },
-): { items: DockerAnswer[]; nextCursor: string | null } {
+): { items: DockerItem[]; nextCursor: string | null } {
   const sorted = items.sort(compare);
   const start = cursor === undefined ? sorted : sorted.filter((item) => compare(item, readCursor(cursor)) > 0);
   const page = start.slice(0, limit ?? start.length);
@@ -122,7 +122,7 @@ function pageOfContainers(
   return { items: page, nextCursor: isMore ? sortKey(last).join('.') : null };
 }
 
-function readCursor(cursor: string): DockerAnswer {
+function readCursor(cursor: string): DockerItem {
   const [, created, id] = /^(\d{1,15})\.([0-9a-zA-Z]*)$/.exec(cursor) ?? [];
   if (created === undefined) {
     throw new FairleadError('VALIDATION', 'cursor is not valid: use the nextCursor of the page before');

@@ -177,7 +177,10 @@ export interface AuditEntry {
 }
 
 export interface AuditService {
+  /** @throws FairleadError STORE_FULL, STORE_UNAVAILABLE */
   record(entry: AuditEntry): Promise<unknown>;
+  /** As `record`, but writes the row to the log if it must. Never throws. */
+  recordOrLog(entry: AuditEntry): Promise<unknown>;
   list(page: Page): Promise<Paged<AuditRecord>>;
 }
 
@@ -231,6 +234,6 @@ export interface ApiDeps {
    */
   readonly https?: ServerOptions;
   /** Takes addresses from `X-Forwarded-For`. */
-  readonly trustProxy?: boolean | string | string[] | number;
+  readonly trustProxy?: boolean | string | string[];
   readonly limits?: Partial<ApiLimits>;
 }

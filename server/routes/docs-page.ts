@@ -35,12 +35,12 @@ nav li { display: inline-block; margin-right: 1rem; text-transform: capitalize; 
 /** The page's HTML. */
 export function referencePage(document: OpenApiDocument): string {
   const groups = byTag(document);
-  const nav = [...groups.keys()].map((tag) => `<li><a href="#${escape(tag)}">${escape(tag)}</a></li>`).join('');
+  const nav = [...groups.keys()].map((tag) => `<li><a href="#${escapeHtml(tag)}">${escapeHtml(tag)}</a></li>`).join('');
   const { title, version, description = '' } = document.info;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escape(title)} API ${escape(version)}</title><style>${STYLE}</style></head>
-<body><h1>${escape(title)} API ${escape(version)}</h1><p>${escape(description)}</p>
+<title>${escapeHtml(title)} API ${escapeHtml(version)}</title><style>${STYLE}</style></head>
+<body><h1>${escapeHtml(title)} API ${escapeHtml(version)}</h1><p>${escapeHtml(description)}</p>
 <p>The same as a document for programs: <a href="/api/v1/openapi.json">openapi.json</a> (OpenAPI 3.1).
 A token goes into the header <code>Authorization: Bearer TOKEN</code>.</p>
 <nav><ul>${nav}</ul></nav>
@@ -62,21 +62,21 @@ function byTag(document: OpenApiDocument): Map<string, Entry[]> {
 }
 
 function group(tag: string, entries: Entry[]): string {
-  return `<section id="${escape(tag)}"><h2>${escape(tag)}</h2>${entries.map(entry).join('\n')}</section>`;
+  return `<section id="${escapeHtml(tag)}"><h2>${escapeHtml(tag)}</h2>${entries.map(entry).join('\n')}</section>`;
 }
 
 function entry({ method, path, operation }: Entry): string {
   const { summary = '', description = '' } = operation;
-  return `<article><h3><code><span class="method">${escape(method.toUpperCase())}</span> ${escape(path)}</code></h3>
-<p>${escape(summary)}</p><p>${escape(description)}</p>${parameters(operation)}${requestBody(operation)}${responses(operation)}</article>`;
+  return `<article><h3><code><span class="method">${escapeHtml(method.toUpperCase())}</span> ${escapeHtml(path)}</code></h3>
+<p>${escapeHtml(summary)}</p><p>${escapeHtml(description)}</p>${parameters(operation)}${requestBody(operation)}${responses(operation)}</article>`;
 }
 
 function parameters({ parameters = [] }: Operation): string {
   if (parameters.length === 0) return '';
   const rows = parameters.map(
     ({ name, in: where, required, description, schema }) =>
-      `<tr><td><code>${escape(name)}</code></td><td>${escape(where)}${required ? ', required' : ''}</td>` +
-      `<td>${escape(description ?? '')}</td><td><code>${escape(JSON.stringify(schema ?? {}))}</code></td></tr>`,
+      `<tr><td><code>${escapeHtml(name)}</code></td><td>${escapeHtml(where)}${required ? ', required' : ''}</td>` +
+      `<td>${escapeHtml(description ?? '')}</td><td><code>${escapeHtml(JSON.stringify(schema ?? {}))}</code></td></tr>`,
   );
   return `<table><tr><th>Parameter</th><th>In</th><th></th><th>Schema</th></tr>${rows.join('')}</table>`;
 }
@@ -92,7 +92,7 @@ function responses({ responses = {} }: Operation): string {
     .filter(([status]) => !/^[45]XX$/i.test(status))
     .flatMap(([status, { content = {}, description = '' }]) => {
       const bodies = Object.entries(content);
-      if (bodies.length === 0) return [`<p>${escape(status)} ${escape(description)}</p>`];
+      if (bodies.length === 0) return [`<p>${escapeHtml(status)} ${escapeHtml(description)}</p>`];
       return bodies.map(([type, { schema }]) => details(`${status}: ${type}`, schema));
     })
     .join('');
@@ -106,7 +106,7 @@ function schemas(document: OpenApiDocument): string {
 
 function details(title: string, schema: unknown): string {
   const text = JSON.stringify(schema ?? {}, null, 2);
-  return `<details><summary>${escape(title)}</summary><pre>${escape(text)}</pre></details>`;
+  return `<details><summary>${escapeHtml(title)}</summary><pre>${escapeHtml(text)}</pre></details>`;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -117,6 +117,6 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }

@@ -1,18 +1,23 @@
 /** Enrollment tokens: each lets one host join. */
 import Type from 'typebox';
 import { Tags } from '../../shared/messages/control.ts';
+import { DEFAULT_TOKEN_TTL_SECONDS, MAX_TOKEN_TTL_SECONDS, MIN_TOKEN_TTL_SECONDS } from '../enrollment/enrollment.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { EnrollmentTokenView, HostName, IdParams, Instant, Label, NoContent, PageQuery, pageOf } from './schemas.ts';
 import { enrollmentTokenView, instant, pageRequest, pageView } from './views.ts';
 
-const MAX_TTL_SECONDS = 30 * 24 * 3600;
-
 const NewToken = Type.Object(
   {
     name: Type.Optional(Label),
-    ttlSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TTL_SECONDS, description: '3600 unless given' })),
+    ttlSeconds: Type.Optional(
+      Type.Integer({
+        minimum: MIN_TOKEN_TTL_SECONDS,
+        maximum: MAX_TOKEN_TTL_SECONDS,
+        description: `${DEFAULT_TOKEN_TTL_SECONDS} unless given`,
+      }),
+    ),
     hostName: Type.Optional(HostName),
     tags: Type.Optional(Tags),
   },

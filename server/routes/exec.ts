@@ -59,7 +59,7 @@ export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): v
         const exec = await audited(
           deps,
           request,
-          { action: 'container.exec', target: `${host}/${container}`, detail },
+          { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true },
           async () => {
             const link = await deps.hosts.link(host);
             return await link.open(containerExecOpen, params, { signal: stream.signal });

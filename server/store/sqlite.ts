@@ -90,16 +90,23 @@ class SqliteDriver implements Driver {
   async beginTransaction(): Promise<void> {
     this.#connection.run('pragma synchronous = full');
     this.#connection.run('begin immediate');
+    this.#connection.inTransaction = true;
   }
 
   async commitTransaction(): Promise<void> {
     this.#connection.run('commit');
-    this.#connection.run('pragma synchronous = normal');
+    this.#endTransaction();
   }
 
   async rollbackTransaction(): Promise<void> {
     // After some errors (a full disk is one) SQLite has already rolled back by itself.
+    this.#connection.inTransaction = false;
     if (this.#database.inTransaction) this.#connection.run('rollback');
+    this.#endTransaction();
+  }
+
+  #endTransaction(): void {
+    this.#connection.inTransaction = false;
     this.#connection.run('pragma synchronous = normal');
   }
 
@@ -111,6 +118,8 @@ class SqliteDriver implements Driver {
 }
 
 class SqliteConnection implements DatabaseConnection {
+  /** Whether statements belong to a transaction that was begun and not yet ended by us. */
+  inTransaction = false;
   readonly #database: BetterSqlite3.Database;
   readonly #translate: (cause: unknown) => unknown;
   readonly #statements = new Map<string, BetterSqlite3.Statement<unknown[]>>();
@@ -125,6 +134,10 @@ class SqliteConnection implements DatabaseConnection {
   }
 
   run<R>(sql: string, parameters: readonly unknown[] = []): QueryResult<R> {
+    if (this.inTransaction && !this.#database.inTransaction) {
+      // Whoever went on after an error would otherwise write what no rollback takes back.
+      throw new FairleadError('STORE_UNAVAILABLE', 'the transaction was rolled back after an error and cannot go on');
+    }
     try {
       const statement = this.#prepare(sql);
       if (statement.reader) return { rows: statement.all(...parameters) as R[] };

@@ -19,8 +19,8 @@ import { storeError } from './store-errors.ts';
 import type { Db } from './tables.ts';
 
 const DATABASE_FILE = 'fairlead.db';
-/** How long a statement waits for another process that reads the file, a backup for one. */
-const BUSY_TIMEOUT_MS = 5_000;
+/** How long a statement (and the event loop with it) waits for another process that writes to the file. */
+const BUSY_TIMEOUT_MS = 1_000;
 /** Larger files are not read through at start; damage in them shows when it is met. */
 const MAX_CHECKED_BYTES = 256 * 1024 * 1024;
 /** How long the result of `check` stands, so that asking often costs nothing. */

@@ -74,7 +74,10 @@ export class Inbox {
   /** Takes in a chunk of raw bytes. @throws FairleadError FLOW_CONTROL_ERROR */
   data(chunk: Uint8Array): void {
     this.#receive(chunk.byteLength);
-    if (this.#discarding) return this.taken(chunk.byteLength);
+    if (this.#discarding) {
+      this.taken(chunk.byteLength);
+      return;
+    }
     if (chunk.byteLength === 0) return;
     const last = this.#chunks.at(-1);
     if (last !== undefined && last.byteLength + chunk.byteLength <= MERGE_UP_TO_BYTES) {

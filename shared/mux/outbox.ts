@@ -39,7 +39,12 @@ export class Outbox implements Flow {
   #endSent: Sent | undefined;
   #starvedAt: number | undefined;
 
-  constructor(host: StreamHost, id: number, options: { priority: Priority; limit: number; held: boolean }, onEnd: () => void) {
+  constructor(
+    host: StreamHost,
+    id: number,
+    options: { priority: Priority; limit: number; held: boolean },
+    onEnd: () => void,
+  ) {
     this.#host = host;
     this.#id = id;
     this.priority = options.priority;
@@ -65,7 +70,13 @@ export class Outbox implements Flow {
   pushBytes(chunks: readonly Uint8Array[], sent: Sent): void {
     const last = chunks.length - 1;
     for (const [index, bytes] of chunks.entries()) {
-      this.#push({ type: MECHANICS['stream.data'], bytes, offset: 0, needsCredit: true, sent: index === last ? sent : undefined });
+      this.#push({
+        type: MECHANICS['stream.data'],
+        bytes,
+        offset: 0,
+        needsCredit: true,
+        sent: index === last ? sent : undefined,
+      });
     }
     this.#wake();
   }
@@ -83,7 +94,10 @@ export class Outbox implements Flow {
 
   /** Ends the direction after everything queued. Idempotent; `sent` is called once END has left. */
   end(sent?: Sent): void {
-    if (this.#end === 'sent') return sent?.();
+    if (this.#end === 'sent') {
+      sent?.();
+      return;
+    }
     this.#end = 'wanted';
     if (sent !== undefined) this.#endSent = sent;
     this.#wake();
@@ -181,7 +195,11 @@ export class Outbox implements Flow {
   #dataFrame(entry: Entry): OutFrame {
     const max = Math.min(this.#host.payloadBytes, creditLeft(this.#credit));
     const follower = this.#entries[1];
-    if (follower?.type === entry.type && remaining(entry) < MERGE_BELOW_BYTES && remaining(follower) < MERGE_BELOW_BYTES) {
+    if (
+      follower?.type === entry.type &&
+      remaining(entry) < MERGE_BELOW_BYTES &&
+      remaining(follower) < MERGE_BELOW_BYTES
+    ) {
       return this.#mergedFrame(max);
     }
     const body = this.#consume(entry, max);

@@ -24,7 +24,10 @@ export class SignalPacer {
 
   /** @throws FairleadError RATE_LIMITED if too many wait already */
   submit(payload: Uint8Array): void {
-    if (this.#waiting.length === 0 && this.#budget.take(this.#clock.monotonic())) return this.#send(payload);
+    if (this.#waiting.length === 0 && this.#budget.take(this.#clock.monotonic())) {
+      this.#send(payload);
+      return;
+    }
     if (this.#waiting.length >= MAX_WAITING_SIGNALS) {
       throw new FairleadError('RATE_LIMITED', `more than ${this.#perSecond} signals a second on one stream`);
     }
@@ -33,14 +36,17 @@ export class SignalPacer {
   }
 
   #arm(): void {
-    this.#timer ??= this.#clock.setTimeout(() => {
-      this.#timer = undefined;
-      while (this.#waiting.length > 0 && this.#budget.take(this.#clock.monotonic())) {
-        const payload = this.#waiting.shift();
-        if (payload !== undefined) this.#send(payload);
-      }
-      if (this.#waiting.length > 0) this.#arm();
-    }, Math.ceil(1000 / this.#perSecond));
+    this.#timer ??= this.#clock.setTimeout(
+      () => {
+        this.#timer = undefined;
+        while (this.#waiting.length > 0 && this.#budget.take(this.#clock.monotonic())) {
+          const payload = this.#waiting.shift();
+          if (payload !== undefined) this.#send(payload);
+        }
+        if (this.#waiting.length > 0) this.#arm();
+      },
+      Math.ceil(1000 / this.#perSecond),
+    );
   }
 
   close(): void {
@@ -66,7 +72,10 @@ export class SignalGate {
   /** @throws FairleadError RATE_LIMITED, OVERLOADED: the stream must go */
   receive(value: unknown, now: number): void {
     if (!this.#budget.take(now)) throw new FairleadError('RATE_LIMITED', 'too many signals on one stream');
-    if (this.#listener !== undefined) return this.#listener(value);
+    if (this.#listener !== undefined) {
+      this.#listener(value);
+      return;
+    }
     if (this.#waiting.length >= MAX_WAITING_SIGNALS) throw new FairleadError('OVERLOADED', 'nobody takes the signals');
     this.#waiting.push(value);
   }

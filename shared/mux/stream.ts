@@ -35,10 +35,14 @@ function violation(message: string): FairleadError {
   return new FairleadError('PROTOCOL_ERROR', message);
 }
 
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}
+
 /** What any thrown value means for the stream it was thrown on. */
 export function toStreamError(error: unknown): FairleadError {
   if (error instanceof FairleadError) return error;
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = codeOf(error);
   if (error === null || code === 'ERR_STREAM_PREMATURE_CLOSE' || code === 'ABORT_ERR') {
     return new FairleadError('CANCELLED', 'the application left the stream', { cause: error });
   }
@@ -117,7 +121,14 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   }
 
   /** Credit and windows in body bytes, for tests and figures. */
-  get flow(): { sent: number; sendLimit: number; received: number; taken: number; receiveLimit: number; queued: number } {
+  get flow(): {
+    sent: number;
+    sendLimit: number;
+    received: number;
+    taken: number;
+    receiveLimit: number;
+    queued: number;
+  } {
     const { sent, limit: sendLimit } = this.#outbox.credit;
     const { received, taken, limit: receiveLimit } = this.#inbox.window;
     return { sent, sendLimit, received, taken, receiveLimit, queued: this.#outbox.queuedBytes };
@@ -155,26 +166,48 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   }
 
   #writeBytes(chunks: readonly Uint8Array[], sent: (error?: Error) => void): void {
-    if (this.#error !== undefined) return sent(this.#error);
+    if (this.#error !== undefined) {
+      sent(this.#error);
+      return;
+    }
     const filled = chunks.filter((chunk) => chunk.byteLength > 0);
     // The peer has finished and takes no more: what is written now is as good as sent.
-    if (this.#outbox.endWanted || filled.length === 0) return sent();
+    if (this.#outbox.endWanted || filled.length === 0) {
+      sent();
+      return;
+    }
     this.#outbox.pushBytes(filled, sent);
   }
 
   #endBytes(sent: (error?: Error) => void): void {
-    if (this.#error !== undefined) return sent(this.#error);
-    if (this.#role === 'opener' || this.kind.trailer === undefined) return this.#outbox.end(sent);
+    if (this.#error !== undefined) {
+      sent(this.#error);
+      return;
+    }
+    if (this.#role === 'opener' || this.kind.trailer === undefined) {
+      this.#outbox.end(sent);
+      return;
+    }
     if (this.#finishing) this.#sendLast();
     sent();
   }
 
+  /** The Duplex was destroyed: a failure, unless everything that the application still owed is queued or was read. */
   #abandoned(error: Error | null): void {
     if (this.#state === 'closed') return;
-    // A reader that came to the clean end and has nothing left to write: half-close, not a failure.
-    const done = error === null && this.#inbox.ended && this.#outbox.queuedBytes === 0 && this.#role === 'opener';
-    if (done) this.#outbox.end();
-    else this.reset(toStreamError(error));
+    const peer = this.#role === 'opener' ? 'acceptor' : 'opener';
+    const reads = sendsBytes(this.kind, peer);
+    const readToEnd = reads && this.#bytes?.readableEnded === true;
+    const nothingToRead = !reads || readToEnd || this.#inbox.ended || this.#inbox.discarding;
+    const nothingToWrite = !sendsBytes(this.kind, this.#role) || this.#outbox.endWanted;
+    // Reading with `for await` to the end destroys the Duplex with an AbortError while it could still be written to.
+    const left = error === null || codeOf(error) === 'ABORT_ERR';
+    if (!left || !(readToEnd || (nothingToRead && nothingToWrite))) {
+      this.reset(toStreamError(error));
+      return;
+    }
+    // Whoever opened it and has read it all has no more to say; the acceptor may have.
+    if (this.#role === 'opener') this.#outbox.end();
   }
 
   /** The acceptor's items in order; throws when the stream is reset or interrupted. To be iterated once. */
@@ -296,8 +329,9 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     if (this.kind.trailer !== undefined) this.#lastMessage = this.#encode(this.kind.trailer, trailer, 'trailer');
     this.#finishing = true;
     const bytes = this.#bytes;
-    if (bytes === undefined || !sendsBytes(this.kind, 'acceptor') || bytes.writableFinished) this.#sendLast();
-    else bytes.end();
+    if (bytes === undefined || !sendsBytes(this.kind, 'acceptor') || bytes.writableFinished || bytes.destroyed) {
+      this.#sendLast();
+    } else bytes.end();
     if (!this.#inbox.ended) this.#inbox.discard();
   }
 
@@ -343,18 +377,22 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   receive(type: number, flags: number, frame: Uint8Array): void {
     switch (type) {
       case MECHANICS['stream.data']:
-        return this.#receiveData(flags, frame);
+        this.#receiveData(flags, frame);
+        return;
       case MECHANICS.reply:
       case MECHANICS.item:
       case MECHANICS.trailer:
-        return this.#receiveMessage(type, flags, frame.subarray(FRAME_HEADER_BYTES));
+        this.#receiveMessage(type, flags, frame.subarray(FRAME_HEADER_BYTES));
+        return;
       case MECHANICS['stream.end']:
         if (flags !== FLAGS.END || frame.byteLength > FRAME_HEADER_BYTES) throw violation('an end frame is not empty');
         this.#host.countControlFrame();
         this.#expectBody();
-        return this.#receiveEnd();
+        this.#receiveEnd();
+        return;
       default:
-        return this.#receiveMechanics(type, flags, frame.subarray(FRAME_HEADER_BYTES));
+        this.#receiveMechanics(type, flags, frame.subarray(FRAME_HEADER_BYTES));
+        return;
     }
   }
 
@@ -386,7 +424,10 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     if (more && flags & FLAGS.END) throw violation('a frame with MORE and END');
     if (payload.byteLength === 0) this.#host.countControlFrame();
     const whole = this.#inbox.fragment(type, payload, more);
-    if (whole === 'no room') return this.reset(new FairleadError('OVERLOADED', 'too many long messages at once'));
+    if (whole === 'no room') {
+      this.reset(new FairleadError('OVERLOADED', 'too many long messages at once'));
+      return;
+    }
     if (whole !== undefined) this.#takeMessage(type, whole);
     if (flags & FLAGS.END && this.#state !== 'closed') this.#receiveEnd();
   }
@@ -398,7 +439,8 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     const what = `the ${name} of ${this.kind.name}`;
     const value = decodeValue(whole.bytes, this.#host.limits, what);
     if (!fits(schema, value)) {
-      return this.reset(new FairleadError('MESSAGE_INVALID', `${what} does not fit its schema`));
+      this.reset(new FairleadError('MESSAGE_INVALID', `${what} does not fit its schema`));
+      return;
     }
     if (name === 'reply') {
       this.#phase = 'body';
@@ -454,7 +496,8 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     if (payload.byteLength > limits.signalBytes) throw new FairleadError('FRAME_TOO_LARGE', 'a signal is too large');
     const value = decodeValue(payload, limits, 'a signal');
     if (!fits(schema, value)) {
-      return this.reset(new FairleadError('MESSAGE_INVALID', `a signal of ${this.kind.name} does not fit its schema`));
+      this.reset(new FairleadError('MESSAGE_INVALID', `a signal of ${this.kind.name} does not fit its schema`));
+      return;
     }
     try {
       this.#gate().receive(value, this.#host.clock.monotonic());
@@ -510,4 +553,3 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     this.#host.released(this.id, error, by);
   }
 }
-

@@ -3,16 +3,17 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Launched, type LaunchOptions, run } from '../support/launcher.ts';
+import { before, test } from 'node:test';
+import { type Launched, type LaunchOptions, launchCommand, run } from '../support/launcher.ts';
 import { addHost, modeOf, newToken, type Server, startServer } from '../support/mesh.ts';
-import { type Cleanup, tempDir } from '../support/tmp.ts';
+import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 
+const shared = fileCleanup();
 let server: Server;
 
 before(async () => {
-  server = await startServer({ after });
+  server = await startServer(shared);
 });
 
 async function enrollWith(
@@ -156,7 +157,6 @@ test('status tells who the host is; unenroll takes it out of the mesh', async (t
 
 test('an old Node is told in one sentence', async (t) => {
   // The entry point is plain JavaScript; a version that lies stands in for an old Node.
-  const { launchCommand } = await import('../support/launcher.ts');
   const lie =
     "Object.defineProperty(process.versions,'napi',{value:'8'});Object.defineProperty(process.versions,'node',{value:'20.0.0'});";
   const preload = join(await tempDir(t), 'old.cjs');

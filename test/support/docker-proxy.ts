@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { DOCKER_SOCKET } from './docker.ts';
-import { type Cleanup, tempDir } from './tmp.ts';
+import { type Cleanup, defer, tempDir } from './tmp.ts';
 
 /** How much of what a connection sends is kept, to tell what it is for. */
 const HEAD_CHARS = 512;
@@ -20,7 +20,7 @@ export class DockerProxy {
 
   static async start(cleanup: Cleanup): Promise<DockerProxy> {
     const proxy = new DockerProxy(join(await tempDir(cleanup, 'docker'), 'docker.sock'));
-    cleanup.after(() => proxy.stop());
+    defer(cleanup, () => proxy.stop());
     await proxy.listen();
     return proxy;
   }

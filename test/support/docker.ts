@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { after } from 'node:test';
 import { promisify } from 'node:util';
 import type { Cleanup } from './tmp.ts';
 
@@ -48,6 +49,15 @@ export interface DockerAnswer {
   body: any;
 }
 
+/** For what a suite's `before` makes: an `after` that is called in there would run when `before` ends. */
+export function suiteCleanup(): Cleanup {
+  const steps: (() => unknown)[] = [];
+  after(async () => {
+    for (const step of steps.reverse()) await step();
+  });
+  return { after: (step) => void steps.push(step) };
+}
+
 /** Makes sure that an Engine answers and has TEST_IMAGE. @throws Error that says what to do */
 export async function requireDocker(): Promise<void> {
   try {
@@ -73,6 +83,8 @@ export async function testContainer(cleanup: Cleanup, options: ContainerOptions 
     Tty: options.tty ?? false,
     Env: options.env ?? [],
     Labels: { ...options.labels, [TEST_LABEL]: IMAGE_VERSION },
+    // Tests need no network, and an Engine in a bare environment may have none to give.
+    HostConfig: { NetworkMode: 'none' },
     ...options.config,
   });
   cleanup.after(() => dockerApi('DELETE', `/containers/${name}?force=1&v=1`));

@@ -9,7 +9,7 @@ import { Authority } from '../../server/authority/authority.ts';
 import { openStore, type Store } from '../../server/store/store.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { restartServer, type Server } from './mesh.ts';
-import { type Cleanup, tempDir } from './tmp.ts';
+import { type Cleanup, defer, tempDir } from './tmp.ts';
 
 const PROGRAM = fileURLToPath(new URL('fleet-process.ts', import.meta.url));
 
@@ -106,7 +106,7 @@ export function startFleet(cleanup: Cleanup, stateDirs: readonly string[], proce
       execArgv: [],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
-    cleanup.after(() => child.kill('SIGKILL'));
+    defer(cleanup, () => child.kill('SIGKILL'));
     return { pid: child.pid ?? 0, stop: () => stop(child) };
   });
 }

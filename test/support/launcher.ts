@@ -3,7 +3,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import type { Cleanup } from './tmp.ts';
+import { type Cleanup, defer } from './tmp.ts';
 import { waitFor, within } from './wait.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -141,7 +141,7 @@ export function launchCommand(
   options: LaunchOptions = {},
 ): Launched {
   const launched = new Launched([command, ...args.slice(0, 2)].join(' '), command, args, options);
-  cleanup.after(() => launched.kill().catch(() => undefined)); // a program that never started is gone as well
+  defer(cleanup, () => launched.kill().catch(() => undefined)); // a program that never started is gone as well
   return launched;
 }
 
@@ -158,7 +158,7 @@ export function launch(
     [`${ROOT}${ENTRIES[program]}`, ...args],
     options,
   );
-  cleanup.after(() => launched.kill().catch(() => undefined)); // a program that never started is gone as well
+  defer(cleanup, () => launched.kill().catch(() => undefined)); // a program that never started is gone as well
   return launched;
 }
 

@@ -35,6 +35,7 @@ export function addExec(root: Command, cli: Cli): void {
         env: options.env,
         user: options.user,
         workdir: options.workdir,
+        stdin: stdin ? undefined : 0,
         ...(tty ? { tty: 1, ...terminalSize(io) } : { separate: 1 }),
       },
     });

@@ -1,5 +1,5 @@
 /** `token` (enrollment tokens) and `apitoken` (tokens for people and programs). */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { path } from '../api-client.ts';
 import type { ApiTokenView, CreatedApiToken, CreatedEnrollmentToken, EnrollmentTokenView } from '../api-types.ts';
 import { act, type Cli, collect, seconds } from '../commander.ts';
@@ -73,7 +73,11 @@ export function addApiToken(root: Command, cli: Cli): void {
     .command('create')
     .description('make an API token; it is shown this once')
     .requiredOption('--name <text>', 'whose or what it is')
-    .requiredOption('--role <role>', 'viewer (read), operator (act on containers) or admin')
+    .addOption(
+      new Option('--role <role>', 'viewer reads, operator acts on containers, admin does all')
+        .choices(['viewer', 'operator', 'admin'])
+        .makeOptionMandatory(),
+    )
     .option('--expires <duration>', 'after which it is refused: 12h, 30d (default: never)', seconds);
   act<CreateApiTokenOptions>(create, cli, async ({ api, io, options }) => {
     const made = await api.post<CreatedApiToken>('/api/v1/api-tokens', {

@@ -93,7 +93,7 @@ export function csrPem(der: Buffer): string {
 }
 
 /** A SubjectPublicKeyInfo of an RSA key with this modulus and exponent. */
-export function rsaSpki(modulus: Buffer, exponent = Buffer.of(1, 0, 1)): Buffer {
+export function rsaSpki(modulus: Buffer, exponent: Buffer = Buffer.of(1, 0, 1)): Buffer {
   const key = encode(sequence(integer(modulus), integer(exponent)));
   return encode(sequence(sequence(oid(OID.rsaEncryption), nothing()), bitString(key)));
 }

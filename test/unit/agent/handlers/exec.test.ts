@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { DockerEngine } from '../../../../agent/docker/engine.ts';
 import type { HandlerContext } from '../../../../agent/handlers/index.ts';
 import { systemClock } from '../../../../shared/clock.ts';
@@ -8,7 +8,7 @@ import { demuxToBytes, demuxToRecords, type LogRecord } from '../../../../shared
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { containerExecOpen } from '../../../../shared/messages/container.ts';
 import type { Params } from '../../../../shared/messages/kind.ts';
-import { DOCKER_SOCKET, dockerApi, type TestContainer, testContainer } from '../../../support/docker.ts';
+import { DOCKER_SOCKET, dockerApi, suiteCleanup, type TestContainer, testContainer } from '../../../support/docker.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 import { engineAt, SILENT } from '../docker/fake-docker.ts';
 import { type Opened, open } from './fake-stream.ts';
@@ -18,9 +18,9 @@ type ExecParams = Omit<Params<typeof containerExecOpen>, 'id'>;
 describe('container.exec.open', () => {
   let container: TestContainer;
   let context: HandlerContext;
+  const cleanup = suiteCleanup();
 
   before(async () => {
-    const cleanup = { after };
     container = await testContainer(cleanup);
     context = { docker: await engineAt(cleanup, DOCKER_SOCKET), info: { agentVersion: '0' }, log: SILENT };
   });

@@ -52,7 +52,7 @@ async function startServer(
 ): Promise<ServerEnd> {
   const end: ServerEnd = { url: '', sessions: [], hellos: [], beats: [] };
   const port: AgentPortOptions = {
-    onWebSocket: async (ws) => {
+    onWebSocket: (ws) => {
       const session: Session = new Session({
         side: 'server',
         transport: wsTransport(ws),
@@ -63,20 +63,26 @@ async function startServer(
           if (kind.code === heartbeat.code) end.beats.push(value as Heartbeat);
         },
       });
-      const greeting = await receiveHello(session);
-      end.hellos.push(greeting.hello);
-      session.sendControl(welcome, {
-        version: greeting.version,
-        hostId: 'id',
-        hostName: 'web-1',
-        serverVersion: '1.0.0',
-        serverTime: Date.now(),
-        heartbeatMs: options.heartbeatMs ?? 15_000,
-        silenceMs: options.silenceMs ?? 45_000,
-        limits: { frameBytes: 1, windowBytes: 1, streams: 1 },
-      });
-      end.sessions.push(session);
+      // Without a common version the agent's end of the story is what counts.
+      receiveHello(session).then(
+        (greeting) => greet(session, greeting),
+        () => undefined,
+      );
     },
+  };
+  const greet = (session: Session, greeting: { hello: Hello; version: number }) => {
+    end.hellos.push(greeting.hello);
+    session.sendControl(welcome, {
+      version: greeting.version,
+      hostId: 'id',
+      hostName: 'web-1',
+      serverVersion: '1.0.0',
+      serverTime: Date.now(),
+      heartbeatMs: options.heartbeatMs ?? 15_000,
+      silenceMs: options.silenceMs ?? 45_000,
+      limits: session.advertised,
+    });
+    end.sessions.push(session);
   };
   end.url = (await startAgentPort(t, pki, port)).url;
   return end;

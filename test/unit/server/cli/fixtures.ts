@@ -23,7 +23,7 @@ export interface Seen {
   body: unknown;
 }
 
-/** Answers one request; undefined stands for 404. */
+/** Answers one request with an object, sent as JSON, or by itself. */
 export type Handler = (seen: Seen, response: ServerResponse) => unknown;
 
 export interface FakeApi {
@@ -60,7 +60,7 @@ export async function fakeApi(cleanup: Cleanup, identity: Identity, announced = 
     requests.push(seen);
     const handler = handlers.get(`${seen.method} ${seen.url.pathname}`);
     if (handler === undefined) return problem(response, 404, 'NOT_FOUND', `no ${seen.method} ${seen.url.pathname}`);
-    const answer = await handler(seen, response);
+    const answer = handler(seen, response);
     if (answer === undefined || response.headersSent) return;
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify(answer));
@@ -160,5 +160,7 @@ export async function runAgainst(
   const io = options.io ?? fakeIo(env, options.input);
   Object.assign(io.env, env);
   const code = await runCli(args, io);
+  // As the process does before it exits.
+  for (const stream of [io.stdout, io.stderr]) await new Promise((flushed) => stream.write('', flushed));
   return { code, out: io.out(), err: io.err(), io };
 }

@@ -118,8 +118,14 @@ describe('logs', () => {
 
 /** Waits until `value` has stopped changing. */
 async function settled(value: () => number): Promise<void> {
-  let last = -1;
-  await waitFor('a standstill', () => value() > 0 && last === (last = value()), { everyMs: 300 });
+  let last = 0;
+  const stands = () => {
+    const now = value();
+    const same = now > 0 && now === last;
+    last = now;
+    return same;
+  };
+  await waitFor('a standstill', stands, { everyMs: 300 });
 }
 
 describe('exec without a terminal', () => {

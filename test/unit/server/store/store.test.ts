@@ -102,14 +102,13 @@ test('a transaction stands whole or not at all', async (t) => {
 
 test('a transaction sees nothing of its neighbours, which wait their turn', async (t) => {
   const { store } = await openTestStore(t);
-  let outsider: Promise<unknown> | undefined;
   const gate = Promise.withResolvers<void>();
   const failing = store.transaction(async (tables) => {
     await tables.hosts.insert(aHost(A, 'a'));
     await gate.promise;
     throw new Error('rolled back');
   });
-  outsider = store.hosts.insert(aHost(B, 'b'));
+  const outsider = store.hosts.insert(aHost(B, 'b'));
   gate.resolve();
   await assert.rejects(failing, /rolled back/);
   await outsider;

@@ -1,0 +1,152 @@
+/** The server's configuration: defaults as documented, and every mistake named. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { createCa, openCa } from '../../../certs/authority.ts';
+import { readApiCertificate, readCaPassphrase, readConfig, ServerFlags } from '../../../server/config.ts';
+import { systemClock } from '../../../shared/clock.ts';
+import { flagsOf, readFlags } from '../../../shared/flags.ts';
+import { tempDir } from '../../support/tmp.ts';
+
+const configOf = (given: object, env: Record<string, string> = {}) =>
+  readConfig(readFlags(ServerFlags, { ...given }, env));
+
+test('the flags are the documented ones', () => {
+  assert.deepEqual(
+    flagsOf(ServerFlags).map(({ name }) => name),
+    [
+      '--data-dir',
+      '--api-listen',
+      '--agent-listen',
+      '--public-host',
+      '--ca-passphrase-file',
+      '--api-tls',
+      '--api-cert',
+      '--api-key',
+      '--trust-proxy',
+      '--log-level',
+      '--reset-admin-token',
+    ],
+  );
+});
+
+test('without flags everything has its default', async () => {
+  assert.deepEqual(await configOf({}), {
+    dataDir: resolve('./data'),
+    apiListen: { host: '0.0.0.0', port: 8440 },
+    agentListen: { host: '0.0.0.0', port: 8443 },
+    publicHosts: [],
+    caPassphraseFile: undefined,
+    apiTls: { mode: 'internal' },
+    trustProxy: false,
+    logLevel: 'info',
+    resetAdminToken: false,
+  });
+});
+
+test('everything can be set by the environment', async () => {
+  const config = await configOf(
+    {},
+    {
+      FAIRLEAD_DATA_DIR: '/srv/fairlead',
+      FAIRLEAD_API_LISTEN: '[::]:0',
+      FAIRLEAD_AGENT_LISTEN: 'localhost:0',
+      FAIRLEAD_PUBLIC_HOST: 'mesh.example.com, 192.0.2.1,[2001:db8::1],2001:db8::2',
+      FAIRLEAD_API_TLS: 'off',
+      FAIRLEAD_TRUST_PROXY: '1',
+      FAIRLEAD_LOG_LEVEL: 'debug',
+    },
+  );
+  assert.deepEqual(config, {
+    dataDir: '/srv/fairlead',
+    apiListen: { host: '::', port: 0 },
+    agentListen: { host: 'localhost', port: 0 },
+    publicHosts: ['mesh.example.com', '192.0.2.1', '2001:db8::1', '2001:db8::2'],
+    caPassphraseFile: undefined,
+    apiTls: { mode: 'off' },
+    trustProxy: true,
+    logLevel: 'debug',
+    resetAdminToken: false,
+  });
+});
+
+test('listen addresses that are none are named', async () => {
+  const bad = ['', '8440', ':8440', 'host', 'host:', 'host:x', 'host:65536', 'host:-1', '::1:8440', '[::1]', '[a]:1'];
+  for (const apiListen of [...bad, '1.2.3:80', '300.1.1.1:80', 'a b:80', 'host:80 ', '[1.2.3.4]:80', 'h:1:2']) {
+    await assert.rejects(
+      async () => configOf({ apiListen }),
+      { code: 'VALIDATION', message: /^--api-listen "/ },
+      apiListen,
+    );
+  }
+  const both = { apiListen: '0.0.0.0:9000', agentListen: '0.0.0.0:9000' };
+  await assert.rejects(configOf(both), { code: 'VALIDATION', message: /they need two ports/ });
+  await configOf({ apiListen: '127.0.0.1:0', agentListen: '127.0.0.1:0' });
+});
+
+test('public hosts are names or addresses', async () => {
+  for (const host of ['a b', 'https://x', 'x:80', '*.example.com', '1.2.3', '-x', 'x'.repeat(254), 'fe80::1%eth0']) {
+    await assert.rejects(configOf({ publicHost: [host] }), { code: 'VALIDATION', message: /^--public-host/ }, host);
+  }
+  const { publicHosts } = await configOf({ publicHost: ['a,b', 'c'] });
+  assert.deepEqual(publicHosts, ['a', 'b', 'c']);
+});
+
+test('the passphrase file must be readable and hold one', async (t) => {
+  const dir = await tempDir(t, 'config');
+  const missing = join(dir, 'missing');
+  await assert.rejects(configOf({ caPassphraseFile: missing }), {
+    code: 'VALIDATION',
+    message: `--ca-passphrase-file: ${missing} cannot be read (ENOENT)`,
+  });
+  const file = join(dir, 'passphrase');
+  await writeFile(file, ' correct horse \r\n');
+  const config = await configOf({ caPassphraseFile: file });
+  assert.equal(await readCaPassphrase(config), ' correct horse ');
+  await writeFile(file, '\n');
+  await assert.rejects(readCaPassphrase(config), { code: 'VALIDATION', message: /is empty/ });
+  await writeFile(file, 'x'.repeat(300_000));
+  await assert.rejects(readCaPassphrase(config), { code: 'VALIDATION', message: /is larger than/ });
+  await mkdir(join(dir, 'directory'));
+  await assert.rejects(readCaPassphrase({ caPassphraseFile: join(dir, 'directory') }), {
+    code: 'VALIDATION',
+    message: /EISDIR/,
+  });
+  assert.equal(await readCaPassphrase({ caPassphraseFile: undefined }), undefined);
+});
+
+test("the API's own certificate needs its key, and both need files mode", async (t) => {
+  const dir = await tempDir(t, 'config');
+  const installationId = '00000000-0000-4000-8000-000000000000';
+  const ca = openCa(await createCa({ installationId, clock: systemClock, bits: 2048 }));
+  const leaf = await ca.issueServer({ publicHosts: ['localhost'], clock: systemClock });
+  const write = async (name: string, text: string) => {
+    await writeFile(join(dir, name), text);
+    return join(dir, name);
+  };
+  const apiCert = await write('cert.pem', leaf.certPem + ca.certPem);
+  const apiKey = await write('key.pem', leaf.keyPem);
+  const config = await configOf({ apiTls: 'files', apiCert, apiKey });
+  assert.deepEqual(config.apiTls, { mode: 'files', certFile: apiCert, keyFile: apiKey });
+  assert.deepEqual(await readApiCertificate(config), { cert: leaf.certPem + ca.certPem, key: leaf.keyPem });
+  assert.equal(await readApiCertificate({ apiTls: { mode: 'internal' } }), undefined);
+
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const other = await write('other.pem', String(privateKey.export({ type: 'pkcs8', format: 'pem' })));
+  const locked = { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' } as const;
+  const encrypted = await write('encrypted.pem', String(privateKey.export(locked)));
+  const fails: [object, RegExp][] = [
+    [{ apiTls: 'files' }, /^--api-tls files needs --api-cert$/],
+    [{ apiTls: 'files', apiCert }, /^--api-tls files needs --api-key$/],
+    [{ apiCert }, /^--api-cert needs --api-tls files$/],
+    [{ apiTls: 'off', apiKey }, /^--api-key needs --api-tls files$/],
+    [{ apiTls: 'files', apiCert: join(dir, 'none'), apiKey }, /^--api-cert: .* cannot be read \(ENOENT\)$/],
+    [{ apiTls: 'files', apiCert: apiKey, apiKey }, /^--api-cert: .* does not hold a certificate in PEM$/],
+    [{ apiTls: 'files', apiCert, apiKey: apiCert }, /^--api-key: .* does not hold an unencrypted private key in PEM$/],
+    [{ apiTls: 'files', apiCert, apiKey: encrypted }, /does not hold an unencrypted private key/],
+    [{ apiTls: 'files', apiCert, apiKey: other }, /^--api-key does not belong to the first certificate/],
+  ];
+  for (const [given, message] of fails) await assert.rejects(configOf(given), { code: 'VALIDATION', message });
+});
