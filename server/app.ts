@@ -150,7 +150,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
   const host = names[0] ?? 'localhost';
   const scheme = tls.options === undefined ? 'http' : 'https';
-  urls = { apiUrl: url(scheme, host, apiPort), agentUrl: url('wss', host, agentPort) };
+  urls = { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
   const runtimeFile = join(config.dataDir, 'runtime.json');
   const { caFingerprint } = authority;
   const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
@@ -162,7 +162,11 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
 async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {
   return await Authority.open({
-    settings: store.settings,
+    settings: {
+      get: (key) => store.settings.get(key),
+      // In a transaction, which is on the disk before it returns: a power cut must not take a new CA with it.
+      setOnce: (key, value) => store.transaction((tables) => tables.settings.setOnce(key, value)),
+    },
     certificates: store.certificates,
     dataDir: config.dataDir,
     passphrase: await readCaPassphrase(config),

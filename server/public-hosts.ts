@@ -1,6 +1,8 @@
 /** Under which names and addresses this server is reached, for its certificate and for the URLs it hands out. */
 import { lookup } from 'node:dns/promises';
 import { hostname } from 'node:os';
+import { hostNames } from '../certs/subject-alt-names.ts';
+import { isFairleadError } from '../shared/errors.ts';
 
 export interface ListenAddress {
   readonly host: string;
@@ -18,6 +20,7 @@ export async function publicHosts(configured: readonly string[], listen: readonl
   const specific = listen.map(({ host }) => host).filter((host) => !isWildcard(host));
   const name = hostname();
   const local = ['localhost', '127.0.0.1'];
+  if (!canBeCertified(name)) return [...new Set([...specific, ...local])];
   const names = (await resolves(name)) ? [name, ...local] : [...local, name];
   return [...new Set([...specific, ...names])];
 }
@@ -30,6 +33,17 @@ export function url(scheme: string, host: string, port: number): string {
 /** Whether a listen address stands for all of the machine's addresses. */
 function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
+}
+
+/** Machines may have names that are none in DNS. */
+function canBeCertified(name: string): boolean {
+  try {
+    hostNames([name]);
+    return true;
+  } catch (error) {
+    if (isFairleadError(error, 'VALIDATION')) return false;
+    throw error;
+  }
 }
 
 async function resolves(name: string): Promise<boolean> {

@@ -21,8 +21,6 @@ export const handleExecOpen: Handler<typeof containerExecOpen> = async (stream, 
     const code = await exec.exitCode(aborted, broken);
     exec.connection.destroy();
     stream.finish({ code });
-    // What the opener still sends has nowhere to go, but its END is to arrive.
-    bytes.resume();
   } catch (error) {
     if (!(await exec.end())) {
       context.log.warn({ exec: exec.id, container: id }, 'the process of a left exec could not be ended and runs on');

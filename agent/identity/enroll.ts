@@ -55,12 +55,14 @@ export interface EnrollDeps {
   readonly claim: (stateDir: string) => () => void;
 }
 
+const SESSION_PATH = '/agent';
+
 const EnrollAnswer = Type.Object({
   hostId: Type.String({ minLength: 1, maxLength: 64 }),
   name: Type.String({ minLength: 1, maxLength: 64 }),
   certificate: Type.String({ minLength: 1 }),
   ca: Type.String({ minLength: 1 }),
-  agentUrl: Type.String({ pattern: '^wss://[^/@]+/' }),
+  agentUrl: Type.String({ pattern: '^wss://[^/@?#]+(/[^?#]*)?$' }),
 });
 type EnrollAnswer = Static<typeof EnrollAnswer>;
 
@@ -176,7 +178,8 @@ async function request(
 }
 
 function readAnswer(answer: PinnedAnswer): EnrollAnswer {
-  if (answer.status === 201 && fits(EnrollAnswer, answer.body)) return answer.body;
+  if (answer.status === 201 && fits(EnrollAnswer, answer.body) && URL.canParse(answer.body.agentUrl))
+    return answer.body;
   if (answer.status < 400 || !fits(Problem, answer.body)) {
     throw new FairleadError(
       'PROTOCOL_ERROR',
@@ -193,6 +196,13 @@ function readAnswer(answer: PinnedAnswer): EnrollAnswer {
   throw new FairleadError(known, `the server refuses the enrollment: ${detail ?? ERRORS[known].title} [${code}]`, {
     ...(Number.isFinite(retryAfterSeconds) ? { retryAfterSeconds } : {}),
   });
+}
+
+/** Where sessions are opened: a URL that names the listener alone gets its path. */
+function sessionUrl(agentUrl: string): string {
+  const url = new URL(agentUrl);
+  if (url.pathname === '/') url.pathname = SESSION_PATH;
+  return url.href;
 }
 
 /** Whether the pending key can be of no use: the server gave a final answer, or never saw a request with it. */
@@ -222,7 +232,7 @@ async function store(
     hostId: answer.hostId,
     name: answer.name,
     server,
-    agentUrl: answer.agentUrl,
+    agentUrl: sessionUrl(answer.agentUrl),
     caFingerprint: spkiPin(caPem),
     enrolledAt: new Date(enrolled.now).toISOString(),
   };

@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 
 const PING_MS = 15_000;
 /** While the client's input waits, only a failing write shows that it is gone, so it is asked often. */
-const PING_PAUSED_MS = 400;
+const PING_PAUSED_MS = 200;
 /** How long a client that was sent nothing may leave pings unanswered. */
 const SILENT_MS = 45_000;
 /** The same for one that was sent output: it may have stopped reading on purpose. */

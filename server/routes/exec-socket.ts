@@ -16,6 +16,9 @@ import { failureOf } from './problem.ts';
 const HIGH_WATER_BYTES = 256 * 1024;
 /** Sizes of a window that is being dragged: the last of this time counts. */
 const RESIZE_MS = 50;
+/** How long a client may take to read why its exec failed, and the same if its token no longer counts. */
+const FAILED_CLOSE_MS = 10_000;
+const UNWANTED_CLOSE_MS = 500;
 
 const strict = { additionalProperties: false };
 const Control = Type.Union([
@@ -52,13 +55,13 @@ export async function runExec(options: ExecSocketOptions): Promise<FairleadError
     const { code } = await Promise.race([exec.trailer, ended]);
     input.stop();
     exec.bytes.end();
-    await sendText(webSocket, { exit: { code } });
+    await Promise.race([sendText(webSocket, { exit: { code } }), ended]);
     webSocket.close(1000);
     return undefined;
   } catch (error) {
     const cause = error instanceof Error ? error : new Error(String(error));
     exec.reset(isFairleadError(cause) ? cause : unexpected(cause));
-    await closeWith(webSocket, cause);
+    closeWith(webSocket, cause, clock);
     return cause;
   } finally {
     live.signal.removeEventListener('abort', onAbort);
@@ -71,16 +74,22 @@ function unexpected(cause: unknown): FairleadError {
   return new FairleadError('INTERNAL', 'the exec failed on the server', { cause });
 }
 
-/** Says what went wrong and closes: 4000 and the HTTP status for what the caller can mend, 1011 for the rest. */
-async function closeWith(webSocket: WebSocket, error: Error): Promise<void> {
+/**
+ * Says what went wrong and closes: 4000 and the HTTP status for what the caller can mend, 1011 for the rest. A client that
+ * does not read is cut off after a while, at once if it may no longer be here.
+ */
+function closeWith(webSocket: WebSocket, error: Error, clock: Clock): void {
   if (webSocket.readyState !== webSocket.OPEN) return;
-  // The client is to read it even if its input waits for a process that does not read.
+  // Its answer to the close is to be read even if its input waits for a process that does not read.
   if (webSocket.isPaused) webSocket.resume();
   const failure = failureOf(error);
   const status = isFairleadError(error) ? ERRORS[error.code].status : 500;
-  await sendText(webSocket, { error: failure });
-  if (isFairleadError(error, 'SHUTDOWN')) webSocket.close(1001, failure.code);
-  else webSocket.close(status < 500 ? 4000 + status : 1011, failure.code);
+  const isShutdown = isFairleadError(error, 'SHUTDOWN');
+  webSocket.send(JSON.stringify({ error: failure }));
+  webSocket.close(isShutdown ? 1001 : status < 500 ? 4000 + status : 1011, failure.code);
+  const isUnwanted = isShutdown || isFairleadError(error, 'UNAUTHORIZED');
+  const timer = clock.setTimeout(() => webSocket.terminate(), isUnwanted ? UNWANTED_CLOSE_MS : FAILED_CLOSE_MS);
+  webSocket.once('close', () => timer.cancel());
 }
 
 /** Sends a control message. A client that has left is dealt with by its close event. */

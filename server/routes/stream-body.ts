@@ -9,7 +9,7 @@ import { failureOf } from './problem.ts';
 
 export const NDJSON = 'application/x-ndjson';
 /** How long a last record may take to leave before the connection is broken. */
-const LAST_RECORD_MS = 1_000;
+const LAST_RECORD_MS = 500;
 
 export interface StreamedBody {
   readonly contentType: string;

@@ -8,9 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { after } from 'node:test';
 import { promisify } from 'node:util';
-import type { Cleanup } from './tmp.ts';
+import { type Cleanup, defer } from './tmp.ts';
 
 /** The socket of the Engine that tests use. */
 export const DOCKER_SOCKET = process.env['FAIRLEAD_TEST_DOCKER'] ?? '/var/run/docker.sock';
@@ -49,15 +48,6 @@ export interface DockerAnswer {
   body: any;
 }
 
-/** For what a suite's `before` makes: an `after` that is called in there would run when `before` ends. */
-export function suiteCleanup(): Cleanup {
-  const steps: (() => unknown)[] = [];
-  after(async () => {
-    for (const step of steps.reverse()) await step();
-  });
-  return { after: (step) => void steps.push(step) };
-}
-
 /** Makes sure that an Engine answers and has TEST_IMAGE. @throws Error that says what to do */
 export async function requireDocker(): Promise<void> {
   try {
@@ -87,7 +77,7 @@ export async function testContainer(cleanup: Cleanup, options: ContainerOptions 
     HostConfig: { NetworkMode: 'none' },
     ...options.config,
   });
-  cleanup.after(() => dockerApi('DELETE', `/containers/${name}?force=1&v=1`));
+  defer(cleanup, () => dockerApi('DELETE', `/containers/${name}?force=1&v=1`));
   if (options.start !== false) await must('POST', `/containers/${name}/start`);
   return { id: created.Id, name };
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { DockerEngine } from '../../../../agent/docker/engine.ts';
 import { type Clock, systemClock } from '../../../../shared/clock.ts';
-import { type Cleanup, tempDir } from '../../../support/tmp.ts';
+import { type Cleanup, defer, tempDir } from '../../../support/tmp.ts';
 
 export const SILENT: Pick<Logger, 'info' | 'warn'> = { info: () => undefined, warn: () => undefined };
 
@@ -17,14 +17,23 @@ export interface FakeDocker {
   listen(): Promise<void>;
 }
 
+/** Takes over a connection that was handed over after its request. */
+export type Hijacked = (connection: Socket) => void;
+
 /** Answers /version itself. */
-export async function fakeDocker(cleanup: Cleanup, answer: RequestListener): Promise<FakeDocker> {
+export async function fakeDocker(cleanup: Cleanup, answer: RequestListener, hijacked?: Hijacked): Promise<FakeDocker> {
   const socket = join(await tempDir(cleanup, 'docker'), 'docker.sock');
   const sockets = new Set<Socket>();
   const server = createServer((request, response) => {
     if (request.url?.startsWith('/version')) response.end('{"Version":"99.0","ApiVersion":"9.9"}');
     else answer(request, response);
   });
+  if (hijacked) {
+    server.on('upgrade', (_request, connection: Socket) => {
+      connection.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+      hijacked(connection);
+    });
+  }
   server.on('connection', (connection) => {
     sockets.add(connection);
     connection.on('close', () => sockets.delete(connection)).on('error', () => undefined);
@@ -35,7 +44,7 @@ export async function fakeDocker(cleanup: Cleanup, answer: RequestListener): Pro
     listen: () => new Promise((resolve) => server.listen(socket, resolve)),
     kill: () => stop(server, sockets),
   };
-  cleanup.after(() => fake.kill());
+  defer(cleanup, () => fake.kill());
   await fake.listen();
   return fake;
 }
@@ -50,7 +59,7 @@ function stop(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
 /** An engine that has been asked once. */
 export async function engineAt(cleanup: Cleanup, socket: string, clock: Clock = systemClock): Promise<DockerEngine> {
   const engine = new DockerEngine({ socket, clock, log: SILENT });
-  cleanup.after(() => engine.close());
+  defer(cleanup, () => engine.close());
   await engine.start();
   return engine;
 }

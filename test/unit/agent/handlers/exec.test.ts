@@ -8,34 +8,37 @@ import { demuxToBytes, demuxToRecords, type LogRecord } from '../../../../shared
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { containerExecOpen } from '../../../../shared/messages/container.ts';
 import type { Params } from '../../../../shared/messages/kind.ts';
-import { DOCKER_SOCKET, dockerApi, suiteCleanup, type TestContainer, testContainer } from '../../../support/docker.ts';
+import { DOCKER_SOCKET, dockerApi, type TestContainer, testContainer } from '../../../support/docker.ts';
+import { fileCleanup } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 import { engineAt, SILENT } from '../docker/fake-docker.ts';
-import { type Opened, open } from './fake-stream.ts';
+import { type Opened, type Served, serve } from './served.ts';
 
 type ExecParams = Omit<Params<typeof containerExecOpen>, 'id'>;
 
 describe('container.exec.open', () => {
   let container: TestContainer;
   let context: HandlerContext;
-  const cleanup = suiteCleanup();
+  let served: Served;
+  const cleanup = fileCleanup();
 
   before(async () => {
     container = await testContainer(cleanup);
     context = { docker: await engineAt(cleanup, DOCKER_SOCKET), info: { agentVersion: '0' }, log: SILENT };
+    served = await serve(cleanup, context);
   });
 
   const exec = (params: ExecParams, id = container.id): Opened<typeof containerExecOpen> =>
-    open(containerExecOpen, { id, ...params }, context);
+    served.open(containerExecOpen, { id, ...params });
 
   async function finish(
     opened: Opened<typeof containerExecOpen>,
     stdin?: string,
   ): Promise<[string, number | undefined]> {
-    const { tty } = await opened.reply;
-    opened.bytes.end(stdin);
-    const output = await text(opened.bytes.pipe(demuxToBytes({ tty })));
-    return [output, (await opened.trailer)?.code];
+    const { tty } = await opened.stream.reply;
+    opened.stream.bytes.end(stdin);
+    const output = await text(opened.stream.bytes.pipe(demuxToBytes({ tty })));
+    return [output, (await opened.stream.trailer)?.code];
   }
 
   /** The processes of the container whose command has `word` in it. */
@@ -51,9 +54,10 @@ describe('container.exec.open', () => {
 
   test('stdout and stderr are told apart', async () => {
     const opened = exec({ cmd: ['sh', '-c', 'echo out; echo err >&2'] });
-    opened.bytes.end();
+    opened.stream.bytes.end();
     const found: LogRecord[] = [];
-    for await (const record of opened.bytes.pipe(demuxToRecords({ tty: false, timestamps: false }))) found.push(record);
+    for await (const record of opened.stream.bytes.pipe(demuxToRecords({ tty: false, timestamps: false })))
+      found.push(record);
     found.sort((a, b) => b.stream.localeCompare(a.stream));
     assert.deepEqual(found, [
       { stream: 'stdout', line: 'out' },
@@ -68,10 +72,10 @@ describe('container.exec.open', () => {
 
   test('20 MB of stdin come back whole', async () => {
     const opened = exec({ cmd: ['md5sum'] });
-    await opened.reply;
+    await opened.stream.reply;
     const piece = Buffer.alloc(1_000_000, 'fairlead');
     for (let sent = 0; sent < 20; sent++) {
-      if (!opened.bytes.write(piece)) await new Promise((resolve) => opened.bytes.once('drain', resolve));
+      if (!opened.stream.bytes.write(piece)) await new Promise((resolve) => opened.stream.bytes.once('drain', resolve));
     }
     const { createHash } = await import('node:crypto');
     const hash = createHash('md5');
@@ -82,13 +86,13 @@ describe('container.exec.open', () => {
   test('a process that ends before its input does loses none of its output', async () => {
     for (let round = 0; round < 5; round++) {
       const opened = exec({ cmd: ['sh', '-c', 'head -c 10; seq 1 20000'] });
-      await opened.reply;
-      opened.bytes.on('error', () => undefined);
+      await opened.stream.reply;
+      opened.stream.bytes.on('error', () => undefined);
       const piece = Buffer.alloc(65_536, 'x');
-      const flood = setInterval(() => opened.bytes.writableNeedDrain || opened.bytes.write(piece), 1);
-      const output = await text(opened.bytes.pipe(demuxToBytes()));
+      const flood = setInterval(() => opened.stream.bytes.writableNeedDrain || opened.stream.bytes.write(piece), 1);
+      const output = await text(opened.stream.bytes.pipe(demuxToBytes()));
       clearInterval(flood);
-      assert.equal((await opened.trailer)?.code, 0);
+      assert.equal((await opened.stream.trailer)?.code, 0);
       assert.ok(output.startsWith('xxxxxxxxxx1\n2\n') && output.endsWith('\n20000\n'), `round ${round} is cut`);
     }
   });
@@ -110,17 +114,17 @@ describe('container.exec.open', () => {
   test('a terminal: raw bytes, its first size, and a new one', async () => {
     const script = 'sleep 0.3; stty size; read x; stty size';
     const opened = exec({ cmd: ['sh', '-c', script], tty: true, size: { cols: 101, rows: 41 } });
-    assert.equal((await opened.reply).tty, true);
+    assert.equal((await opened.stream.reply).tty, true);
     let output = '';
-    opened.bytes.on('data', (chunk) => {
+    opened.stream.bytes.on('data', (chunk) => {
       output += chunk;
     });
     await waitFor('the first size', () => output.includes('41 101\r\n'), { context: () => output });
-    for (let cols = 1; cols <= 99; cols++) opened.signal({ resize: { cols, rows: 33 } });
+    for (let cols = 1; cols <= 9; cols++) opened.stream.signal({ resize: { cols, rows: 33 } });
     await new Promise((resolve) => setTimeout(resolve, 200));
-    opened.bytes.write('\n');
-    await waitFor('the second size', () => output.includes('33 99\r\n'), { context: () => output });
-    assert.deepEqual(await opened.trailer, { code: 0 });
+    opened.stream.bytes.write('\n');
+    await waitFor('the second size', () => output.includes('33 9\r\n'), { context: () => output });
+    assert.deepEqual(await opened.stream.trailer, { code: 0 });
   });
 
   test('Ctrl-C in a terminal reaches the process', async () => {
@@ -129,12 +133,12 @@ describe('container.exec.open', () => {
       tty: true,
     });
     let output = '';
-    opened.bytes.on('data', (chunk) => {
+    opened.stream.bytes.on('data', (chunk) => {
       output += chunk;
     });
     await waitFor('the trap', () => output.includes('ready'));
-    opened.bytes.write('\x03');
-    assert.deepEqual(await within(5_000, 'the end', opened.trailer), { code: 3 });
+    opened.stream.bytes.write('\x03');
+    assert.deepEqual(await within(5_000, 'the end', opened.stream.trailer), { code: 3 });
     assert.match(output, /caught/);
   });
 
@@ -156,7 +160,7 @@ describe('container.exec.open', () => {
     test(`an opener who leaves ends the process within 1 s (${tty ? 'terminal' : 'no terminal'})`, async () => {
       const seconds = tty ? '7001' : '7002';
       const opened = exec({ cmd: ['sleep', seconds], tty });
-      await opened.reply;
+      await opened.stream.reply;
       await waitFor('the process', async () => (await processes(seconds)) === 1);
       const left = performance.now();
       opened.leave();
@@ -171,7 +175,7 @@ describe('container.exec.open', () => {
         cmd: ['sh', '-c', `trap "" HUP TERM; sleep ${seconds} & sleep ${seconds}; sleep ${seconds}`],
         tty,
       });
-      await opened.reply;
+      await opened.stream.reply;
       await waitFor('the processes', async () => (await processes(`sleep ${seconds}`)) === 3);
       opened.leave();
       await assert.rejects(opened.done);
@@ -191,9 +195,9 @@ describe('container.exec.open', () => {
 
   test('the container itself and its other processes live on', async () => {
     const other = exec({ cmd: ['sleep', '7006'] });
-    await other.reply;
+    await other.stream.reply;
     const opened = exec({ cmd: ['sleep', '7007'] });
-    await opened.reply;
+    await opened.stream.reply;
     opened.leave();
     await assert.rejects(opened.done);
     assert.equal(await processes('7006'), 1);
@@ -205,7 +209,7 @@ describe('container.exec.open', () => {
   test('a container that is removed ends its exec', async (t) => {
     const doomed = await testContainer(t);
     const opened = exec({ cmd: ['sleep', '7008'] }, doomed.id);
-    await opened.reply;
+    await opened.stream.reply;
     await waitFor('the process', async () => (await processes('7008', doomed)) === 1);
     await dockerApi('DELETE', `/containers/${doomed.id}?force=1`);
     await within(
@@ -215,10 +219,12 @@ describe('container.exec.open', () => {
     );
   });
 
-  test('an engine that is closed serves no exec', async () => {
+  test('an engine that is closed serves no exec', async (t) => {
     const docker = new DockerEngine({ socket: DOCKER_SOCKET, clock: systemClock, log: SILENT });
     docker.close();
-    const opened = open(containerExecOpen, { id: container.id, cmd: ['true'] }, { ...context, docker });
-    await assert.rejects(opened.done, (error) => isFairleadError(error, 'SHUTDOWN'));
+    const closed = await serve(t, { ...context, docker });
+    await assert.rejects(closed.call(containerExecOpen, { id: container.id, cmd: ['true'] }), (error) =>
+      isFairleadError(error, 'SHUTDOWN'),
+    );
   });
 });

@@ -212,6 +212,15 @@ describe('enroll', () => {
     assert.equal(api.requests.length, 1);
   });
 
+  test('a listener without a path gets the one of the sessions', async (t) => {
+    const api = await startApi(t, pki, async (request) => {
+      const answer = await accepted(pki, request);
+      assert.ok(answer !== 'hang up');
+      return { ...answer, body: { ...(answer.body as object), agentUrl: 'wss://host:8443' } };
+    });
+    assert.equal((await enroll(await options(t, api.url), deps)).agentUrl, 'wss://host:8443/agent');
+  });
+
   test('a plain http URL is refused', async (t) => {
     await refused(enroll(await options(t, 'http://127.0.0.1:1'), deps), 'VALIDATION', /https/);
   });

@@ -1,0 +1,83 @@
+/** What ends a stream that a client holds open. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { wantsNdjson } from '../../../../server/routes/container-streams.ts';
+import { LiveStreams } from '../../../../server/routes/live-streams.ts';
+import { systemClock } from '../../../../shared/clock.ts';
+
+const VIEWER = { tokenId: 't1', name: 'ci', role: 'viewer' as const };
+
+/** A clock that stands still, and fires its timers when told. */
+function manualClock() {
+  const timers: { at: number; callback: () => void }[] = [];
+  let now = 1000;
+  return {
+    now: () => now,
+    monotonic: () => now,
+    setTimeout(callback: () => void, ms: number) {
+      const timer = { at: now + ms, callback };
+      timers.push(timer);
+      return { cancel: () => void timers.splice(timers.indexOf(timer), 1) };
+    },
+    setInterval: systemClock.setInterval,
+    /** Fires every timer now, as a clock does that clamps long waits, whatever the time then is. */
+    fire(at: number) {
+      now = at;
+      for (const { callback } of timers.splice(0)) callback();
+    },
+    get waiting() {
+      return timers.length;
+    },
+  };
+}
+
+test('a stream ends when its token expires, and not when a clamped timer fires', () => {
+  const clock = manualClock();
+  const live = new LiveStreams({ onRevoked: () => () => undefined }, clock);
+  const stream = live.begin({ ...VIEWER, expiresAt: 5000 });
+  clock.fire(3000);
+  assert.equal(stream.signal.aborted, false);
+  clock.fire(5000);
+  assert.equal(stream.signal.reason.code, 'UNAUTHORIZED');
+  assert.equal(clock.waiting, 0);
+});
+
+test('a released stream leaves no timer and no trace', () => {
+  const clock = manualClock();
+  const live = new LiveStreams({ onRevoked: () => () => undefined }, clock);
+  const stream = live.begin({ ...VIEWER, expiresAt: 5000 });
+  stream.release();
+  stream.release();
+  assert.equal(live.size, 0);
+  assert.equal(clock.waiting, 0);
+});
+
+test('a token that is revoked while it is asked about opens nothing', () => {
+  let revoke: (tokenId: string) => void = () => undefined;
+  const onRevoked = (listener: (tokenId: string) => void) => {
+    revoke = listener;
+    return () => undefined;
+  };
+  const live = new LiveStreams({ onRevoked }, systemClock);
+  revoke('t1');
+  assert.throws(() => live.begin(VIEWER), { code: 'UNAUTHORIZED' });
+  assert.ok(live.begin({ ...VIEWER, tokenId: 't2' }));
+});
+
+test('there are only so many streams', () => {
+  const live = new LiveStreams({ onRevoked: () => () => undefined }, systemClock);
+  const open = () => live.begin(VIEWER);
+  for (let i = 0; i < 4096; i++) open();
+  assert.throws(open, { code: 'OVERLOADED' });
+  live.close();
+  assert.throws(open, { code: 'SHUTDOWN' });
+});
+
+test('records are for those who ask for them', () => {
+  for (const accept of ['application/x-ndjson', 'Application/NDJSON; q=1', 'application/x-ndjson, text/plain']) {
+    assert.equal(wantsNdjson(accept), true, accept);
+  }
+  for (const accept of [undefined, '*/*', 'text/plain', 'text/plain, application/x-ndjson', 'application/json']) {
+    assert.equal(wantsNdjson(accept), false, String(accept));
+  }
+});
