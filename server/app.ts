@@ -210,6 +210,9 @@ async function listen(
 }
 
 async function listenApi(api: FastifyInstance, { host, port }: ListenAddress): Promise<number> {
-  await api.listen({ host, port });
+  await new Promise<void>((resolve, reject) => {
+    const listenTextResolver = (address: string) => `the API listens at ${address}`;
+    api.listen({ host, port, listenTextResolver }, (error) => (error === null ? resolve() : reject(error)));
+  });
   return (api.server.address() as AddressInfo).port;
 }

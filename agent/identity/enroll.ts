@@ -20,6 +20,7 @@ import {
   prepareStateDir,
   readPending,
   readRecord,
+  removeLeftovers,
   removePending,
   stateError,
   storeIdentity,
@@ -83,6 +84,7 @@ export async function enroll(options: EnrollOptions, deps: EnrollDeps): Promise<
     const release = deps.claim(stateDir);
     try {
       await refuseIfEnrolled(stateDir);
+      await removeLeftovers(stateDir);
       const caPem = await pinnedCa({ ...trustOptions(options, deps), server, pin: token.pin });
       const pending = await keyFor(stateDir, token.id);
       const answer = await redeem({ ...options, server }, pending, caPem, deps);

@@ -47,7 +47,10 @@ const FILES = {
   ca: 'ca.pem',
   pending: 'pending.json',
 } as const;
-const OUR_FILES: ReadonlySet<string> = new Set([...Object.values(FILES), 'run.json']);
+const IDENTITY_FILES: ReadonlySet<string> = new Set(Object.values(FILES));
+const OUR_FILES: ReadonlySet<string> = new Set([...IDENTITY_FILES, 'run.json']);
+/** As atomic-file.ts names its temporary files. */
+const LEFTOVER = /^(.+)\.[0-9a-f]{12}\.tmp$/;
 
 /** A key that was made for a token and whose certificate may already be issued; kept until the answer is stored. */
 export const PendingKey = Type.Object({
@@ -113,10 +116,19 @@ export async function removeIdentity(stateDir: string): Promise<void> {
     const there = new Set(await readdir(stateDir));
     if (!files.some((name) => there.has(name))) throw notEnrolled(stateDir);
     for (const name of files) await rm(join(stateDir, name), { force: true });
+    await removeLeftovers(stateDir);
     await syncDirectory(stateDir);
   } catch (error) {
     if (error instanceof FairleadError) throw error;
     throw isMissing(error) ? notEnrolled(stateDir) : stateError(stateDir, 'cannot be cleared', error);
+  }
+}
+
+/** Removes what a process that was killed while it wrote an identity left behind; to be called by the directory's holder. */
+export async function removeLeftovers(stateDir: string): Promise<void> {
+  for (const name of await readdir(stateDir)) {
+    const target = LEFTOVER.exec(name)?.[1];
+    if (target !== undefined && IDENTITY_FILES.has(target)) await rm(join(stateDir, name), { force: true });
   }
 }
 

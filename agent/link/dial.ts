@@ -72,11 +72,7 @@ async function readRefusal(response: IncomingMessage, target: string): Promise<F
   if (problem !== undefined) {
     const retryAfterSeconds = Number(response.headers['retry-after'] ?? Number.NaN);
     const options = Number.isFinite(retryAfterSeconds) ? { retryAfterSeconds } : {};
-    return new FairleadError(
-      problem.code,
-      `the server refuses this agent: ${problem.detail} [${problem.code}]`,
-      options,
-    );
+    return new FairleadError(problem.code, `refused by the server: ${problem.detail}`, options);
   }
   return new UnreachableError('other', `${target} answers ${status} instead of a Fairlead session`);
 }

@@ -119,5 +119,5 @@ async function hold(connection: Connection, options: StayConnectedOptions, stop:
 function finish(end: LinkEnd, upMs: number): RunEnd {
   const exitCode = finalExit(end);
   if (exitCode === undefined) throw new ComeBack(end, upMs);
-  return { exitCode, reason: `${end.reason} [${end.code}]` };
+  return { exitCode, reason: `${end.code}: ${end.reason}` };
 }

@@ -8,8 +8,9 @@ import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS, MAX_FRAME_BYTES } from '../../shared/limits.ts';
+import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
@@ -58,9 +59,8 @@ export class AgentListener {
       maxHeaderSize: 8192,
     });
     this.#webSockets = new WebSocketServer({
+      ...WS_OPTIONS,
       noServer: true,
-      perMessageDeflate: false,
-      maxPayload: MAX_FRAME_BYTES,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
     this.#server.on('tlsClientError', (error, socket) => {

@@ -126,8 +126,7 @@ async function serveLeave(
   await deps.leave(peer.identity.hostId, stream.params.reason, peer.address);
   stream.sendReply({});
   stream.finish();
-  await stream.closed;
-  session.destroy(new FairleadError('CERT_REVOKED', 'the host left the mesh'));
+  await session.goaway({ code: 'CERT_REVOKED', reason: 'the host left the mesh' });
 }
 
 /** Ends the session when its certificate expires; looks again where one timer does not reach that far. */

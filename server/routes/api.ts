@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
 import type { Writable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import rateLimit from '@fastify/rate-limit';
 import fastify, {
   type FastifyBaseLogger,
@@ -147,6 +148,8 @@ function countRequests(api: Api, { metrics }: ApiDeps): void {
 function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets: WebSockets): void {
   api.addHook('preClose', async () => {
     live.close();
+    // First each stream says to its own client why it ends.
+    await setImmediate();
     webSockets.close();
     clock.setTimeout(() => api.server.closeAllConnections(), CLOSE_MS);
   });

@@ -67,6 +67,8 @@ export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): v
         );
         exec.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exec was interrupted'));
         const webSocket = await webSockets.accept(request, reply);
+        // Fastify counts answers; an upgrade is none that it sees.
+        deps.metrics.httpRequest('GET', request.routeOptions.url ?? '', 101);
         const separate = request.query.separate ?? false;
         const failure = await runExec({ webSocket, exec, live: stream, clock: deps.clock, separate });
         if (failure !== undefined) request.log.debug({ err: failure }, 'an exec ended early');

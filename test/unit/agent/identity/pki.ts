@@ -7,7 +7,7 @@ import { json } from 'node:stream/consumers';
 import { type Ca, createCa, openCa } from '../../../../certs/authority.ts';
 import { readCsr } from '../../../../certs/csr.ts';
 import { formatToken } from '../../../../certs/enrollment-token.ts';
-import { systemClock } from '../../../../shared/clock.ts';
+import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import type { Cleanup } from '../../../support/tmp.ts';
 
 export interface Pki {
@@ -28,9 +28,9 @@ export function newToken(pki: Pki, id = 'token-1'): string {
 }
 
 /** A certificate for the key in `csr`. */
-export async function issue(pki: Pki, csr: string, hostId: string): Promise<string> {
+export async function issue(pki: Pki, csr: string, hostId: string, clock: Clock = systemClock): Promise<string> {
   const { spki } = await readCsr(csr);
-  return (await pki.ca.issueAgent({ spki, hostId, installationId: pki.installationId, clock: systemClock })).certPem;
+  return (await pki.ca.issueAgent({ spki, hostId, installationId: pki.installationId, clock })).certPem;
 }
 
 /** Listens with `tls` on a free port of this machine until the test ends. @returns the port */

@@ -79,6 +79,7 @@ describe('loadIdentity', () => {
 test('removeIdentity removes what is ours and nothing else', async (t) => {
   const dir = await enrolled(t);
   await writeFile(join(dir, 'note.txt'), 'mine');
+  await writeFile(join(dir, 'key.pem.0123456789ab.tmp'), 'left behind by a crash');
   await removeIdentity(dir);
   assert.deepEqual(await readdir(dir), ['note.txt']);
   await assert.rejects(removeIdentity(dir), hasCode('NOT_FOUND', /not enrolled/));

@@ -10,16 +10,17 @@ import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Identity } from '../../../../agent/identity/state-dir.ts';
 import { createCsr } from '../../../../certs/csr.ts';
+import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import { SUBPROTOCOL } from '../../../../shared/messages/index.ts';
 import type { Cleanup } from '../../../support/tmp.ts';
 import { issue, listen, type Pki } from '../identity/pki.ts';
 
 /** An enrolled host of `pki` whose server is at `agentUrl`. */
-export async function newIdentity(pki: Pki, agentUrl: string): Promise<Identity> {
+export async function newIdentity(pki: Pki, agentUrl: string, clock: Clock = systemClock): Promise<Identity> {
   const hostId = randomUUID();
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const keyPem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  const certPem = await issue(pki, await createCsr(createPrivateKey(keyPem)), hostId);
+  const certPem = await issue(pki, await createCsr(createPrivateKey(keyPem)), hostId, clock);
   const record = {
     hostId,
     name: 'web-1',

@@ -5,6 +5,7 @@ import net from 'node:net';
 import { before, test } from 'node:test';
 import type { Identity } from '../../../../agent/identity/state-dir.ts';
 import { type DialOptions, dial } from '../../../../agent/link/dial.ts';
+import { systemClock } from '../../../../shared/clock.ts';
 import { type ErrorCode, isFairleadError } from '../../../../shared/errors.ts';
 import type { NetworkFailure } from '../../../../shared/network-errors.ts';
 import { UnreachableError } from '../../../../shared/pinned-http.ts';
@@ -57,6 +58,17 @@ test('speaks to no server of another CA', async (t) => {
   const identity = await newIdentity(pki, port.url);
   await assert.rejects(dialed(t, identity), hasFailure('tls'));
   assert.equal(port.upgrades.length, 0);
+});
+
+test('a certificate that the server finds expired is told as such', async (t) => {
+  const port = await startAgentPort(t, pki);
+  const lastMonth = { ...systemClock, now: () => Date.now() - 40 * 86_400_000 };
+  const identity = await newIdentity(pki, port.url, lastMonth);
+  await assert.rejects(dialed(t, identity), (error) => {
+    assert.ok(hasFailure('tls')(error), String(error));
+    assert.match(String(error), /certificate has expired/);
+    return true;
+  });
 });
 
 test('a refusal keeps the code and the reason that the server gives', async (t) => {

@@ -262,6 +262,7 @@ test('closing the API ends execs with 1001 and leaves no connection', async (t) 
   const client = await new Client(`${url}${EXEC}?cmd=cat`).open();
   await api.close();
   assert.equal(await client.closed, 1001);
+  assert.equal(client.controls[0]?.error?.code, 'SHUTDOWN');
   assert.equal((await stream().wasReset.promise).code, 'SHUTDOWN');
 });
 

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { test } from 'node:test';
+import { pump } from '../../../../agent/handlers/pump.ts';
+import { isFairleadError } from '../../../../shared/errors.ts';
+
+const NEVER = new AbortController().signal;
+
+test('everything arrives, in order, and the sink stays open', async () => {
+  const sink = new PassThrough();
+  await pump(Readable.from([Buffer.from('a'), Buffer.from('b')], { objectMode: false }), sink, NEVER);
+  assert.equal(sink.read()?.toString(), 'ab');
+  assert.equal(sink.writableEnded, false);
+});
+
+test('a slow sink holds the source back', async () => {
+  let read = 0;
+  const source = new Readable({
+    highWaterMark: 1_000,
+    read() {
+      read += 1_000;
+      this.push(Buffer.alloc(1_000));
+    },
+  });
+  const stuck = new Writable({ highWaterMark: 5_000, write: () => undefined });
+  const abort = new AbortController();
+  const pumping = pump(source, stuck, abort.signal);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.ok(read <= 10_000, `${read} bytes were read for a sink that takes none`);
+  abort.abort(new Error('enough'));
+  await assert.rejects(pumping, /enough/);
+  source.destroy();
+});
+
+test('the first failure is what it rejects with, whoever fails', async () => {
+  const failing = (): [PassThrough, PassThrough, Promise<void>] => {
+    const [source, sink] = [new PassThrough(), new PassThrough()];
+    return [source, sink, pump(source, sink, NEVER)];
+  };
+  const [source, , first] = failing();
+  source.destroy(new Error('source'));
+  await assert.rejects(first, /source/);
+  const [, sink, second] = failing();
+  sink.destroy(new Error('sink'));
+  await assert.rejects(second, /sink/);
+  const [closed, , third] = failing();
+  closed.destroy();
+  await assert.rejects(third, (error) => isFairleadError(error, 'STREAM_INTERRUPTED'));
+  const [, gone, fourth] = failing();
+  gone.destroy();
+  await assert.rejects(fourth, (error) => isFairleadError(error, 'STREAM_INTERRUPTED'));
+});
+
+test('ends that were gone before are noticed', async () => {
+  const destroyed = new PassThrough().destroy();
+  await assert.rejects(pump(destroyed, new PassThrough(), NEVER));
+  await assert.rejects(pump(new PassThrough(), destroyed, NEVER));
+  await assert.rejects(pump(new PassThrough(), new PassThrough(), AbortSignal.abort(new Error('left'))), /left/);
+  const ended = Readable.from([]);
+  await ended.toArray();
+  await pump(ended, new PassThrough(), NEVER);
+});
+
+test('a failure after the end harms nobody', async () => {
+  const [source, sink] = [new PassThrough(), new PassThrough()];
+  source.end('x');
+  await pump(source, sink, NEVER);
+  source.destroy(new Error('late'));
+  sink.destroy(new Error('late'));
+  await new Promise(setImmediate);
+});
