@@ -6,7 +6,7 @@ import type { Server } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Clock } from '../shared/clock.ts';
-import { FairleadError } from '../shared/errors.ts';
+import { FairleadError, toWireError } from '../shared/errors.ts';
 import { RECONNECT_MIN_MS } from '../shared/limits.ts';
 import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
@@ -183,7 +183,7 @@ async function readiness(
   const listening = urls.apiUrl !== '';
   const storeCheck = await store.check().then(
     () => ({ ok: true }),
-    (error: unknown) => ({ ok: false, detail: error instanceof Error ? error.message : String(error) }),
+    (error: unknown) => ({ ok: false, detail: toWireError(error).message }),
   );
   const checks = { store: storeCheck, ca: { ok: true }, listeners: { ok: listening } };
   return { ready: storeCheck.ok && listening, checks };

@@ -77,7 +77,6 @@ function failureOf(code: string, error: unknown): NetworkFailure {
 function tlsSentence(code: string): string {
   if (code === 'EPROTO' || code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'what listens there does not speak this TLS';
   if (CLOCK_CODES.has(code)) return "its certificate is not valid now; check this machine's clock";
-  if (code.includes('ALERT_CERTIFICATE_EXPIRED')) return "it says that this end's certificate has expired";
   if (code.includes('ALERT')) return 'it refused the TLS handshake';
   return 'its certificate does not come from the CA this end trusts: another server, or something in between';
 }

@@ -1,6 +1,8 @@
 /** Opens the WebSocket to the server: mutual TLS 1.3, the enrolled CA alone, the server's fixed name. */
 import type { IncomingMessage } from 'node:http';
 import type { Agent } from 'node:https';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { ERRORS, type ErrorCode, FairleadError } from '../../shared/errors.ts';
@@ -29,6 +31,7 @@ export function dial(options: DialOptions): Promise<WebSocket> {
   const { identity, httpsAgent, signal } = options;
   const target = identity.record.agentUrl;
   if (signal?.aborted) return Promise.reject(cancelled(signal));
+  let socket: Socket | undefined;
   const ws = new WebSocket(target, [SUBPROTOCOL], {
     ...pinnedTls(identity.caPem, INTERNAL_SERVER_NAME),
     cert: identity.certPem,
@@ -38,6 +41,12 @@ export function dial(options: DialOptions): Promise<WebSocket> {
     maxPayload: MAX_FRAME_BYTES,
     handshakeTimeout: options.timeoutMs ?? HELLO_TIMEOUT_MS,
     followRedirects: false,
+    finishRequest: (request) => {
+      request.once('socket', (opened) => {
+        socket = opened;
+      });
+      request.end();
+    },
   });
   return new Promise((resolve, reject) => {
     const abort = () => {
@@ -53,8 +62,7 @@ export function dial(options: DialOptions): Promise<WebSocket> {
     // Kept for good: what comes after the opening is told by the close, and must not end the process here.
     ws.on('error', (error) => {
       settle();
-      const { failure, message } = explainNetworkError(error, target);
-      reject(new UnreachableError(failure, message, error));
+      reject(unreachable(error, target, socket));
     });
     ws.once('unexpected-response', (request, response) => {
       settle();
@@ -63,6 +71,20 @@ export function dial(options: DialOptions): Promise<WebSocket> {
         .finally(() => request.destroy());
     });
   });
+}
+
+function unreachable(error: Error, target: string, socket: Socket | undefined): UnreachableError {
+  const { failure, message } = explainNetworkError(error, target);
+  if (failure !== 'closed' || !(socket instanceof TLSSocket) || !socket.authorized) {
+    return new UnreachableError(failure, message, error);
+  }
+  // A server that does not accept a certificate closes without a word: the handshake is over before it has looked.
+  const guess = "it does not accept this host's certificate, which it may find expired or not its own";
+  return new UnreachableError(
+    failure,
+    `${target} closed the connection right after the TLS handshake: ${guess}`,
+    error,
+  );
 }
 
 /** The error that an HTTP answer stands for. A problem with a code this version knows keeps it. */

@@ -15,7 +15,7 @@ import { type EnrollmentTokenView, tokenView } from './enrollment-token-view.ts'
 import { type Redeemed, type RedeemRequest, redeem } from './redeem.ts';
 
 export const DEFAULT_TOKEN_TTL_SECONDS = 3600;
-export const MIN_TOKEN_TTL_SECONDS = 60;
+export const MIN_TOKEN_TTL_SECONDS = 1;
 export const MAX_TOKEN_TTL_SECONDS = 7 * 24 * 3600;
 
 /** What enrollment needs of the server's certificate authority. */
@@ -40,7 +40,7 @@ export interface EnrollmentDeps {
 export interface EnrollmentTokenRequest {
   /** What people call the token. */
   readonly name?: string | undefined;
-  /** How long it is good for: 60 s to 7 days, 1 hour unless given. */
+  /** How long it is good for: 1 s to 7 days, 1 hour unless given. */
   readonly ttlSeconds?: number | undefined;
   /** The name its host gets, whatever the host asks for. */
   readonly hostName?: string | undefined;

@@ -1,14 +1,17 @@
 /** Refuses a WebSocket upgrade with an HTTP answer that the other end can read. */
+import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { ERRORS, type FairleadError } from '../../shared/errors.ts';
+import type { FairleadError } from '../../shared/errors.ts';
+import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 
 /** Writes `error` as problem+json and ends the connection. */
 export function refuseUpgrade(socket: Duplex, error: FairleadError): void {
-  const { status, title } = ERRORS[error.code];
-  const body = JSON.stringify({ type: 'about:blank', title, status, code: error.code, detail: error.message });
+  const problem = problemOf(error, randomUUID());
+  const body = JSON.stringify(problem);
   socket.end(
-    `HTTP/1.1 ${status} ${title.replace(/[^\x20-\x7e]/g, '')}\r\n` +
-      'content-type: application/problem+json\r\nconnection: close\r\n' +
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? 'Refused'}\r\n` +
+      `content-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }

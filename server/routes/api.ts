@@ -12,6 +12,7 @@ import fastify, {
   LogController,
 } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { guardRoutes } from './access.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
@@ -31,7 +32,7 @@ import { hostRoutes } from './hosts.ts';
 import { MAX_BODY_BYTES, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
-import { answerProblem, PROBLEM_TYPE, problemOf } from './problem.ts';
+import { answerProblem } from './problem.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
 

@@ -4,12 +4,12 @@ import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { containerList } from '../../shared/messages/container.ts';
 import type { HostLink } from '../hosts/host-link.ts';
+import { failureOf } from '../problem.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import type { HostRecord, HostsService } from './deps.ts';
 import { FAN_OUT_HOST_MS, FAN_OUT_HOSTS, MAX_LIST_BYTES, MAX_LIST_ITEMS } from './limits.ts';
 import { clientGone } from './live-streams.ts';
-import { failureOf } from './problem.ts';
 import { DockerAnswer, HostParams, PAGE_QUERY, pageOf } from './schemas.ts';
 
 type DockerItem = Static<typeof DockerAnswer>;

@@ -8,9 +8,9 @@ import { ERRORS, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { type containerExecOpen, TerminalSize } from '../../shared/messages/container.ts';
 import { fits } from '../../shared/validate.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
+import { failureOf } from '../problem.ts';
 import { type ClientWatch, watchClient } from './client-watch.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
-import { failureOf } from './problem.ts';
 
 /** Output that waits in our own memory for a client; beyond it the host's stream waits. */
 const HIGH_WATER_BYTES = 256 * 1024;

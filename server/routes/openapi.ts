@@ -1,10 +1,9 @@
 /** The API's own description: an OpenAPI 3.1 document made from the route schemas, and a page to read it on. */
 import swagger from '@fastify/swagger';
 import Type from 'typebox';
+import { PROBLEM_TYPE, Problem } from '../problem.ts';
 import type { Api } from './app-types.ts';
 import { type OpenApiDocument, referencePage } from './docs-page.ts';
-import { PROBLEM_TYPE } from './problem.ts';
-import { Problem } from './schemas.ts';
 
 /** Begins to collect the routes that are registered from now on. */
 export async function collectOpenApi(api: Api, version: string): Promise<void> {

@@ -129,20 +129,6 @@ export const AuditRow = Type.Object({
 });
 export type AuditRow = Static<typeof AuditRow>;
 
-export const Problem = Type.Object(
-  {
-    type: Type.String({ description: 'A URN made of the code' }),
-    title: Type.String({ description: 'What the code means' }),
-    status: Type.Integer(),
-    code: Type.String({ description: 'Stable; for programs' }),
-    detail: Type.String({ description: 'For a person to act on' }),
-    requestId: Type.String({ description: "Stands in the server's log, too" }),
-    retryAfter: Type.Optional(Type.Integer({ description: 'When to try again, in seconds' })),
-  },
-  { $id: 'Problem', description: 'What every refused or failed request is answered with' },
-);
-export type Problem = Static<typeof Problem>;
-
 /** An object as Docker sent it. */
 export const DockerAnswer = DockerObject;
 /** An answer without a body. */

@@ -4,8 +4,8 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import { isFairleadError } from '../../shared/errors.ts';
+import { failureOf } from '../problem.ts';
 import type { LiveStream } from './live-streams.ts';
-import { failureOf } from './problem.ts';
 
 export const NDJSON = 'application/x-ndjson';
 /** How long a last record may take to leave before the connection is broken. */

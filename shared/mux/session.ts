@@ -45,27 +45,6 @@ export interface SessionOptions {
   onActivity?(): void;
 }
 
-/** Why a session ended, and by whom: this end, the other, or neither. */
-export interface SessionEnd {
-  readonly code: ErrorCode;
-  readonly reason: string;
-  readonly by: 'local' | 'remote' | 'network';
-  /** When the agent may come back. */
-  readonly retryAfterMs?: number;
-  /** With VERSION: the versions the other end speaks. */
-  readonly versions?: number[];
-}
-
-/** What a goaway says. */
-export interface GoawayOptions {
-  readonly code: ErrorCode;
-  readonly reason: string;
-  readonly retryAfterMs?: number;
-  readonly versions?: number[];
-  /** How long running streams may go on. */
-  readonly deadlineMs?: number;
-}
-
 export interface SessionStats {
   /** Frame bytes, headers included. */
   readonly bytesIn: number;
@@ -86,22 +65,9 @@ export interface SessionStats {
 }
 
 const PING_TIMEOUT_MS = 10_000;
-/** Close codes of RFC 6455, section 7.4.1. */
-const CLOSE_GOING_AWAY = 1001;
-const CLOSE_PROTOCOL_ERROR = 1002;
-const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
-  'PROTOCOL_ERROR',
-  'FLOW_CONTROL_ERROR',
-  'FRAME_TOO_LARGE',
-  'MESSAGE_INVALID',
-]);
 const NO_RESETS: ReadonlyMap<string, number> = new Map();
 
 type Phase = 'greeting' | 'ready' | 'ended';
-
-function violation(message: string): FairleadError {
-  return new FairleadError('PROTOCOL_ERROR', message);
-}
 
 export class Session {
   readonly #options: SessionOptions;
@@ -783,19 +749,4 @@ function resetOnAbort(
     () => signal.removeEventListener('abort', abort),
     () => undefined,
   );
-}
-
-/** A session's end by what a goaway says. A code that this version does not know is the other end's own affair. */
-function endOf(
-  said: { code: string; reason: string; retryAfterMs?: number; versions?: number[] },
-  by: 'local' | 'remote',
-): SessionEnd {
-  const known = Object.hasOwn(ERRORS, said.code);
-  return {
-    code: known ? (said.code as ErrorCode) : 'INTERNAL',
-    reason: known ? said.reason : `${said.code}: ${said.reason}`,
-    by,
-    ...(said.retryAfterMs === undefined ? {} : { retryAfterMs: said.retryAfterMs }),
-    ...(said.versions === undefined ? {} : { versions: said.versions }),
-  };
 }

@@ -87,7 +87,8 @@ async function writeState(dir: string, server: Server, agent: SeededAgent): Prom
   await writeFile(join(dir, 'key.pem'), agent.keyPem, { mode: 0o600 });
   await writeFile(join(dir, 'cert.pem'), agent.certPem);
   await writeFile(join(dir, 'ca.pem'), server.caPem);
-  const { apiUrl, agentUrl, caFingerprint } = server.runtime;
+  const { apiUrl, caFingerprint } = server.runtime;
+  const agentUrl = new URL('/agent', server.runtime.agentUrl).href;
   const record = { hostId: agent.hostId, name: agent.name, server: apiUrl, agentUrl, caFingerprint };
   await writeFile(join(dir, 'agent.json'), JSON.stringify({ ...record, enrolledAt: new Date().toISOString() }));
 }

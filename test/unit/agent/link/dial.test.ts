@@ -60,13 +60,13 @@ test('speaks to no server of another CA', async (t) => {
   assert.equal(port.upgrades.length, 0);
 });
 
-test('a certificate that the server finds expired is told as such', async (t) => {
+test('a server that does not accept the certificate closes, and that is told from other ends', async (t) => {
   const port = await startAgentPort(t, pki);
   const lastMonth = { ...systemClock, now: () => Date.now() - 40 * 86_400_000 };
   const identity = await newIdentity(pki, port.url, lastMonth);
   await assert.rejects(dialed(t, identity), (error) => {
-    assert.ok(hasFailure('tls')(error), String(error));
-    assert.match(String(error), /certificate has expired/);
+    assert.ok(hasFailure('closed')(error), String(error));
+    assert.match(String(error), /does not accept this host's certificate/);
     return true;
   });
 });
@@ -108,6 +108,16 @@ test('what stands in the way is told apart', async (t) => {
   const mute = net.createServer((socket) => t.after(() => socket.destroy()));
   const silent = at(`wss://127.0.0.1:${await listen(t, mute)}/agent`);
   await assert.rejects(dialed(t, silent, { timeoutMs: 100 }), hasFailure('timeout'));
+  const rude = at(
+    `wss://127.0.0.1:${await listen(
+      t,
+      net.createServer((socket) => socket.destroy()),
+    )}/agent`,
+  );
+  await assert.rejects(
+    dialed(t, rude),
+    (error) => hasFailure('closed')(error) && /without an answer/.test(String(error)),
+  );
   const abort = new AbortController();
   const attempt = dialed(t, silent, { signal: abort.signal });
   abort.abort();
