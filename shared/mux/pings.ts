@@ -1,6 +1,7 @@
-/** Pings that wait for their pong. */
+/** Pings that wait for their pong, and pongs that wait to leave. */
 import type { Clock, Timer } from '../clock.ts';
 import { FairleadError } from '../errors.ts';
+import { violation } from './session-end.ts';
 
 interface Waiting {
   readonly sentAt: number;
@@ -13,6 +14,7 @@ export class Pings {
   readonly #max: number;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
+  #pongsQueued = 0;
 
   constructor(clock: Clock, max: number) {
     this.#clock = clock;
@@ -46,6 +48,15 @@ export class Pings {
     this.#waiting.delete(id);
     waiting.timer.cancel();
     waiting.result.resolve(this.#clock.monotonic() - waiting.sentAt);
+  }
+
+  /** Answers the peer's ping. @throws FairleadError PROTOCOL_ERROR if it does not read the pongs to its pings */
+  answer(queue: (sent: () => void) => void): void {
+    if (this.#pongsQueued >= this.#max) throw violation('pings whose pongs it does not read');
+    this.#pongsQueued += 1;
+    queue(() => {
+      this.#pongsQueued -= 1;
+    });
   }
 
   fail(error: FairleadError): void {

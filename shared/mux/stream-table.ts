@@ -120,6 +120,7 @@ export class StreamTable {
   forgive(id: number): void {
     const { ids } = this.#openedBy(id);
     if (id > ids.highest) throw violation(`a frame for stream ${id}, which was never opened`);
-    if (!ids.forgives(id, this.#clock.monotonic())) throw violation(`a frame for stream ${id}, which has long been closed`);
+    if (!ids.forgives(id, this.#clock.monotonic()))
+      throw violation(`a frame for stream ${id}, which has long been closed`);
   }
 }

@@ -10,6 +10,7 @@ import { binView, encodeFrame, FLAGS, FRAME_HEADER_BYTES } from './frame.ts';
 import { Inbox, type WholeMessage } from './inbox.ts';
 import { Outbox } from './outbox.ts';
 import { Outcome } from './outcome.ts';
+import { violation } from './session-end.ts';
 import { SignalGate, SignalPacer } from './signals.ts';
 import { canReceive, type StreamEvent, type StreamState, transition } from './states.ts';
 import type { StreamHost } from './stream-host.ts';
@@ -29,10 +30,6 @@ export function sendsBytes(kind: StreamKind, role: StreamRole): boolean {
 /** Whether the acceptor's reply is all it sends. */
 function isUnary(kind: StreamKind): boolean {
   return kind.item === undefined && kind.trailer === undefined && !sendsBytes(kind, 'acceptor');
-}
-
-function violation(message: string): FairleadError {
-  return new FairleadError('PROTOCOL_ERROR', message);
 }
 
 function codeOf(error: unknown): unknown {
@@ -298,23 +295,32 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   }
 
   /**
-   * Sends an item; resolves once it has left, which waits for credit. Rejects when the stream is reset or interrupted.
-   * @throws FairleadError MESSAGE_INVALID if the item does not fit its schema or limits; the stream is reset then
+   * Sends an item; resolves once it has left, which waits for credit. Rejects when the stream is reset or interrupted,
+   * and with MESSAGE_INVALID if the item does not fit its schema or limits; the stream is reset then.
    */
-  async sendItem(value: Item<K>): Promise<void> {
+  sendItem(value: Item<K>): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    // Whoever does not wait learns of the failure by `closed` or `aborted`.
+    promise.catch(() => undefined);
+    try {
+      const payload = this.#encodeItem(value);
+      this.#outbox.pushMessage(MECHANICS.item, payload, true, (error) => (error ? reject(error) : resolve()));
+    } catch (error) {
+      reject(error);
+    }
+    return promise;
+  }
+
+  #encodeItem(value: Item<K>): Uint8Array {
     const schema = this.kind.item;
     if (this.#role !== 'acceptor' || schema === undefined) throw new Error(`${this.kind.name} has no items`);
     if (this.#error !== undefined) throw this.#error;
     if (this.#finishing || this.#state === 'closed') throw new Error(`${this.kind.name} is finished already`);
     const payload = this.#encode(schema, value, 'item');
-    if (this.#outbox.queuedBytes > this.#host.limits.queuedStreamBytes) {
-      const error = new FairleadError('OVERLOADED', 'too many items wait to be sent on one stream');
-      this.reset(error);
-      throw error;
-    }
-    const sent = Promise.withResolvers<void>();
-    this.#outbox.pushMessage(MECHANICS.item, payload, true, (error) => (error ? sent.reject(error) : sent.resolve()));
-    return sent.promise;
+    if (this.#outbox.queuedBytes <= this.#host.limits.queuedStreamBytes) return payload;
+    const error = new FairleadError('OVERLOADED', 'too many items wait to be sent on one stream');
+    this.reset(error);
+    throw error;
   }
 
   /**

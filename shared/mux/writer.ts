@@ -1,15 +1,19 @@
 /** The sending end of a session: takes frames from the scheduler as long as the transport wants some. */
 import type { Clock } from '../clock.ts';
-import { frameBytes, type OutFrame, Scheduler } from './scheduler.ts';
+import { type Flow, frameBytes, type OutFrame, Scheduler } from './scheduler.ts';
+import type { SessionLimits } from './session-limits.ts';
 import type { Transport } from './transport.ts';
 
 /** Frames per turn of the event loop, so that one session does not hold up thousands of others. */
 const FRAMES_PER_TURN = 64;
 
 export class Writer {
-  readonly scheduler = new Scheduler();
+  readonly #scheduler = new Scheduler();
   readonly #transport: Transport;
   readonly #clock: Clock;
+  readonly #limits: SessionLimits;
+  /** Called when more control frames wait than a peer that reads could cause. */
+  readonly #onOverflow: () => void;
   #scheduled = false;
   #writing = false;
   #stopped = false;
@@ -18,9 +22,11 @@ export class Writer {
   #bytes = 0;
   #frames = 0;
 
-  constructor(transport: Transport, clock: Clock) {
+  constructor(transport: Transport, clock: Clock, limits: SessionLimits, onOverflow: () => void) {
     this.#transport = transport;
     this.#clock = clock;
+    this.#limits = limits;
+    this.#onOverflow = onOverflow;
   }
 
   get bytes(): number {
@@ -37,8 +43,39 @@ export class Writer {
     return this.#blockedMs + this.#clock.monotonic() - this.#blockedAt;
   }
 
+  /** Bytes of control frames that wait. */
+  get controlBytes(): number {
+    return this.#scheduler.controlBytes;
+  }
+
+  /** Queues a frame of the control class. */
+  queueControl(frame: OutFrame): void {
+    if (this.#stopped) return;
+    const { queuedControlFrames, queuedControlBytes } = this.#limits;
+    if (this.#scheduler.controlFrames >= queuedControlFrames || this.#scheduler.controlBytes >= queuedControlBytes) {
+      this.#onOverflow();
+      return;
+    }
+    this.#scheduler.pushControl(frame);
+    this.#schedule();
+  }
+
+  /** Whether the control queue takes so many bytes more; half of it is kept for what the session itself must say. */
+  hasControlRoom(bytes: number): boolean {
+    const { queuedControlFrames, queuedControlBytes } = this.#limits;
+    const { controlFrames, controlBytes } = this.#scheduler;
+    return controlFrames < queuedControlFrames / 2 && controlBytes + bytes < queuedControlBytes / 2;
+  }
+
+  /** A flow has frames to send. */
+  wake(flow: Flow): void {
+    if (this.#stopped) return;
+    this.#scheduler.wake(flow);
+    this.#schedule();
+  }
+
   /** Sends at the end of this turn, so that all small frames of the turn leave in one write. */
-  schedule(): void {
+  #schedule(): void {
     if (this.#scheduled || this.#stopped || this.#blockedAt !== undefined) return;
     this.#scheduled = true;
     process.nextTick(() => this.#turn());
@@ -60,7 +97,7 @@ export class Writer {
     try {
       let left = FRAMES_PER_TURN;
       while (this.#blockedAt === undefined && left > 0) {
-        const frame = this.scheduler.next();
+        const frame = this.#scheduler.next();
         if (frame === undefined) break;
         left -= 1;
         this.#write(frame);
@@ -69,7 +106,7 @@ export class Writer {
       this.#writing = false;
       this.#transport.uncork();
     }
-    if (this.#stopped || this.#scheduled || this.#blockedAt !== undefined || !this.scheduler.ready) return;
+    if (this.#stopped || this.#scheduled || this.#blockedAt !== undefined || !this.#scheduler.ready) return;
     this.#scheduled = true;
     setImmediate(() => this.#turn());
   }
@@ -82,14 +119,16 @@ export class Writer {
     frame.sent?.();
   }
 
-  /** Sends one frame ahead of everything, whether or not the transport is blocked: the last word before a close. */
-  sendNow(head: Uint8Array): void {
-    if (!this.#stopped) this.#write({ head });
+  /** Drops what waits and sends one frame, whether or not the transport is blocked: the last word before a close. */
+  sendLast(head: Uint8Array): void {
+    if (this.#stopped) return;
+    this.#scheduler.clear();
+    this.#write({ head });
   }
 
   /** Sends all control frames that wait, whether or not the transport is blocked. */
   flushControl(): void {
-    for (let frame = this.scheduler.nextControl(); frame !== undefined; frame = this.scheduler.nextControl()) {
+    for (let frame = this.#scheduler.nextControl(); frame !== undefined; frame = this.#scheduler.nextControl()) {
       this.#write(frame);
     }
   }
@@ -100,6 +139,6 @@ export class Writer {
     if (this.#blockedAt !== undefined) this.#blockedMs += this.#clock.monotonic() - this.#blockedAt;
     this.#blockedAt = undefined;
     this.#stopped = true;
-    this.scheduler.clear();
+    this.#scheduler.clear();
   }
 }

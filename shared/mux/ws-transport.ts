@@ -27,6 +27,8 @@ export interface WsTransportOptions {
 /** What is buffered in the socket beyond this waits in the session's scheduler, where a keystroke can still overtake it. */
 const HIGH_WATER_BYTES = 256 * 1024;
 const CLOSE_TIMEOUT_MS = 1_000;
+/** Messages that may wait for a session: before its hello is answered a peer has one thing to say. */
+const MAX_WAITING_MESSAGES = 16;
 /** A body below this is copied behind its head: one small write costs less than two. */
 const COPY_BODY_BELOW_BYTES = 2 * 1024;
 
@@ -200,8 +202,9 @@ class WsTransport implements Transport {
       this.#violation('a message beyond the limit');
       return;
     }
-    if (this.#events === undefined) this.#waiting.push(message);
-    else this.#events.message(message);
+    if (this.#events !== undefined) this.#events.message(message);
+    else if (this.#waiting.length < MAX_WAITING_MESSAGES) this.#waiting.push(message);
+    else this.destroy();
   }
 
   #violation(reason: string): void {

@@ -85,7 +85,7 @@ function rows(rates: Rates, here: number, there: number): Row[] {
       held: lossPercent <= 2,
     },
     {
-      figure: 'memory that grows while it stalls, both ends',
+      figure: 'memory beyond full windows after the stall, both ends',
       value: growth / KIB,
       unit: 'KiB',
       target: `≤ ${MAX_WINDOW_BYTES / KIB} KiB, its window`,

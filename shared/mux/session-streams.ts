@@ -1,0 +1,296 @@
+/** The streams' half of a session: opens and accepts them, hands them their frames, and gives them what they need. */
+import type { Clock } from '../clock.ts';
+import { type ErrorCode, FairleadError, toWireError } from '../errors.ts';
+import { MAX_REASON_CHARS } from '../limits.ts';
+import type { Catalogue, Params, StreamKind } from '../messages/kind.ts';
+import { MECHANICS } from '../messages/mechanics.ts';
+import { fits, validate } from '../validate.ts';
+import { encodeFrame, FLAGS, FRAME_HEADER_BYTES, type FrameHeader, MAX_BIN_HEAD_BYTES } from './frame.ts';
+import { isPaidFor, PeerBudgets } from './peer-budgets.ts';
+import { type Flow, FrameQueue, type OutFrame } from './scheduler.ts';
+import { violation } from './session-end.ts';
+import type { SessionLimits } from './session-limits.ts';
+import { MuxStream, sendsBytes, toStreamError } from './stream.ts';
+import type { StreamHost } from './stream-host.ts';
+import { type Side, StreamTable } from './stream-table.ts';
+import { decodeValue, encodeValue } from './values.ts';
+import type { Writer } from './writer.ts';
+
+/** What the other end takes: its welcome tells the agent; the server goes by the limits that it advertises itself. */
+export interface PeerLimits {
+  readonly frameBytes: number;
+  readonly windowBytes: number;
+  readonly streams: number;
+}
+
+export interface SessionStreamsOptions {
+  readonly side: Side;
+  readonly catalogue: Catalogue;
+  readonly clock: Clock;
+  readonly limits: SessionLimits;
+  readonly writer: Writer;
+  onStream(stream: MuxStream): void;
+  /** The session must end. */
+  fail(error: FairleadError): void;
+  /** The last open stream has closed. */
+  onIdle(): void;
+}
+
+const NO_RESETS: ReadonlyMap<string, number> = new Map();
+
+export class SessionStreams implements StreamHost {
+  readonly clock: Clock;
+  readonly limits: SessionLimits;
+  readonly #options: SessionStreamsOptions;
+  readonly #writer: Writer;
+  readonly #table: StreamTable;
+  readonly #budgets: PeerBudgets;
+  #peerLimits: PeerLimits;
+  #draining = false;
+  #ended = false;
+  #windowBytes = 0;
+  #assemblyBytes = 0;
+  #starvedMs = 0;
+  #framesDropped = 0;
+  #resets: Map<string, number> | undefined;
+  #signals: FrameQueue | undefined;
+
+  constructor(options: SessionStreamsOptions, peerLimits: PeerLimits) {
+    this.#options = options;
+    this.clock = options.clock;
+    this.limits = options.limits;
+    this.#writer = options.writer;
+    this.#table = new StreamTable(options.side, options.limits, options.clock);
+    this.#budgets = new PeerBudgets(options.clock, options.limits);
+    this.#peerLimits = peerLimits;
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  /** The highest stream that the peer has opened. */
+  get highestOfPeer(): number {
+    return this.#table.highestOfPeer;
+  }
+
+  get framesDropped(): number {
+    return this.#framesDropped;
+  }
+
+  get starvedMs(): number {
+    return this.#starvedMs;
+  }
+
+  get resetsByCode(): ReadonlyMap<string, number> {
+    return this.#resets ?? NO_RESETS;
+  }
+
+  /** Body bytes that wait to be sent, by class. */
+  get queuedBytes(): { interactive: number; bulk: number } {
+    const queued = { interactive: 0, bulk: 0 };
+    for (const stream of this.#table.all()) queued[stream.kind.priority] += stream.flow.queued;
+    return queued;
+  }
+
+  setPeerLimits(limits: PeerLimits): void {
+    this.#peerLimits = limits;
+  }
+
+  /** No new streams from now on, in either direction. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  // ————— opening
+
+  /** @throws FairleadError VALIDATION, MESSAGE_INVALID, OVERLOADED, SHUTDOWN */
+  open<K extends StreamKind>(kind: K, params: Params<K>): MuxStream<K> {
+    if (this.#draining) throw new FairleadError('SHUTDOWN', 'the session takes no new streams');
+    this.#table.checkOwnRoom(this.#peerLimits.streams);
+    if (!this.hasControlRoom(0)) throw new FairleadError('OVERLOADED', 'the peer does not read');
+    const what = `the parameters of ${kind.name}`;
+    const { depth, nodes } = this.limits;
+    const bytes = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES;
+    const payload = encodeValue(validate(kind.params, params, what), { bytes, depth, nodes }, what);
+    const id = this.#table.nextId();
+    if (id === undefined) throw new FairleadError('SHUTDOWN', 'all stream ids of the session are used up');
+    if (!this.#budgets.takeOwnOpen()) throw new FairleadError('OVERLOADED', 'streams are opened too fast');
+    this.#table.useOwnId(id);
+    const stream = new MuxStream(this, 'opener', id, kind, params, this.#peerLimits.windowBytes);
+    this.#table.add(stream as MuxStream<StreamKind>);
+    const flags = sendsBytes(kind, 'opener') ? FLAGS.OPEN : FLAGS.OPEN | FLAGS.END;
+    this.queueControl({ head: encodeFrame(kind.code, id, flags, payload) });
+    return stream;
+  }
+
+  // ————— what arrives
+
+  /** Takes in a frame of any stream but the control channel. @throws FairleadError if the session must end */
+  receive(header: FrameHeader, frame: Uint8Array): void {
+    const { type, stream: id, flags } = header;
+    if (flags & FLAGS.OPEN) {
+      this.#accept(header, frame.subarray(FRAME_HEADER_BYTES));
+      return;
+    }
+    const stream = this.#table.get(id);
+    if (stream === undefined) {
+      this.#receiveForClosed(type, id);
+      return;
+    }
+    if (type === MECHANICS['stream.reset'] && !this.#table.isOwn(id)) this.#budgets.countReset();
+    stream.receive(type, flags, frame);
+  }
+
+  /** Frames that were on their way when their stream closed. */
+  #receiveForClosed(type: number, id: number): void {
+    if (!isMechanics(type)) throw violation(`a frame of unknown type ${type}`);
+    this.#table.forgive(id);
+    if (type === MECHANICS['stream.reset']) this.#budgets.countReset();
+    else if (type !== MECHANICS['stream.data'] && type !== MECHANICS.item) this.countControlFrame();
+    this.#framesDropped += 1;
+  }
+
+  #accept(header: FrameHeader, payload: Uint8Array): void {
+    const { stream: id } = header;
+    const kind = this.#kindOf(header);
+    this.#table.usePeerId(id);
+    this.#budgets.countOpen();
+    const params = decodeValue(payload, this.limits, `the parameters of ${kind.name}`);
+    const refusal = this.#refusalOf(kind, params);
+    if (refusal !== undefined) {
+      this.sendReset(id, refusal);
+      return;
+    }
+    const stream = new MuxStream(
+      this,
+      'acceptor',
+      id,
+      kind,
+      params as Params<StreamKind>,
+      this.#peerLimits.windowBytes,
+    );
+    this.#table.add(stream);
+    try {
+      this.#options.onStream(stream);
+    } catch (error) {
+      stream.reset(toStreamError(error));
+    }
+  }
+
+  /** The kind that an OPEN names. @throws FairleadError PROTOCOL_ERROR unless the peer may open it like that */
+  #kindOf({ type, flags }: FrameHeader): StreamKind {
+    const kind = this.#options.catalogue.streams.get(type);
+    if (kind === undefined) throw violation(`a stream of unknown type ${type}`);
+    if (kind.from === this.#options.side) throw violation(`${kind.name} was opened by the wrong end`);
+    if (flags & FLAGS.MORE) throw violation('an OPEN with MORE');
+    const ends = (flags & FLAGS.END) !== 0;
+    if (ends === sendsBytes(kind, 'opener')) throw violation(`an OPEN of ${kind.name} with END out of place`);
+    return kind;
+  }
+
+  /** Why a stream is not taken on, if it is not. */
+  #refusalOf(kind: StreamKind, params: unknown): FairleadError | undefined {
+    if (this.#draining) return new FairleadError('SHUTDOWN', 'the session takes no new streams');
+    if (!this.#table.hasPeerRoom) return new FairleadError('OVERLOADED', 'too many streams are open');
+    if (fits(kind.params, params)) return undefined;
+    return new FairleadError('MESSAGE_INVALID', `the parameters of ${kind.name} do not fit their schema`);
+  }
+
+  // ————— the end
+
+  /** Interrupts the own streams that the peer has not taken on before it announced that it goes. */
+  interruptAfter(lastStream: number, error: FairleadError): void {
+    for (const stream of this.#table.all()) {
+      if (this.#table.isOwn(stream.id) && stream.id > lastStream) stream.interrupt(error);
+    }
+  }
+
+  /** Interrupts every stream: the session has ended. */
+  end(error: FairleadError): void {
+    this.#ended = true;
+    for (const stream of this.#table.all()) stream.interrupt(error);
+  }
+
+  // ————— what streams need
+
+  get payloadBytes(): number {
+    const room = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES - MAX_BIN_HEAD_BYTES;
+    return Math.min(this.limits.payloadBytes, room);
+  }
+
+  get windowRoom(): number {
+    return this.limits.budgetBytes - this.#windowBytes;
+  }
+
+  wake(flow: Flow): void {
+    this.#writer.wake(flow);
+  }
+
+  queueControl(frame: OutFrame): void {
+    this.#writer.queueControl(frame);
+  }
+
+  queueSignal(frame: OutFrame): void {
+    this.#signals ??= new FrameQueue();
+    if (this.#signals.length >= this.limits.queuedControlFrames) {
+      this.#options.fail(new FairleadError('OVERLOADED', 'the peer does not read its signals'));
+      return;
+    }
+    this.#signals.push(frame);
+    this.#writer.wake(this.#signals);
+  }
+
+  hasControlRoom(bytes: number): boolean {
+    return this.#writer.hasControlRoom(bytes);
+  }
+
+  countStarved(ms: number): void {
+    this.#starvedMs += ms;
+  }
+
+  countWindow(bytes: number): void {
+    this.#windowBytes += bytes;
+  }
+
+  countAssembly(bytes: number): boolean {
+    if (bytes > 0 && this.#assemblyBytes + bytes > this.limits.budgetBytes) return false;
+    this.#assemblyBytes += bytes;
+    return true;
+  }
+
+  countControlFrame(): void {
+    this.#budgets.countControl(this.#writer.frames);
+  }
+
+  answered(id: number): void {
+    this.#table.answered(id);
+  }
+
+  sendReset(id: number, error: FairleadError): void {
+    const { code, message } = toWireError(error);
+    this.#countReset(error.code);
+    const { messageBytes: bytes, depth, nodes } = this.limits;
+    const value = { code, message: message.slice(0, 4 * MAX_REASON_CHARS) };
+    const payload = encodeValue(value, { bytes, depth, nodes }, 'a reset');
+    this.queueControl({ head: encodeFrame(MECHANICS['stream.reset'], id, 0, payload) });
+  }
+
+  #countReset(code: ErrorCode): void {
+    this.#resets ??= new Map();
+    this.#resets.set(code, (this.#resets.get(code) ?? 0) + 1);
+  }
+
+  released(id: number, error: FairleadError | undefined, by: 'local' | 'remote'): void {
+    if (!this.#table.remove(id) || this.#ended) return;
+    const own = this.#table.isOwn(id);
+    if (error !== undefined && by === 'remote') this.#countReset(error.code);
+    if (isPaidFor(error, own === (by === 'local'))) this.#budgets.refundOpen(own ? 'self' : 'peer');
+    if (this.#table.size === 0) this.#options.onIdle();
+  }
+}
+
+/** Whether a frame of this type may come on a stream that is open. */
+function isMechanics(type: number): boolean {
+  return type >= MECHANICS['stream.data'] && type <= MECHANICS['stream.end'] && type !== MECHANICS['session.ack'];
+}
