@@ -7,7 +7,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import type { Clock } from '../../shared/clock.ts';
-import { sleep } from './sleep.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export interface ExecProcess {
   /** As the Engine sees it. */
@@ -44,7 +44,7 @@ export async function endProcess(exec: ExecProcess, clock: Clock): Promise<boole
   if (!members.every((member) => signal(member.pid, 'SIGHUP'))) return false;
   for (let waited = 0; waited < HANGUP_MS; waited += LOOK_EVERY_MS) {
     if ((await living(members)).length === 0) return true;
-    await sleep(clock, LOOK_EVERY_MS);
+    await sleep(LOOK_EVERY_MS, clock);
   }
   // Looked up anew: a shell may have started one more in the meantime.
   const late = await membersOf(leader, exec.containerId);

@@ -1,10 +1,10 @@
 /** One exec in a container, from its creation to the end of its process. */
 import type { Socket } from 'node:net';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { sleep } from '../../shared/sleep.ts';
 import { type DockerEngine, dockerPath } from './engine.ts';
 import { type ExecProcess, endProcess } from './exec-process.ts';
 import { asObject, type DockerObject } from './json.ts';
-import { sleep } from './sleep.ts';
 
 export interface ExecOptions {
   readonly container: string;
@@ -117,7 +117,7 @@ export class Exec {
       if (broken && waited >= BROKEN_GRACE_MS) {
         throw new FairleadError('STREAM_INTERRUPTED', 'Docker broke off the connection to the exec');
       }
-      await sleep(this.#docker.clock, wait, signal);
+      await sleep(wait, this.#docker.clock, signal);
       waited += wait;
     }
   }
@@ -152,7 +152,7 @@ export class Exec {
         // Docker may have announced the process a moment before it has its terminal.
         if (tries >= RESIZE_TRIES) throw error;
         this.#wantedSize ??= { rows, cols };
-        await sleep(this.#docker.clock, RESIZE_RETRY_MS);
+        await sleep(RESIZE_RETRY_MS, this.#docker.clock);
       }
     }
   }
@@ -180,7 +180,7 @@ export class Exec {
         const { running, exitCode, pid, containerId } = await this.#inspect({});
         if (!running && exitCode !== null) return undefined;
         if (pid > 0) return { pid, containerId, containerPid: await this.#containerPid(containerId) };
-        await sleep(this.#docker.clock, wait);
+        await sleep(wait, this.#docker.clock);
       }
       return undefined;
     } catch {

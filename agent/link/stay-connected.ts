@@ -3,12 +3,12 @@ import pRetry from 'p-retry';
 import type { Logger } from 'pino';
 import { GOAWAY_DEADLINE_MS } from '../../shared/limits.ts';
 import type { Hello } from '../../shared/messages/control.ts';
+import { sleep } from '../../shared/sleep.ts';
 import type { RunState } from '../identity/state-lock.ts';
 import { type Connection, type ConnectOptions, connect } from './connect.ts';
 import { startHeartbeats, type Vitals } from './heartbeats.ts';
 import { EXIT, type ExitCode, endOfAttempt, endOfSession, finalExit, type LinkEnd } from './outcome.ts';
 import { RetryDelay } from './retry-delay.ts';
-import { sleep } from './sleep.ts';
 
 /** A difference between the clocks of both ends that is worth a warning: certificates depend on them. */
 const CLOCK_SKEW_MS = 2 * 60_000;

@@ -20,17 +20,26 @@ export function defer(cleanup: Cleanup, fn: () => unknown): void {
   }
   const stack = [fn];
   stacks.set(cleanup, stack);
-  cleanup.after(async () => {
-    for (let next = stack.pop(); next !== undefined; next = stack.pop()) await next();
-  });
+  cleanup.after(() => runAll(stack));
+}
+
+/** Runs all of `stack`, the last one first. @throws what the first one to fail threw, after the others had their turn */
+async function runAll(stack: (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    try {
+      await next();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** For what all tests of a file share. To be called at the top of the file, not inside of a hook. */
 export function fileCleanup(): Cleanup {
   const all: (() => unknown)[] = [];
-  after(async () => {
-    for (const fn of all.reverse()) await fn();
-  });
+  after(() => runAll(all));
   return { after: (fn) => void all.push(fn) };
 }
 
