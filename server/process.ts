@@ -12,6 +12,9 @@ const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 /** A stop is over by then, whatever hangs. */
 const STOP_LIMIT_MS = 9_000;
 
+/** A wrong flag: the process exits with 2. */
+class UsageError extends Error {}
+
 await main();
 
 async function main(): Promise<void> {
@@ -51,8 +54,6 @@ async function configOf(given: Record<string, unknown>): Promise<ServerConfig> {
     throw error;
   }
 }
-
-class UsageError extends Error {}
 
 async function run(config: ServerConfig): Promise<void> {
   const log = openLog(config.logLevel);

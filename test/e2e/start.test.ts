@@ -5,10 +5,12 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { testContainer } from '../support/docker.ts';
 import { Api } from '../support/http.ts';
 import { type Launched, run } from '../support/launcher.ts';
 import { addHost, modeOf, serverArgs, startServer, waitForState } from '../support/mesh.ts';
 import { tempDir } from '../support/tmp.ts';
+import { within } from '../support/wait.ts';
 
 /** The start failed, said why in few words, and without a stack trace. */
 function assertRefused(failed: Launched, pattern: RegExp): void {
@@ -42,14 +44,22 @@ test('the first start makes everything, the second finds it again', async (t) =>
   await waitForState(second, agent.hostId, 'online');
 });
 
-test('SIGTERM and SIGINT stop a server cleanly within 10 s, with agents and a followed log open', async (t) => {
+test('SIGTERM and SIGINT stop a server cleanly within 10 s, with an agent and a followed log open', async (t) => {
+  const { id } = await testContainer(t);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const server = await startServer(t);
-    await addHost(t, server, 'busy');
-    const from = performance.now();
+    const agent = await addHost(t, server, 'busy');
+    const log = await server.api.open('GET', `/api/v1/hosts/busy/containers/${id}/logs?follow=1`);
+    const cut = new Promise<string>((resolve) => {
+      log.once('error', () => resolve('error'));
+      log.once('end', () => resolve('end'));
+      log.resume();
+    });
     server.process.signal(signal);
-    assert.deepEqual(await server.process.exited, { code: 0, signal: null }, server.process.transcript());
-    assert.ok(performance.now() - from < 10_000);
+    const end = await within(10_000, 'the stop', server.process.exited, () => server.process.transcript());
+    assert.deepEqual(end, { code: 0, signal: null }, server.process.transcript());
+    assert.equal(await cut, 'error', 'a log that the stop broke off must not look complete');
+    assert.equal(agent.process.exit, undefined, 'the agent waits for the server to come back');
   }
 });
 
@@ -100,13 +110,15 @@ test('the CA opens with its passphrase and with no other', async (t) => {
 });
 
 test('bad usage exits with 2, help and version with 0', async (t) => {
-  for (const program of ['server', 'agent', 'cli'] as const) {
-    assert.equal((await run(t, program, ['--no-such-flag'])).exit.code, 2);
-    assert.equal((await run(t, program, ['--help'])).exit.code, 0);
-    const version = await run(t, program, ['--version']);
-    assert.equal(version.exit.code, 0);
-    assert.match(version.stdout, /^\d+\.\d+\.\d+/);
-  }
+  const programs = ['server', 'agent', 'cli'] as const;
+  await Promise.all(
+    programs.map(async (program) => {
+      const ends = ['--no-such-flag', '--help', '--version'].map((flag) => run(t, program, [flag]));
+      const [usage, help, version] = await Promise.all(ends);
+      assert.deepEqual([usage?.exit.code, help?.exit.code, version?.exit.code], [2, 0, 0], program);
+      assert.match(version?.stdout ?? '', /^\d+\.\d+\.\d+/);
+    }),
+  );
 });
 
 test('the API asks for a token everywhere but where it must not', async (t) => {
