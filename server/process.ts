@@ -5,6 +5,7 @@ import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { flagsOf, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
+import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type App, startApp } from './app.ts';
 import { readConfig, type ServerConfig, ServerFlags } from './config.ts';
 
@@ -15,6 +16,7 @@ const STOP_LIMIT_MS = 9_000;
 /** A wrong flag: the process exits with 2. */
 class UsageError extends Error {}
 
+keepYoungHeapSmall();
 await main();
 
 async function main(): Promise<void> {

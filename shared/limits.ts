@@ -53,8 +53,12 @@ export const MAX_RESETS_PER_SECOND = 1_000;
 /** Control frames (pings, acks, windows, empty frames) that a peer may send per second. */
 export const MAX_CONTROL_FRAMES_PER_SECOND = 20_000;
 
-/** A `session.ack` goes out each time this many more frame bytes have come in. */
+/** A `session.ack` goes out once this many more frame bytes have come in … */
 export const ACK_BYTES = 256 * KIB;
+/** … and so long after the last one, or with another control frame … */
+export const ACK_INTERVAL_MS = 10;
+/** … or without delay once it is this many: on a fast link each frame back costs more than what it says. */
+export const ACK_AT_ONCE_BYTES = 1 * MIB;
 /** Pings that may wait for their pong. */
 export const MAX_PENDING_PINGS = 64;
 /** Control frames that may wait for a peer that does not read, in number and in bytes. */

@@ -11,6 +11,7 @@ import { decodeValue, encodeValue } from './values.ts';
 export class Acks {
   readonly #limits: SessionLimits;
   #sent = 0;
+  #sentAt = 0;
   #queued = false;
   #acked = 0;
 
@@ -23,9 +24,17 @@ export class Acks {
     return this.#acked;
   }
 
-  /** The ack to send now, if enough has come since the last; one waits at most. */
-  due(bytesIn: number): OutFrame | undefined {
-    if (this.#queued || bytesIn - this.#sent < this.#limits.ackBytes) return undefined;
+  /**
+   * The ack to send now, if enough has come since the last; one waits at most.
+   * @param now a monotonic time in ms
+   * @param withOthers whether other control frames leave now, with which an ack costs nothing
+   */
+  due(bytesIn: number, now: number, withOthers: boolean): OutFrame | undefined {
+    const fresh = bytesIn - this.#sent;
+    const { ackBytes, ackAtOnceBytes, ackIntervalMs } = this.#limits;
+    if (this.#queued || fresh < ackBytes) return undefined;
+    if (fresh < ackAtOnceBytes && !withOthers && now - this.#sentAt < ackIntervalMs) return undefined;
+    this.#sentAt = now;
     this.#queued = true;
     this.#sent = bytesIn;
     const { messageBytes: bytes, depth, nodes } = this.#limits;

@@ -11,6 +11,11 @@ export class Liveness {
     this.#heardAt = clock.monotonic();
   }
 
+  /** When something last came, in the clock's monotonic ms. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
   /** Something came. */
   heard(): void {
     this.#heardAt = this.#clock.monotonic();

@@ -1,6 +1,8 @@
 /** The limits a session works with: the defaults of this version, which tests may narrow. */
 import {
+  ACK_AT_ONCE_BYTES,
   ACK_BYTES,
+  ACK_INTERVAL_MS,
   CLOSED_STREAM_GRACE_MS,
   FRAME_PAYLOAD_BYTES,
   GOAWAY_DEADLINE_MS,
@@ -52,6 +54,8 @@ export interface SessionLimits {
   readonly resetsPerSecond: number;
   readonly controlFramesPerSecond: number;
   readonly ackBytes: number;
+  readonly ackIntervalMs: number;
+  readonly ackAtOnceBytes: number;
   readonly pendingPings: number;
   readonly queuedControlFrames: number;
   readonly queuedControlBytes: number;
@@ -81,6 +85,8 @@ export const DEFAULT_LIMITS: SessionLimits = {
   resetsPerSecond: MAX_RESETS_PER_SECOND,
   controlFramesPerSecond: MAX_CONTROL_FRAMES_PER_SECOND,
   ackBytes: ACK_BYTES,
+  ackIntervalMs: ACK_INTERVAL_MS,
+  ackAtOnceBytes: ACK_AT_ONCE_BYTES,
   pendingPings: MAX_PENDING_PINGS,
   queuedControlFrames: MAX_QUEUED_CONTROL_FRAMES,
   queuedControlBytes: MAX_QUEUED_CONTROL_BYTES,

@@ -231,6 +231,10 @@ export class SessionStreams implements StreamHost {
     this.#writer.queueControl(frame);
   }
 
+  queueCredit(frame: OutFrame): void {
+    this.#writer.queueCredit(frame);
+  }
+
   queueSignal(frame: OutFrame): void {
     this.#signals ??= new FrameQueue();
     if (this.#signals.length >= this.limits.queuedControlFrames) {

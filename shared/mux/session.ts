@@ -359,13 +359,17 @@ export class Session {
     try {
       this.#options.onActivity?.();
       this.#receive(frame);
-      const ack = this.#phase === 'ready' ? this.#acks.due(this.#bytesIn) : undefined;
-      if (ack !== undefined) this.#writer.queueControl(ack);
+      if (this.#phase === 'ready') this.#acknowledge();
     } catch (error) {
       // Whatever a peer sends may end its session, never the process.
       const { message } = toWireError(error);
       this.destroy(error instanceof FairleadError ? error : new FairleadError('INTERNAL', message, { cause: error }));
     }
+  }
+
+  #acknowledge(): void {
+    const ack = this.#acks.due(this.#bytesIn, this.#liveness.heardAt, this.#writer.controlBytes > 0);
+    if (ack !== undefined) this.#writer.queueCredit(ack);
   }
 
   #receive(frame: Uint8Array): void {

@@ -13,6 +13,8 @@ export interface StreamHost {
   wake(flow: Flow): void;
   /** Queues a frame of the control class. */
   queueControl(frame: OutFrame): void;
+  /** Queues a `stream.window`: control, but in no hurry. */
+  queueCredit(frame: OutFrame): void;
   /** Queues a `stream.signal`: interactive, without credit. */
   queueSignal(frame: OutFrame): void;
   /** Whether the control queue takes so many bytes more. */

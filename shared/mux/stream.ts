@@ -515,7 +515,7 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   #sendWindow(limit: number): void {
     const { messageBytes, depth, nodes } = this.#host.limits;
     const payload = encodeValue({ limit }, { bytes: messageBytes, depth, nodes }, 'a window');
-    this.#host.queueControl({ head: encodeFrame(MECHANICS['stream.window'], this.id, 0, payload) });
+    this.#host.queueCredit({ head: encodeFrame(MECHANICS['stream.window'], this.id, 0, payload) });
   }
 
   /** Something new can be taken, or nothing will come any more. */

@@ -15,6 +15,7 @@ export class Writer {
   /** Called when more control frames wait than a peer that reads could cause. */
   readonly #onOverflow: () => void;
   #scheduled = false;
+  #creditScheduled = false;
   #writing = false;
   #stopped = false;
   #blockedAt: number | undefined;
@@ -50,14 +51,31 @@ export class Writer {
 
   /** Queues a frame of the control class. */
   queueControl(frame: OutFrame): void {
-    if (this.#stopped) return;
+    if (this.#pushControl(frame)) this.#schedule();
+  }
+
+  /**
+   * Queues a window or an ack. It leaves once all that the kernel has for us is read, together with the others that
+   * this causes: a write for each would cost more than the bytes that it acknowledges.
+   */
+  queueCredit(frame: OutFrame): void {
+    if (!this.#pushControl(frame) || this.#creditScheduled) return;
+    this.#creditScheduled = true;
+    setImmediate(() => {
+      this.#creditScheduled = false;
+      this.#turn();
+    });
+  }
+
+  #pushControl(frame: OutFrame): boolean {
+    if (this.#stopped) return false;
     const { queuedControlFrames, queuedControlBytes } = this.#limits;
     if (this.#scheduler.controlFrames >= queuedControlFrames || this.#scheduler.controlBytes >= queuedControlBytes) {
       this.#onOverflow();
-      return;
+      return false;
     }
     this.#scheduler.pushControl(frame);
-    this.#schedule();
+    return true;
   }
 
   /** Whether the control queue takes so many bytes more; half of it is kept for what the session itself must say. */
@@ -78,7 +96,10 @@ export class Writer {
   #schedule(): void {
     if (this.#scheduled || this.#stopped || this.#blockedAt !== undefined) return;
     this.#scheduled = true;
-    process.nextTick(() => this.#turn());
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
   }
 
   /** The transport wants more. */
@@ -90,7 +111,6 @@ export class Writer {
   }
 
   #turn(): void {
-    this.#scheduled = false;
     if (this.#stopped || this.#writing || this.#blockedAt !== undefined) return;
     this.#writing = true;
     this.#transport.cork();
@@ -108,7 +128,10 @@ export class Writer {
     }
     if (this.#stopped || this.#scheduled || this.#blockedAt !== undefined || !this.#scheduler.ready) return;
     this.#scheduled = true;
-    setImmediate(() => this.#turn());
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
   }
 
   #write(frame: OutFrame): void {
