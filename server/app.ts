@@ -79,6 +79,9 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const { config, clock, log } = options;
   const store = await openStore({ dataDir: config.dataDir, clock });
   closers.push(() => store.close());
+  const runtimeFile = join(config.dataDir, 'runtime.json');
+  // What a server that was killed left behind would lead its readers astray.
+  await rm(runtimeFile, { force: true });
   const names = await publicHosts(config.publicHosts, [config.apiListen, config.agentListen]);
   const authority = await openAuthority(options, store, names);
   closers.push(() => authority.close());
@@ -92,7 +95,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const registry = new HostRegistry();
   const presence = new Presence({ store, registry, clock, log });
   closers.push(() => presence.close());
-  closers.push(reportReplacements({ registry, audit, log }));
+  closers.push(reportReplacements({ registry, audit, clock, log }));
 
   const hosts: Hosts = new Hosts({
     store,
@@ -151,7 +154,6 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const host = names[0] ?? 'localhost';
   const scheme = tls.options === undefined ? 'http' : 'https';
   urls = { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
-  const runtimeFile = join(config.dataDir, 'runtime.json');
   const { caFingerprint } = authority;
   const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
   closers.push(() => rm(runtimeFile, { force: true }));

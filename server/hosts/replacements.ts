@@ -1,21 +1,41 @@
 /** Reports when a host's session is taken over by another process: a restart, or one certificate on two machines. */
 import type { Logger } from 'pino';
+import type { Clock } from '../../shared/clock.ts';
+import { Budget } from '../../shared/mux/budget.ts';
 import type { Audit } from '../audit/audit.ts';
 import type { HostLink } from './host-link.ts';
 import type { HostRegistry } from './registry.ts';
 
+/** Reports of one host: enough for each that means something, too few to fill a disk. */
+const REPORTS_PER_SECOND = 1 / 60;
+const REPORT_BURST = 5;
+
 export interface ReplacementDeps {
+  readonly clock: Clock;
   readonly registry: HostRegistry;
   readonly audit: Audit;
   readonly log: Logger;
 }
 
 /** @returns a function that stops the reports */
-export function reportReplacements({ registry, audit, log }: ReplacementDeps): () => void {
+export function reportReplacements({ registry, audit, clock, log }: ReplacementDeps): () => void {
+  /** As many entries as there are hosts whose session was ever taken over. */
+  const seen = new Map<string, { budget: Budget; unreported: number }>();
   return registry.subscribe({
     replaced: (older, newer) => {
       if (older.instanceId === newer.instanceId) return;
-      const detail = { older: facts(older), newer: facts(newer) };
+      const now = clock.monotonic();
+      const reports = seen.get(newer.hostId) ?? {
+        budget: new Budget(REPORTS_PER_SECOND, REPORT_BURST, now),
+        unreported: 0,
+      };
+      seen.set(newer.hostId, reports);
+      if (!reports.budget.take(now)) {
+        reports.unreported += 1;
+        return;
+      }
+      const detail = { older: facts(older), newer: facts(newer), unreportedBefore: reports.unreported };
+      reports.unreported = 0;
       log.warn({ hostId: newer.hostId, ...detail }, 'another agent process took over a session that was still alive');
       void audit.recordOrLog({
         actor: `host:${newer.hostId}`,

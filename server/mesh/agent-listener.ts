@@ -10,8 +10,10 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { Budget } from '../../shared/mux/budget.ts';
 import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
 import { refuseUpgrade } from './refuse-upgrade.ts';
@@ -31,6 +33,10 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   refusal(serial: string): Promise<FairleadError>;
 }
 
+/** Sessions that one host may begin: a restart or a bad link never needs more. */
+const SESSIONS_PER_SECOND = 0.5;
+const SESSION_BURST = 40;
+
 interface Peer {
   readonly identity: PeerIdentity;
   /** Destroys the socket unless a session starts in time. */
@@ -44,6 +50,9 @@ export class AgentListener {
   readonly #webSockets: WebSocketServer;
   /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
   readonly #peers = new Map<TLSSocket, Peer>();
+  readonly #gate = new HandshakeGate();
+  /** How often each host may begin a session; as many entries as there are hosts with an active certificate. */
+  readonly #starts = new Map<string, Budget>();
 
   constructor(options: AgentListenerOptions) {
     this.#options = options;
@@ -63,11 +72,16 @@ export class AgentListener {
       noServer: true,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
+    this.#server.on('connection', (socket) => this.#gate.enter(socket));
     this.#server.on('tlsClientError', (error, socket) => {
+      this.#gate.leave(socket);
       options.log.debug({ err: error, address: socket.remoteAddress }, 'TLS handshake refused');
       socket.destroy();
     });
-    this.#server.on('secureConnection', (socket) => this.#admit(socket));
+    this.#server.on('secureConnection', (socket) => {
+      this.#gate.leave(socket);
+      this.#admit(socket);
+    });
     this.#server.on('request', (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
       response.end('this port is for Fairlead agents\n');
@@ -176,9 +190,19 @@ export class AgentListener {
         .catch((error: unknown) => {
           const reason = error instanceof Error ? error.message : String(error);
           this.#options.log.warn({ hostId: peer.identity.hostId, address, reason }, 'an agent session did not start');
-          ws.terminate();
         });
     });
+  }
+
+  /** Two machines with one certificate, or an agent gone wild, must not keep the server busy with sessions. */
+  #mayStart(hostId: string): boolean {
+    const now = this.#options.clock.monotonic();
+    let starts = this.#starts.get(hostId);
+    if (starts === undefined) {
+      starts = new Budget(SESSIONS_PER_SECOND, SESSION_BURST, now);
+      this.#starts.set(hostId, starts);
+    }
+    return starts.take(now);
   }
 
   async #refusal(request: IncomingMessage, identity: PeerIdentity): Promise<FairleadError | undefined> {
@@ -188,6 +212,13 @@ export class AgentListener {
       return new FairleadError('VERSION', `this server speaks the subprotocol ${SUBPROTOCOL}`);
     }
     if (!this.#options.isActive(identity.serial)) return await this.#options.refusal(identity.serial);
-    return undefined;
+    return this.#mayStart(identity.hostId) ? undefined : tooManySessions();
   }
+}
+
+function tooManySessions(): FairleadError {
+  const retryAfterSeconds = Math.ceil(1 / SESSIONS_PER_SECOND);
+  return new FairleadError('RATE_LIMITED', 'this host begins sessions too often: is its certificate on two machines?', {
+    retryAfterSeconds,
+  });
 }

@@ -59,16 +59,18 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
       if (link !== undefined) receiveControl(link, kind, value, clock);
     },
   });
-  const { hello, version } = await receiveHello(session);
-  const hostName = await deps.hostName(peer.identity.hostId);
-  // Asked again: the certificate may have been revoked since the handshake.
-  if (!deps.isActive(peer.identity.serial)) {
-    const refusal = await deps.refusal(peer.identity.serial);
-    session.destroy(refusal);
-    throw refusal;
+  try {
+    const { hello, version } = await receiveHello(session);
+    const hostName = await deps.hostName(peer.identity.hostId);
+    // Asked again: the certificate may have been revoked since the handshake.
+    if (!deps.isActive(peer.identity.serial)) throw await deps.refusal(peer.identity.serial);
+    link = attach(session, hello, { ...peer, hostName, version }, deps);
+    return link;
+  } catch (error) {
+    // Says why before it closes; does nothing if the session has ended already.
+    session.destroy(fromWireError(toWireError(error)));
+    throw error;
   }
-  link = attach(session, hello, { ...peer, hostName, version }, deps);
-  return link;
 }
 
 /** Welcomes the agent and registers its link, in one turn: no call can come before the welcome. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import net from 'node:net';
 import { before, type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { pino } from 'pino';
@@ -327,4 +328,31 @@ test('a stopping server tells its agents when to come back', async (t) => {
   const end = await session.closed;
   assert.equal(end.code, 'SHUTDOWN');
   assert.equal(end.retryAfterMs, 2000);
+});
+
+test('a host that begins sessions without end is held back, and others are not', async (t) => {
+  const { port, active } = await start(t);
+  const [pair, other] = [await agentPair(own), await agentPair(own)];
+  active.add(pair.serial).add(other.serial);
+  const codes = new Set<string | undefined>();
+  for (let attempt = 0; attempt < 60 && !codes.has('RATE_LIMITED'); attempt++) {
+    const { ws, refusal } = await dial(t, port, pair);
+    codes.add(refusal?.code);
+    ws.terminate();
+  }
+  assert.ok(codes.has('RATE_LIMITED'));
+  assert.equal((await dial(t, port, other)).refusal, undefined);
+});
+
+test('handshakes that are never finished do not keep an agent out', async (t) => {
+  const { port, active } = await start(t);
+  const pair = await agentPair(own);
+  active.add(pair.serial);
+  const silent = Array.from({ length: 200 }, () => net.connect(port, '127.0.0.1'));
+  t.after(() => {
+    for (const socket of silent) socket.destroy();
+  });
+  await Promise.all(silent.map((socket) => once(socket, 'connect')));
+  const session = await connect(t, port, pair);
+  assert.ok((await session.ping()) >= 0);
 });
