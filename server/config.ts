@@ -48,7 +48,7 @@ export const ServerFlags = Type.Object({
   }),
   apiCert: file('the certificate chain of the API in PEM, with --api-tls files'),
   apiKey: file('its private key in PEM'),
-  trustProxy: flag('takes client addresses from X-Forwarded-For'),
+  trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
   logLevel: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     description: 'how much is logged',
     default: 'info',

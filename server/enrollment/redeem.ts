@@ -9,7 +9,7 @@ import type { IssuedCert } from '../../certs/authority.ts';
 import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
 import { parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
 import { spkiPin } from '../../certs/pin.ts';
-import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { type ErrorCode, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Tags } from '../../shared/messages/control.ts';
 import { validate } from '../../shared/validate.ts';
 import { fitsHash } from '../access/secret.ts';
@@ -51,15 +51,36 @@ export interface Redeemed {
   readonly repeated: boolean;
 }
 
-/** @throws FairleadError as `Enrollment.redeem` says */
+/** What the audit log is to say of a redeem that was refused. */
+export interface RefusalEntry {
+  readonly actor: string;
+  readonly address: string;
+  readonly action: string;
+  readonly result: 'refused';
+  readonly detail: Record<string, unknown>;
+}
+
+/**
+ * The request does not get a certificate, by its own fault. Anybody can send such requests, so the row of the audit log is
+ * not written here but by whoever answers, who knows the limits of it.
+ */
+export class EnrollmentRefused extends FairleadError {
+  readonly entry: RefusalEntry;
+
+  constructor(error: FairleadError, entry: RefusalEntry) {
+    super(error.code, error.message, { cause: error.cause });
+    this.entry = entry;
+  }
+}
+
+/** @throws FairleadError as `Enrollment.redeem` says; EnrollmentRefused if the request is at fault */
 export async function redeem(deps: EnrollmentDeps, request: RedeemRequest, address: string): Promise<Redeemed> {
   let token: EnrollmentTokenRow | undefined;
   try {
     token = await findToken(deps, request.token);
     return await redeemWith(deps, token, request, address);
   } catch (error) {
-    await auditFailure(deps, { token, hostname: request.hostname, address, error });
-    throw error;
+    throw await failed(deps, { token, hostname: request.hostname, address, error });
   }
 }
 
@@ -256,15 +277,16 @@ interface Failure {
   readonly error: unknown;
 }
 
-async function auditFailure({ audit }: EnrollmentDeps, { token, hostname, address, error }: Failure): Promise<void> {
-  const code = isFairleadError(error) ? error.code : 'INTERNAL';
-  const refused = ['TOKEN_INVALID', 'CSR_INVALID', 'CONFLICT', 'VALIDATION'].includes(code);
-  const why = isFairleadError(error) && typeof error.cause === 'string' ? error.cause : undefined;
-  await audit.recordOrLog({
-    actor: token === undefined ? 'anonymous' : actorOf(token),
-    address,
-    action: ACTION,
-    result: refused ? 'refused' : 'failed',
-    detail: { code, why: why ?? (refused && error instanceof Error ? error.message : undefined), hostname },
-  });
+const REFUSALS: readonly ErrorCode[] = ['TOKEN_INVALID', 'CSR_INVALID', 'CONFLICT', 'VALIDATION'];
+
+/** The error to throw. A failure of the server's own is written down already. */
+async function failed({ audit }: EnrollmentDeps, { token, hostname, address, error }: Failure): Promise<unknown> {
+  const row = { actor: token === undefined ? 'anonymous' : actorOf(token), address, action: ACTION };
+  if (isFairleadError(error) && REFUSALS.includes(error.code)) {
+    const why = typeof error.cause === 'string' ? error.cause : error.message;
+    return new EnrollmentRefused(error, { ...row, result: 'refused', detail: { code: error.code, why, hostname } });
+  }
+  const { code } = toWireError(error);
+  await audit.recordOrLog({ ...row, result: 'failed', detail: { code, hostname } });
+  return error;
 }

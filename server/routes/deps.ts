@@ -130,7 +130,7 @@ export interface EnrollmentService {
   list(page: Page): Promise<Paged<EnrollmentTokenRecord>>;
   /** @throws FairleadError NOT_FOUND */
   revoke(id: string, actor: Actor): Promise<unknown>;
-  /** @throws FairleadError TOKEN_INVALID, CSR_INVALID, CONFLICT */
+  /** @throws EnrollmentRefused, a FairleadError with the row that the audit log is to get */
   redeem(request: EnrollRequest, address: string): Promise<EnrollAnswer>;
 }
 
@@ -212,6 +212,8 @@ export interface ApiLimits {
   enrollsPerMinuteInTotal: number;
   refusedEnrollsPerMinute: number;
   refusedLoginsPerMinute: number;
+  /** Over all addresses, for each sort of refusal: rows in the audit log. */
+  refusalRowsPerMinute: number;
 }
 
 export interface ApiDeps {
@@ -233,7 +235,7 @@ export interface ApiDeps {
    * place by `(app.server as unknown as tls.Server).setSecureContext(…)`.
    */
   readonly https?: ServerOptions;
-  /** Takes addresses from `X-Forwarded-For`. */
-  readonly trustProxy?: boolean | string | string[];
+  /** Takes addresses from what the one proxy in front has put into `X-Forwarded-For`. */
+  readonly trustProxy?: boolean;
   readonly limits?: Partial<ApiLimits>;
 }

@@ -5,6 +5,8 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { Api } from './app-types.ts';
 import type { ApiLimits } from './deps.ts';
 
+const MIB = 1024 * 1024;
+
 /** The largest JSON body of a route that does not set its own. */
 export const MAX_BODY_BYTES = 256 * 1024;
 export const MAX_ENROLL_BODY_BYTES = 64 * 1024;
@@ -14,9 +16,33 @@ export const MAX_HEADER_BYTES = 64 * 1024;
 export const MAX_LIVE_STREAMS = 4096;
 /** Addresses that one rate limit remembers. */
 export const MAX_RATE_ADDRESSES = 5000;
-/** What one host may answer to a list, in items and in bytes of JSON. */
+/**
+ * Connections at once: one for every stream, and some for requests that come and go. What is beyond is dropped before it
+ * costs anything, so that a flood of the API leaves descriptors for the agents.
+ */
+export const MAX_CONNECTIONS = MAX_LIVE_STREAMS + 1024;
+/** How long a TLS handshake may take. */
+export const HANDSHAKE_MS = 10_000;
+/** From an upgrade to its whole answer; longer than a host may take to begin what was asked for. */
+export const UPGRADE_MS = 60_000;
+/** How long a client may take to close a connection that is over. */
+export const END_MS = 1_000;
+/** What one host may answer to one question, in items and in bytes of JSON. */
 export const MAX_LIST_ITEMS = 10_000;
-export const MAX_LIST_BYTES = 32 * 1024 * 1024;
+export const MAX_LIST_BYTES = 16 * MIB;
+/** What an item takes beside its text. */
+export const LIST_ITEM_BYTES = 256;
+/** The largest answer made of those of many hosts. */
+export const MAX_ANSWER_BYTES = 64 * MIB;
+/** What answers that are being put together or sent may hold, over all clients: of one host, and of all. */
+export const MAX_HELD_BYTES_OF_HOST = 2 * MAX_LIST_BYTES;
+export const MAX_HELD_BYTES = 128 * MIB;
+/** Answers that are being put together or sent at once. */
+export const MAX_HELD_ANSWERS = 256;
+/** Time for one host to list all that it has. */
+export const LIST_MS = 30_000;
+/** Time for a client to read an answer that is held for it. */
+export const SEND_MS = 120_000;
 /** Time for one host in a question to all hosts. */
 export const FAN_OUT_HOST_MS = 5_000;
 /** Hosts that are asked at once. */
@@ -34,26 +60,37 @@ const DEFAULTS: ApiLimits = {
   enrollsPerMinuteInTotal: 3_000,
   refusedEnrollsPerMinute: 60,
   refusedLoginsPerMinute: 30,
+  refusalRowsPerMinute: 120,
 };
 
-/** Counts a request, by its address unless `inTotal`. @throws FairleadError RATE_LIMITED with the time to wait */
-export function limiter(
+/** Counts a request, by its address unless `inTotal`. @returns RATE_LIMITED with the time to wait, if it is one too many */
+export function meter(
   api: Api,
   name: keyof ApiLimits,
   limits: Partial<ApiLimits> = {},
   inTotal = false,
-): (request: FastifyRequest) => Promise<void> {
+): (request: FastifyRequest) => Promise<FairleadError | undefined> {
   const max = limits[name] ?? DEFAULTS[name];
   const count = api.createRateLimit({
     max,
     timeWindow: 60_000,
     ...(inTotal ? { keyGenerator: () => 'all' } : {}),
   });
+  const whose = inTotal ? 'too many requests' : 'too many requests from this address';
   return async (request) => {
     const found = await count(request);
-    if (found.isAllowed || !found.isExceeded) return;
-    throw new FairleadError('RATE_LIMITED', `too many requests from this address: at most ${max} a minute`, {
+    if (found.isAllowed || !found.isExceeded) return undefined;
+    return new FairleadError('RATE_LIMITED', `${whose}: at most ${max} a minute`, {
       retryAfterSeconds: found.ttlInSeconds,
     });
+  };
+}
+
+/** As `meter`. @throws FairleadError RATE_LIMITED */
+export function limiter(...options: Parameters<typeof meter>): (request: FastifyRequest) => Promise<void> {
+  const count = meter(...options);
+  return async (request) => {
+    const excess = await count(request);
+    if (excess !== undefined) throw excess;
   };
 }

@@ -45,7 +45,7 @@ export function take(window: ReceiveWindow, bytes: number): void {
 export interface WindowRules {
   /** The window while the reader does not keep up. */
   readonly base: number;
-  /** The window at most. */
+  /** The window at most: a stream's fair share of the session's budget. */
   readonly max: number;
   /** What a stream gets even when the session's budget is used up. */
   readonly share: number;
@@ -54,18 +54,25 @@ export interface WindowRules {
 }
 
 /**
- * The limit to send to the peer now, or undefined if it is too early: a limit goes out once half a window is free.
- * The window doubles while the reader has taken everything that arrived, and falls back to its base when the reader is
- * what limits, so that a slow reader never makes its peer's bytes pile up here.
+ * The limit to send to the peer now, or undefined if it is too early: a limit goes out once at least half a window is
+ * free. The window doubles while the reader has taken everything that arrived, and falls back to its base when the
+ * reader is what limits, so that a slow reader never makes its peer's bytes pile up here.
  * @param room what the session's budget has left, in bytes
  */
 export function nextLimit(window: ReceiveWindow, rules: WindowRules, room: number): number | undefined {
   const outstanding = window.limit - window.taken;
-  if (window.size - outstanding < window.size / 2) return undefined;
-  const unread = window.received - window.taken;
-  if (unread === 0) window.size = Math.min(2 * window.size, rules.max);
-  else if (unread > window.size / 2) window.size = rules.base;
-  const size = Math.max(rules.share, Math.min(window.size, outstanding + Math.max(0, room)));
+  if (outstanding > window.size / 2) return undefined;
+  const wanted = wantedSize(window, rules);
+  const size = Math.max(rules.share, Math.min(wanted, outstanding + Math.max(0, room)));
+  if (outstanding > size / 2) return undefined;
   const limit = Math.min(window.taken + size, rules.maxOffset);
-  return limit > window.limit ? limit : undefined;
+  if (limit <= window.limit) return undefined;
+  window.size = size;
+  return limit;
+}
+
+function wantedSize(window: ReceiveWindow, rules: WindowRules): number {
+  const unread = window.received - window.taken;
+  const size = unread === 0 ? 2 * window.size : unread > window.size / 2 ? rules.base : window.size;
+  return Math.min(size, rules.max);
 }

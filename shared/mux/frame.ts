@@ -5,6 +5,8 @@ import { MECHANICS } from '../messages/mechanics.ts';
 export const FRAME_HEADER_BYTES = 8;
 /** The longest head of a MessagePack `bin`: its type byte and a 4-byte length. */
 export const MAX_BIN_HEAD_BYTES = 5;
+/** What of a frame must lie in one piece to be read. */
+export const MIN_FRAME_START_BYTES = FRAME_HEADER_BYTES + MAX_BIN_HEAD_BYTES;
 /** The control channel's stream. */
 export const CONTROL_STREAM = 0;
 /** The highest stream id that the header can hold. */
@@ -90,14 +92,16 @@ export function hasUnknownFlags(flags: number): boolean {
   return (flags & ~KNOWN_FLAGS) !== 0;
 }
 
-/** The bytes of a MessagePack `bin` that starts at `offset` and fills the rest of `frame`, as a view; undefined if it is none. */
-export function binView(frame: Uint8Array, offset: number): Uint8Array | undefined {
+/**
+ * Where the bytes start of a MessagePack `bin` that starts at `offset` and fills the rest of a frame of `totalBytes`;
+ * undefined if it is none. `frame` may hold only the frame's beginning, if that is at least MIN_FRAME_START_BYTES.
+ */
+export function binStart(frame: Uint8Array, offset: number, totalBytes: number): number | undefined {
   const type = frame[offset];
   const headBytes = type === 0xc4 ? 2 : type === 0xc5 ? 3 : type === 0xc6 ? 5 : 0;
   const start = offset + headBytes;
   if (headBytes === 0 || start > frame.byteLength) return undefined;
-  const length = binLength(frame, offset + 1, headBytes);
-  return length === frame.byteLength - start ? frame.subarray(start) : undefined;
+  return binLength(frame, offset + 1, headBytes) === totalBytes - start ? start : undefined;
 }
 
 function binLength(frame: Uint8Array, at: number, headBytes: number): number {

@@ -71,13 +71,20 @@ export class Inbox {
     throw new FairleadError('FLOW_CONTROL_ERROR', `a stream sent beyond its limit of ${this.#window.limit} bytes`);
   }
 
-  /** Takes in a chunk of raw bytes. @throws FairleadError FLOW_CONTROL_ERROR */
-  data(chunk: Uint8Array): void {
-    this.#receive(chunk.byteLength);
+  /** Takes in one frame's raw bytes. @throws FairleadError FLOW_CONTROL_ERROR */
+  data(first: Uint8Array, rest: readonly Uint8Array[]): void {
+    const bytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
+    this.#receive(bytes);
     if (this.#discarding) {
-      this.taken(chunk.byteLength);
+      this.taken(bytes);
       return;
     }
+    this.#queue(first);
+    for (const part of rest) this.#queue(part);
+    if (bytes > 0) this.onChange?.();
+  }
+
+  #queue(chunk: Uint8Array): void {
     if (chunk.byteLength === 0) return;
     const last = this.#chunks.at(-1);
     if (last !== undefined && last.byteLength + chunk.byteLength <= MERGE_UP_TO_BYTES) {
@@ -85,7 +92,6 @@ export class Inbox {
     } else {
       this.#chunks.push(unpinned(chunk));
     }
-    this.onChange?.();
   }
 
   /**
@@ -168,7 +174,7 @@ export class Inbox {
 
   #rules(): WindowRules {
     const { initialWindowBytes, maxWindowBytes, windowShareBytes, maxStreamOffset } = this.#host.limits;
-    const max = this.#grows ? maxWindowBytes : initialWindowBytes;
+    const max = Math.min(this.#grows ? maxWindowBytes : initialWindowBytes, this.#host.fairWindow);
     return { base: initialWindowBytes, max, share: windowShareBytes, maxOffset: maxStreamOffset };
   }
 

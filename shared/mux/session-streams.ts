@@ -126,10 +126,11 @@ export class SessionStreams implements StreamHost {
 
   // ————— what arrives
 
-  /** Takes in a frame of any stream but the control channel. @throws FairleadError if the session must end */
-  receive(header: FrameHeader, frame: Uint8Array): void {
+  /** Takes in a frame of any stream but the control channel; its header lies whole in `first`. @throws FairleadError if the session must end */
+  receive(header: FrameHeader, first: Uint8Array, rest: readonly Uint8Array[]): void {
     const { type, stream: id, flags } = header;
     if (flags & FLAGS.OPEN) {
+      const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
       this.#accept(header, frame.subarray(FRAME_HEADER_BYTES));
       return;
     }
@@ -139,7 +140,7 @@ export class SessionStreams implements StreamHost {
       return;
     }
     if (type === MECHANICS['stream.reset'] && !this.#table.isOwn(id)) this.#budgets.countReset();
-    stream.receive(type, flags, frame);
+    stream.receive(type, flags, first, rest);
   }
 
   /** Frames that were on their way when their stream closed. */
@@ -217,6 +218,10 @@ export class SessionStreams implements StreamHost {
   get payloadBytes(): number {
     const room = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES - MAX_BIN_HEAD_BYTES;
     return Math.min(this.limits.payloadBytes, room);
+  }
+
+  get fairWindow(): number {
+    return Math.floor(this.limits.budgetBytes / Math.max(1, this.#table.size));
   }
 
   get windowRoom(): number {

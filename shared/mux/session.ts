@@ -8,7 +8,15 @@ import type { Catalogue, ControlKind, Direction, Params, StreamKind } from '../m
 import { MECHANICS } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
 import { Acks } from './acks.ts';
-import { CONTROL_STREAM, decodeHeader, encodeFrame, FLAGS, FRAME_HEADER_BYTES, hasUnknownFlags } from './frame.ts';
+import {
+  CONTROL_STREAM,
+  decodeHeader,
+  encodeFrame,
+  FLAGS,
+  FRAME_HEADER_BYTES,
+  hasUnknownFlags,
+  MIN_FRAME_START_BYTES,
+} from './frame.ts';
 import { Liveness } from './liveness.ts';
 import { Outcome } from './outcome.ts';
 import { Pings } from './pings.ts';
@@ -57,6 +65,7 @@ export interface SessionStats {
   readonly queuedBytes: { readonly control: number; readonly interactive: number; readonly bulk: number };
 }
 
+const NO_PARTS: readonly Uint8Array[] = [];
 const PING_TIMEOUT_MS = 10_000;
 
 type Phase = 'greeting' | 'ready' | 'ended';
@@ -98,7 +107,7 @@ export class Session {
       (error: Error) => this.#onTransportClosed({ code: 1006, reason: '', error }),
     );
     transport.attach({
-      message: (frame) => this.#onMessage(frame),
+      message: (first, rest) => this.#onMessage(first, rest ?? NO_PARTS),
       violation: (reason) => this.destroy(violation(reason)),
       drained: () => this.#writer.drained(),
     });
@@ -350,15 +359,18 @@ export class Session {
 
   // ————— what the peer says
 
-  #onMessage(frame: Uint8Array): void {
+  #onMessage(first: Uint8Array, rest: readonly Uint8Array[]): void {
     if (this.#phase === 'ended') return;
     this.#framesIn += 1;
-    this.#bytesIn += frame.byteLength;
+    const bytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
+    this.#bytesIn += bytes;
     this.#liveness.heard();
     this.#lastActivityAt = this.#options.clock.now();
     try {
       this.#options.onActivity?.();
-      this.#receive(frame);
+      if (rest.length > 0 && first.byteLength < MIN_FRAME_START_BYTES)
+        this.#receive(Buffer.concat([first, ...rest]), NO_PARTS, bytes);
+      else this.#receive(first, rest, bytes);
       if (this.#phase === 'ready') this.#acknowledge();
     } catch (error) {
       // Whatever a peer sends may end its session, never the process.
@@ -372,21 +384,22 @@ export class Session {
     if (ack !== undefined) this.#writer.queueCredit(ack);
   }
 
-  #receive(frame: Uint8Array): void {
+  #receive(first: Uint8Array, rest: readonly Uint8Array[], bytes: number): void {
     const limit = this.#phase === 'greeting' ? this.#limits.greetingFrameBytes : this.#limits.frameBytes;
-    if (frame.byteLength > limit) {
-      throw new FairleadError('FRAME_TOO_LARGE', `a frame of ${frame.byteLength} bytes, and the limit is ${limit}`);
+    if (bytes > limit) {
+      throw new FairleadError('FRAME_TOO_LARGE', `a frame of ${bytes} bytes, and the limit is ${limit}`);
     }
-    const header = decodeHeader(frame);
+    const header = decodeHeader(first);
     if (header === undefined) throw violation('a frame is shorter than its header');
     if (hasUnknownFlags(header.flags)) throw violation(`unknown flags ${header.flags}`);
     if (header.flags & FLAGS.DEFLATED) throw violation('a compressed frame, which was not negotiated');
     if (header.stream !== CONTROL_STREAM) {
       if (this.#phase === 'greeting') throw violation('a stream before the welcome');
-      this.#streams.receive(header, frame);
+      this.#streams.receive(header, first, rest);
       return;
     }
     if (header.flags !== 0) throw violation('flags on the control stream');
+    const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
     this.#receiveControl(header.type, frame.subarray(FRAME_HEADER_BYTES));
   }
 

@@ -21,6 +21,8 @@ export interface StreamHost {
   hasControlRoom(bytes: number): boolean;
   /** Counts time in which a stream had bytes to send and no credit. */
   countStarved(ms: number): void;
+  /** One stream's part of the session's budget for windows, if all open streams get the same, in bytes. */
+  readonly fairWindow: number;
   /** What is left of the session's budget for windows, in bytes; may be negative. */
   readonly windowRoom: number;
   /** Counts bytes that the peer may still send or the application has not taken yet. */

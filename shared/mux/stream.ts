@@ -6,7 +6,7 @@ import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../messag
 import { MECHANICS, ResetValue, WindowValue } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
 import { ByteDuplex } from './byte-duplex.ts';
-import { binView, encodeFrame, FLAGS, FRAME_HEADER_BYTES } from './frame.ts';
+import { binStart, encodeFrame, FLAGS, FRAME_HEADER_BYTES } from './frame.ts';
 import { Inbox, type WholeMessage } from './inbox.ts';
 import { Outbox } from './outbox.ts';
 import { Outcome } from './outcome.ts';
@@ -377,14 +377,16 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   }
 
   /**
-   * The session's: takes in a frame of this stream that is not its OPEN.
+   * The session's: takes in a frame of this stream that is not its OPEN; its header lies whole in `first`.
    * @throws FairleadError if the peer broke the protocol: the session must end
    */
-  receive(type: number, flags: number, frame: Uint8Array): void {
+  receive(type: number, flags: number, first: Uint8Array, rest: readonly Uint8Array[]): void {
+    if (type === MECHANICS['stream.data']) {
+      this.#receiveData(flags, first, rest);
+      return;
+    }
+    const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
     switch (type) {
-      case MECHANICS['stream.data']:
-        this.#receiveData(flags, frame);
-        return;
       case MECHANICS.reply:
       case MECHANICS.item:
       case MECHANICS.trailer:
@@ -407,17 +409,18 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     if (this.#role === 'opener' && this.#phase === 'reply') throw violation(`${this.kind.name} sent before its reply`);
   }
 
-  #receiveData(flags: number, frame: Uint8Array): void {
+  #receiveData(flags: number, first: Uint8Array, rest: readonly Uint8Array[]): void {
     const sender = this.#role === 'opener' ? 'acceptor' : 'opener';
     if (!sendsBytes(this.kind, sender)) throw violation(`bytes on a stream of ${this.kind.name}`);
     if (flags & FLAGS.MORE) throw violation('a byte chunk with MORE');
     this.#expectBody();
     if (this.#phase === 'end') throw violation('bytes after the trailer');
     if (this.#inbox.assembling) throw violation('bytes inside a message');
-    const chunk = binView(frame, FRAME_HEADER_BYTES);
-    if (chunk === undefined) throw new FairleadError('MESSAGE_INVALID', 'a byte chunk is no MessagePack bin');
-    if (chunk.byteLength === 0) this.#host.countControlFrame();
-    this.#inbox.data(chunk);
+    const totalBytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
+    const start = binStart(first, FRAME_HEADER_BYTES, totalBytes);
+    if (start === undefined) throw new FairleadError('MESSAGE_INVALID', 'a byte chunk is no MessagePack bin');
+    if (totalBytes === start) this.#host.countControlFrame();
+    this.#inbox.data(first.subarray(start), rest);
     if (flags & FLAGS.END) this.#receiveEnd();
   }
 

@@ -10,8 +10,11 @@ export interface TransportEnd {
 
 /** What a transport tells its session. Set once, before any message can arrive. */
 export interface TransportEvents {
-  /** One whole binary message. The bytes belong to the receiver, who may keep views of them. */
-  message(data: Uint8Array): void;
+  /**
+   * One whole binary message: its beginning, at least one byte of it, and what follows, as it came off the network. The
+   * bytes belong to the receiver, who may keep views of them.
+   */
+  message(first: Uint8Array, rest?: readonly Uint8Array[]): void;
   /** The peer broke the transport's own rules: a text message, or one beyond `maxMessageBytes`. */
   violation(reason: string): void;
   /** What was buffered has fallen below the low-water mark after `send` had answered false. */

@@ -3,8 +3,10 @@ import { randomFillSync } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
-import { MAX_FRAME_BYTES } from '../limits.ts';
+import { FRAME_PAYLOAD_BYTES, MAX_FRAME_BYTES } from '../limits.ts';
+import { MIN_FRAME_START_BYTES } from './frame.ts';
 import type { Transport, TransportEnd, TransportEvents } from './transport.ts';
+import { supportsReader, type Unmask, WsReader } from './ws-reader.ts';
 
 /** Options that both ends must give their WebSocket or WebSocketServer. */
 export const WS_OPTIONS = {
@@ -48,21 +50,25 @@ function maskInScript(source: Uint8Array, mask: Uint8Array, output: Uint8Array, 
 }
 
 /** The native masking of the optional package bufferutil, which is many times faster; it is slower on a few bytes. */
-const maskNatively: Mask | undefined = loadNativeMask();
+const native = loadNative();
 const NATIVE_FROM_BYTES = 48;
 
-function loadNativeMask(): Mask | undefined {
+function loadNative(): { mask: Mask; unmask: Unmask } | undefined {
   try {
-    return (createRequire(import.meta.url)('bufferutil') as { mask: Mask }).mask;
+    return createRequire(import.meta.url)('bufferutil') as { mask: Mask; unmask: Unmask };
   } catch {
     return undefined;
   }
 }
 
+function unmask(buffer: Uint8Array, mask: Uint8Array): void {
+  if (native !== undefined && buffer.byteLength >= NATIVE_FROM_BYTES) native.unmask(buffer, mask);
+  else maskInScript(buffer, mask, buffer, 0, buffer.byteLength);
+}
+
 function applyMask(source: Uint8Array, mask: Uint8Array, output: Uint8Array, offset: number): void {
   const { byteLength } = source;
-  if (maskNatively !== undefined && byteLength >= NATIVE_FROM_BYTES)
-    maskNatively(source, mask, output, offset, byteLength);
+  if (native !== undefined && byteLength >= NATIVE_FROM_BYTES) native.mask(source, mask, output, offset, byteLength);
   else maskInScript(source, mask, output, offset, byteLength);
 }
 
@@ -102,17 +108,32 @@ function nextMask(): Uint8Array {
   return maskPool.subarray(maskPoolAt - MASK_BYTES, maskPoolAt);
 }
 
-/** One WebSocket message as a client sends it: everything masked, in one buffer. */
-function maskedMessage(head: Uint8Array, body: Uint8Array | undefined): Buffer {
+/** Buffers for full frames, to be used again once their bytes are written: a new one for each is a burden on the collector. */
+const FULL_MESSAGE_BYTES = MAX_WS_HEADER_BYTES + MASK_BYTES + MIN_FRAME_START_BYTES + FRAME_PAYLOAD_BYTES;
+const MAX_SPARE_BUFFERS = 16;
+const spareBuffers: Buffer[] = [];
+
+function giveBack(buffer: Buffer): void {
+  if (buffer.byteLength === FULL_MESSAGE_BYTES && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(buffer);
+}
+
+function bufferFor(bytes: number): Buffer {
+  const reusable = bytes > FULL_MESSAGE_BYTES / 2 && bytes <= FULL_MESSAGE_BYTES;
+  if (!reusable) return Buffer.allocUnsafe(bytes);
+  return spareBuffers.pop() ?? Buffer.allocUnsafeSlow(FULL_MESSAGE_BYTES);
+}
+
+/** One WebSocket message as a client sends it: everything masked, at the beginning of one buffer. */
+function maskedMessage(head: Uint8Array, body: Uint8Array | undefined): { buffer: Buffer; bytes: number } {
   const length = head.byteLength + (body?.byteLength ?? 0);
-  const message = Buffer.allocUnsafe(MAX_WS_HEADER_BYTES + MASK_BYTES + length);
-  const maskAt = writeWsHeader(message, length, true);
+  const buffer = bufferFor(MAX_WS_HEADER_BYTES + MASK_BYTES + length);
+  const maskAt = writeWsHeader(buffer, length, true);
   const mask = nextMask();
-  message.set(mask, maskAt);
+  buffer.set(mask, maskAt);
   const headAt = maskAt + MASK_BYTES;
-  applyMask(head, mask, message, headAt);
-  if (body !== undefined) applyMask(body, rotated(mask, head.byteLength), message, headAt + head.byteLength);
-  return message.subarray(0, headAt + length);
+  applyMask(head, mask, buffer, headAt);
+  if (body !== undefined) applyMask(body, rotated(mask, head.byteLength), buffer, headAt + head.byteLength);
+  return { buffer, bytes: headAt + length };
 }
 
 /** The mask as it stands after so many bytes. */
@@ -165,6 +186,9 @@ class WsTransport implements Transport {
     this.#isServer = internals._isServer;
     this.#highWaterBytes = options.highWaterBytes ?? HIGH_WATER_BYTES;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS;
+    if (supportsReader(internals._receiver)) {
+      new WsReader(internals._receiver, this.#isServer, unmask, (first, rest) => this.#binary(first, rest));
+    }
     ws.on('message', (data, isBinary) => this.#message(data, isBinary));
     ws.on('error', (error) => this.#fail(error));
     ws.on('close', (code, reason) => this.#ended(code, reason.toString()));
@@ -198,12 +222,14 @@ class WsTransport implements Transport {
       return;
     }
     const message = data as Buffer;
-    if (message.byteLength > this.#maxMessageBytes) {
-      this.#violation('a message beyond the limit');
-      return;
-    }
-    if (this.#events !== undefined) this.#events.message(message);
-    else if (this.#waiting.length < MAX_WAITING_MESSAGES) this.#waiting.push(message);
+    if (message.byteLength > this.#maxMessageBytes) this.#violation('a message beyond the limit');
+    else this.#binary(message, []);
+  }
+
+  #binary(first: Uint8Array, rest: readonly Uint8Array[]): void {
+    if (this.#closing) return;
+    if (this.#events !== undefined) this.#events.message(first, rest);
+    else if (this.#waiting.length < MAX_WAITING_MESSAGES) this.#waiting.push(Buffer.concat([first, ...rest]));
     else this.destroy();
   }
 
@@ -232,7 +258,8 @@ class WsTransport implements Transport {
       socket.write(first);
       if (rest !== undefined) socket.write(rest);
     } else {
-      socket.write(maskedMessage(head, body));
+      const { buffer, bytes } = maskedMessage(head, body);
+      socket.write(buffer.subarray(0, bytes), () => giveBack(buffer));
     }
     this.#full = socket.writableLength > this.#highWaterBytes;
     return !this.#full;

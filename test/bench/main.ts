@@ -24,14 +24,20 @@ async function main(names: readonly string[]): Promise<number> {
     return 2;
   }
   const rows: Row[] = [];
+  let exitCode = 0;
   for (const [name, measure] of Object.entries(FIGURES)) {
     if (names.length > 0 && !names.includes(name)) continue;
     console.error(`measuring ${name} …`);
-    rows.push(...(await measure()));
+    try {
+      rows.push(...(await measure()));
+    } catch (error) {
+      console.error(`${name} failed:`, error);
+      exitCode = 1;
+    }
   }
   console.log(`\nNode ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}\n`);
   console.log(renderTable(rows));
-  return 0;
+  return exitCode;
 }
 
 process.exit(await main(process.argv.slice(2)));

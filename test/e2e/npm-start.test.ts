@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { requireDocker } from '../support/docker.ts';
 import { launchCommand, ROOT } from '../support/launcher.ts';
+import { serverArgs } from '../support/mesh.ts';
 import { tempDir } from '../support/tmp.ts';
-import { within } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 test('npm start makes this machine the first host, and finds it again', async (t) => {
   await requireDocker();
@@ -27,3 +28,29 @@ test('npm start makes this machine the first host, and finds it again', async (t
     assert.ok(!existsSync(join(dataDir, 'runtime.json')));
   }
 });
+
+test('a signal to npm reaches the program, which ends in order', async (t) => {
+  const dataDir = join(await tempDir(t), 'data');
+  const args = ['run', '--silent', 'server', '--', ...serverArgs(dataDir)];
+  const npm = launchCommand(t, 'npm', args);
+  const { pid } = await waitFor(
+    'a ready server',
+    async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as { pid: number },
+    { timeoutMs: 30_000, context: () => npm.transcript() },
+  );
+  // Should npm go without its child, nothing may be left behind.
+  t.after(() => {
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
+  assert.deepEqual(await npm.stop(), { code: 0, signal: null }, npm.transcript());
+  assert.equal(isAlive(pid), false, 'the server outlived npm');
+  assert.ok(!existsSync(join(dataDir, 'runtime.json')));
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false; // there is no such process
+  }
+}

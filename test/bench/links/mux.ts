@@ -43,7 +43,13 @@ export const callKind = {
 const CATALOGUE: Catalogue = catalogue(CONTROL_KINDS, [bulkKind, callKind]);
 
 /** A benchmark opens more, and faster, than a session allows a stranger. */
-const LIMITS = { openStreams: 1024, unansweredOpens: 1024, opensPerSecond: 1_000_000, resetsPerSecond: 1_000_000 };
+const LIMITS = {
+  openStreams: 1024,
+  unansweredOpens: 1024,
+  opensPerSecond: 1_000_000,
+  resetsPerSecond: 1_000_000,
+  controlFramesPerSecond: 1_000_000,
+};
 
 const HELLO: Hello = {
   versions: [1],
