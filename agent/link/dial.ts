@@ -6,8 +6,9 @@ import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { ERRORS, type ErrorCode, FairleadError } from '../../shared/errors.ts';
-import { HELLO_TIMEOUT_MS, MAX_FRAME_BYTES } from '../../shared/limits.ts';
+import { HELLO_TIMEOUT_MS } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { pinnedTls, UnreachableError } from '../../shared/pinned-http.ts';
 import type { Identity } from '../identity/state-dir.ts';
@@ -33,12 +34,11 @@ export function dial(options: DialOptions): Promise<WebSocket> {
   if (signal?.aborted) return Promise.reject(cancelled(signal));
   let socket: Socket | undefined;
   const ws = new WebSocket(target, [SUBPROTOCOL], {
+    ...WS_OPTIONS,
     ...pinnedTls(identity.caPem, INTERNAL_SERVER_NAME),
     cert: identity.certPem,
     key: identity.keyPem,
     agent: httpsAgent,
-    perMessageDeflate: false,
-    maxPayload: MAX_FRAME_BYTES,
     handshakeTimeout: options.timeoutMs ?? HELLO_TIMEOUT_MS,
     followRedirects: false,
     finishRequest: (request) => {

@@ -9,9 +9,10 @@ import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 export function refuseUpgrade(socket: Duplex, error: FairleadError): void {
   const problem = problemOf(error, randomUUID());
   const body = JSON.stringify(problem);
+  const retryAfter = problem.retryAfter === undefined ? '' : `retry-after: ${problem.retryAfter}\r\n`;
   socket.end(
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? 'Refused'}\r\n` +
       `content-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `${retryAfter}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }
