@@ -74,6 +74,26 @@ export function toWireError(error: unknown): WireError {
   return { code: 'INTERNAL', message: 'an unexpected error; its cause is in the log of the end that met it' };
 }
 
+/** Codes that speak of an API's own caller, tokens and store: a peer on the wire has no say in those. */
+const NOT_FOR_PEERS: ReadonlySet<string> = new Set([
+  'UNAUTHORIZED',
+  'TOKEN_INVALID',
+  'FORBIDDEN',
+  'CSR_INVALID',
+  'RATE_LIMITED',
+  'HOST_NOT_FOUND',
+  'HOST_OFFLINE',
+  'STORE_FULL',
+  'STORE_UNAVAILABLE',
+]);
+
+/** What a peer says of a stream it ends: as `fromWireError`, but for codes that are not its to use, and for control characters. */
+export function fromPeerError({ code, message }: WireError): FairleadError {
+  const text = message.replace(/\p{Cc}+/gu, ' ');
+  if (NOT_FOR_PEERS.has(code)) return new FairleadError('INTERNAL', `${code}: ${text}`);
+  return fromWireError({ code, message: text });
+}
+
 /** The FairleadError for a wire form. A code this version does not know becomes INTERNAL and keeps its text. */
 export function fromWireError(wire: WireError): FairleadError {
   if (Object.hasOwn(ERRORS, wire.code)) return new FairleadError(wire.code as ErrorCode, wire.message);

@@ -12,6 +12,9 @@ export const MAX_FRAME_BYTES_BEFORE_HELLO = 4 * KIB;
 export const FRAME_PAYLOAD_BYTES = 64 * KIB;
 /** The largest message that is put together from frames with MORE. */
 export const MAX_MESSAGE_BYTES = 4 * MIB;
+/** The largest item, and the most values in it: many of them may wait for one reader. */
+export const MAX_ITEM_BYTES = 256 * KIB;
+export const MAX_ITEM_NODES = 10_000;
 /** The deepest nesting of maps and arrays in one message. */
 export const MAX_MESSAGE_DEPTH = 16;
 /** The most values, map keys included, in one message. */
@@ -52,6 +55,11 @@ export const MAX_OPENS_PER_SECOND = 1_000;
 export const MAX_RESETS_PER_SECOND = 1_000;
 /** Control frames (pings, acks, windows, empty frames) that a peer may send per second. */
 export const MAX_CONTROL_FRAMES_PER_SECOND = 20_000;
+/** Messages on the control stream, acks aside (heartbeats, pings, pongs), that a peer may send per second. */
+export const MAX_CONTROL_MESSAGES_PER_SECOND = 100;
+/** The largest control message after the greeting, and the most values in it. */
+export const MAX_CONTROL_MESSAGE_BYTES = 16 * KIB;
+export const MAX_CONTROL_MESSAGE_NODES = 1_000;
 
 /** A `session.ack` goes out once this many more frame bytes have come in … */
 export const ACK_BYTES = 256 * KIB;

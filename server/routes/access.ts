@@ -4,8 +4,8 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
 import type { Api } from './app-types.ts';
-import type { Actor, ApiDeps, AuditEntry, Principal } from './deps.ts';
-import { limiter } from './limits.ts';
+import type { Actor, ApiDeps, Principal } from './deps.ts';
+import { refusalLog } from './refusals.ts';
 
 /** A token that comes from the same address counts as a new login after this time. */
 const LOGIN_MS = 12 * 60 * 60_000;
@@ -40,7 +40,9 @@ export function declareAccess(route: RouteOptions): void {
 export function guardRoutes(api: Api, deps: ApiDeps): void {
   api.decorateRequest('principal', undefined);
   api.addHook('onRoute', declareAccess);
-  const refusals = refusalLog(api, deps);
+  const refusedLogin = refusalLog(api, deps, { action: 'login', perAddress: 'refusedLoginsPerMinute' });
+  // Apart from those who have no token, so that a flood of theirs hides nothing that a token's holder tries.
+  const forbidden = refusalLog(api, deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
   const logins = loginLog(deps);
   api.addHook('onRequest', async (request, reply) => {
     if (request.is404) return;
@@ -49,14 +51,14 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
     const principal = await authenticate(request, reply, deps).catch(async (error: unknown) => {
       if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) {
         if (request.headers.authorization !== undefined)
-          await refusals(request, { actor: 'anonymous', action: 'login' });
+          await refusedLogin(request, { actor: 'anonymous', address: request.ip, action: 'login', result: 'refused' });
       }
       throw error;
     });
     // A route without access cannot be registered; should one exist all the same, nobody may use it.
     if (access === undefined || !allows(principal.role, access)) {
       const action = `${request.method} ${request.routeOptions.url ?? ''}`;
-      await refusals(request, { actor: principal.name, action });
+      await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused' });
       const detail = `this needs the role ${access}; the token ${principal.name} has the role ${principal.role}`;
       throw new FairleadError('FORBIDDEN', detail);
     }
@@ -87,15 +89,6 @@ function basic(header: string | undefined): string | undefined {
   if (pair === undefined) return undefined;
   const [, password] = /^[^:]*:(\S+)$/.exec(Buffer.from(pair, 'base64').toString('utf8')) ?? [];
   return password !== undefined && password.length <= MAX_TOKEN_CHARS ? password : undefined;
-}
-
-/** Writes refusals into the audit log, and answers RATE_LIMITED in their place once an address has too many. */
-function refusalLog(api: Api, deps: ApiDeps) {
-  const limit = limiter(api, 'refusedLoginsPerMinute', deps.limits);
-  return async (request: FastifyRequest, entry: Pick<AuditEntry, 'actor' | 'action'>): Promise<void> => {
-    await limit(request);
-    await deps.audit.recordOrLog({ ...entry, address: request.ip, result: 'refused' });
-  };
 }
 
 /** Writes a row for the first request of a token from an address, not for every one. */

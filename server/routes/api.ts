@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
-import type { Writable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import rateLimit from '@fastify/rate-limit';
 import fastify, {
@@ -14,6 +14,7 @@ import fastify, {
 import { FairleadError } from '../../shared/errors.ts';
 import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { guardRoutes } from './access.ts';
+import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
 import { auditRoutes } from './audit.ts';
@@ -24,15 +25,17 @@ import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
 import type { ApiDeps } from './deps.ts';
+import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
 import { execRoute } from './exec.ts';
 import { healthRoutes } from './health.ts';
 import { hostRoutes } from './hosts.ts';
-import { MAX_BODY_BYTES, MAX_HEADER_BYTES } from './limits.ts';
+import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { answerProblem } from './problem.ts';
+import { Tally } from './tally.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
 
@@ -54,14 +57,14 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
-    trustProxy: deps.trustProxy ?? false,
+    trustProxy: deps.trustProxy ? isNearestProxy : false,
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
     serverFactory: serverFactory(deps),
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, deps),
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
   };
   const api: Api = fastify(options);
@@ -81,7 +84,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   const live = new LiveStreams(deps.apiTokens, deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
-  registerRoutes(api, { deps, live, webSockets });
+  registerRoutes(api, { deps, live, webSockets, answers: new AnswerBudget() });
   await api.ready();
   return api;
 }
@@ -102,7 +105,12 @@ function registerRoutes(api: Api, context: RouteContext): void {
   openApiRoutes(api);
 }
 
-function serverFactory({ https: tls }: ApiDeps): FastifyServerFactory<http.Server> {
+/** Only what our own peer has put last counts: whatever stands before it in the header may be the client's invention. */
+function isNearestProxy(_address: string, hop: number): boolean {
+  return hop === 0;
+}
+
+function serverFactory({ https: tls, clock, logger }: ApiDeps): FastifyServerFactory<http.Server> {
   return (handler) => {
     const options = {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -112,9 +120,20 @@ function serverFactory({ https: tls }: ApiDeps): FastifyServerFactory<http.Serve
       // Other upgrades that clients offer (h2c) are ignored, as HTTP allows.
       shouldUpgradeCallback: asksForWebSocket,
     };
-    if (tls === undefined) return http.createServer(options, handler);
-    // Fastify and the routes use only what both kinds of server have.
-    return https.createServer({ ...options, ...tls }, handler) as unknown as http.Server;
+    const server =
+      tls === undefined
+        ? http.createServer(options, handler)
+        : // Fastify and the routes use only what both kinds of server have.
+          (https.createServer(
+            { ...options, handshakeTimeout: HANDSHAKE_MS, ...tls },
+            handler,
+          ) as unknown as http.Server);
+    server.maxConnections = MAX_CONNECTIONS;
+    const dropped = new Tally(clock, (connections) =>
+      logger.warn({ connections, limit: MAX_CONNECTIONS }, 'the API dropped connections: too many are open'),
+    );
+    server.on('drop', () => dropped.add());
+    return server;
   };
 }
 
@@ -156,8 +175,8 @@ function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets:
   });
 }
 
-/** Answers what is no HTTP at all, or breaks its limits, and closes the connection. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: Writable): void {
+/** Answers what is no HTTP at all, or no TLS, or breaks its limits, and closes the connection. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, { clock }: ApiDeps): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) {
     socket.destroy();
     return;
@@ -166,7 +185,9 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: Writable)
   const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
   const problem = problemOf(new FairleadError('VALIDATION', detail), randomUUID());
   const body = JSON.stringify(problem);
-  socket.end(
+  endSocket(
+    socket,
+    clock,
     `HTTP/1.1 400 Bad Request\r\ncontent-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );

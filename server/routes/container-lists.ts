@@ -5,11 +5,12 @@ import { FairleadError } from '../../shared/errors.ts';
 import { containerList } from '../../shared/messages/container.ts';
 import type { HostLink } from '../hosts/host-link.ts';
 import { failureOf } from '../problem.ts';
+import type { HeldAnswer } from './answer-budget.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import type { HostRecord, HostsService } from './deps.ts';
-import { FAN_OUT_HOST_MS, FAN_OUT_HOSTS, MAX_LIST_BYTES, MAX_LIST_ITEMS } from './limits.ts';
-import { clientGone } from './live-streams.ts';
+import { answerOfHosts, jsonArray, textOf } from './host-answer.ts';
+import { FAN_OUT_HOST_MS, FAN_OUT_HOSTS, LIST_MS } from './limits.ts';
 import { DockerAnswer, HostParams, PAGE_QUERY, pageOf } from './schemas.ts';
 
 type DockerItem = Static<typeof DockerAnswer>;
@@ -28,9 +29,10 @@ const FanOut = Type.Object({
     }),
   ),
 });
-type FanOut = Static<typeof FanOut>;
+type Unreachable = Static<typeof FanOut>['unreachable'][number];
 
-export function containerListRoutes(api: Api, { deps, live }: RouteContext): void {
+export function containerListRoutes(api: Api, context: RouteContext): void {
+  const { deps } = context;
   api.get(
     '/api/v1/hosts/:host/containers',
     {
@@ -44,11 +46,15 @@ export function containerListRoutes(api: Api, { deps, live }: RouteContext): voi
       },
     },
     async (request, reply) => {
-      const leaving = new AbortController();
-      reply.raw.once('close', () => leaving.abort(clientGone()));
-      const link = await deps.hosts.link(request.params.host);
-      const items = await listContainers(link, request.query.all ?? false, leaving.signal);
-      return pageOfContainers(items, request.query);
+      const { host } = request.params;
+      const { all = false, limit, cursor } = request.query;
+      const after = cursor === undefined ? undefined : readCursor(cursor);
+      return await answerOfHosts(context, request, reply, async (held, signal) => {
+        const listed = await withDeadline(deps.clock, LIST_MS, signal, async (ending) => {
+          return await listContainers(await deps.hosts.link(host), all, ending, held);
+        });
+        return pageOfContainers(listed, limit, after);
+      });
     },
   );
 
@@ -67,67 +73,97 @@ export function containerListRoutes(api: Api, { deps, live }: RouteContext): voi
       },
     },
     async (request, reply) => {
-      const stream = live.beginFor(reply.raw, request.principal ?? unguarded());
-      try {
-        const hosts = await hostsWithTags(deps.hosts, request.query.tag ?? []);
-        return await fanOut(hosts, deps.hosts, deps.clock, request.query.all ?? false, stream.signal);
-      } finally {
-        stream.release();
-      }
+      const { all = false, tag = [] } = request.query;
+      return await answerOfHosts(context, request, reply, async (held, signal) => {
+        const hosts = await hostsWithTags(deps.hosts, tag);
+        return await fanOut(hosts, deps, { all, signal, held });
+      });
     },
   );
 }
 
-function unguarded(): never {
-  throw new Error('this route needs a principal');
+/** Where a container stands in a list. */
+interface SortKey {
+  /** Unix seconds. */
+  readonly created: number;
+  readonly id: string;
 }
 
-/** All containers of a host. @throws FairleadError OVERLOADED if they are more than one answer may hold */
-async function listContainers(link: HostLink, all: boolean, signal: AbortSignal): Promise<DockerItem[]> {
+interface Listed extends SortKey {
+  readonly text: Buffer;
+}
+
+/**
+ * All containers of a host.
+ * @param more is added to each object
+ * @throws FairleadError OVERLOADED if they are more than an answer may hold
+ */
+async function listContainers(
+  link: HostLink,
+  all: boolean,
+  signal: AbortSignal,
+  held: HeldAnswer,
+  more?: Record<string, string>,
+): Promise<Listed[]> {
   const stream = await link.open(containerList, { all }, { signal });
-  const items: DockerItem[] = [];
-  let bytes = 0;
-  for await (const item of stream.items()) {
-    bytes += JSON.stringify(item).length;
-    if (items.length >= MAX_LIST_ITEMS || bytes > MAX_LIST_BYTES) {
-      const error = new FairleadError('OVERLOADED', 'the host has more containers than one answer may hold');
-      stream.reset(error);
-      throw error;
+  const listed: Listed[] = [];
+  try {
+    for await (const item of stream.items()) {
+      signal.throwIfAborted();
+      const text = textOf(held, link.hostId, more === undefined ? item : { ...item, ...more });
+      listed.push({ ...sortKey(item), text });
     }
-    items.push(item);
+  } catch (error) {
+    held.drop(link.hostId);
+    stream.reset(error instanceof FairleadError ? error : unexpected(error));
+    throw error;
   }
-  return items;
+  return listed;
+}
+
+function unexpected(cause: unknown): FairleadError {
+  return new FairleadError('INTERNAL', 'the list failed on the server', { cause });
 }
 
 /** Newest first, and by id among those of one second, so that a page goes on where the one before ended. */
-function compare(a: DockerItem, b: DockerItem): number {
-  const [aKey, bKey] = [sortKey(a), sortKey(b)];
-  return bKey[0] - aKey[0] || (aKey[1] < bKey[1] ? -1 : aKey[1] > bKey[1] ? 1 : 0);
+function compare(a: SortKey, b: SortKey): number {
+  return b.created - a.created || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 }
 
-function sortKey(item: DockerItem): [created: number, id: string] {
-  const { Created, Id } = item;
-  return [typeof Created === 'number' ? Created : 0, typeof Id === 'string' ? Id : ''];
+const CREATED = /^\d{1,15}$/;
+/** Docker's ids have 64 characters. */
+const ID = /^[0-9a-zA-Z]{0,64}$/;
+
+/** What is not as Docker makes it counts as nothing, so that every key fits into a cursor. */
+function sortKey({ Created, Id }: DockerItem): SortKey {
+  return {
+    created: typeof Created === 'number' && CREATED.test(String(Created)) ? Created : 0,
+    id: typeof Id === 'string' && ID.test(Id) ? Id : '',
+  };
 }
 
-function pageOfContainers(
-  items: DockerItem[],
-  { limit, cursor }: { limit?: number; cursor?: string },
-): { items: DockerItem[]; nextCursor: string | null } {
-  const sorted = items.sort(compare);
-  const start = cursor === undefined ? sorted : sorted.filter((item) => compare(item, readCursor(cursor)) > 0);
-  const page = start.slice(0, limit ?? start.length);
+function* pageOfContainers(
+  listed: Listed[],
+  limit: number | undefined,
+  after: SortKey | undefined,
+): Generator<Buffer | string> {
+  const sorted = listed.sort(compare);
+  const rest = after === undefined ? sorted : sorted.filter((item) => compare(item, after) > 0);
+  const page = rest.slice(0, limit ?? rest.length);
   const last = page.at(-1);
-  const isMore = page.length < start.length && last !== undefined;
-  return { items: page, nextCursor: isMore ? sortKey(last).join('.') : null };
+  const isMore = page.length < rest.length && last !== undefined;
+  yield '{"items":';
+  yield* jsonArray(page.map(({ text }) => text));
+  yield `,"nextCursor":${JSON.stringify(isMore ? `${last.created}.${last.id}` : null)}}`;
 }
 
-function readCursor(cursor: string): DockerItem {
-  const [, created, id] = /^(\d{1,15})\.([0-9a-zA-Z]*)$/.exec(cursor) ?? [];
-  if (created === undefined) {
+/** @throws FairleadError VALIDATION */
+function readCursor(cursor: string): SortKey {
+  const [created = '', id = '', ...more] = cursor.split('.');
+  if (more.length > 0 || !cursor.includes('.') || !CREATED.test(created) || !ID.test(id)) {
     throw new FairleadError('VALIDATION', 'cursor is not valid: use the nextCursor of the page before');
   }
-  return { Created: Number(created), Id: id };
+  return { created: Number(created), id };
 }
 
 /** Hosts that carry all of `tags`; revoked ones are no part of the fleet. */
@@ -144,41 +180,55 @@ async function hostsWithTags(hosts: HostsService, tags: readonly string[]): Prom
   return found;
 }
 
+interface FanOutOptions {
+  readonly all: boolean;
+  readonly signal: AbortSignal;
+  readonly held: HeldAnswer;
+}
+
 /** Asks all hosts, some at once, each within its deadline; what one host does never spoils the others' answers. */
 async function fanOut(
   hosts: readonly HostRecord[],
-  service: HostsService,
-  clock: Clock,
-  all: boolean,
-  signal: AbortSignal,
-): Promise<FanOut> {
-  const answer: FanOut = { items: [], unreachable: [] };
+  { hosts: service, clock }: { hosts: HostsService; clock: Clock },
+  { all, signal, held }: FanOutOptions,
+): Promise<Iterable<Buffer | string>> {
+  const texts: Buffer[] = [];
+  const unreachable: Unreachable[] = [];
   const waiting = hosts.values();
   const worker = async () => {
     for (const { id, name } of waiting) {
       try {
-        const items = await withDeadline(clock, signal, async (ending) =>
-          listContainers(await service.link(id), all, ending),
+        const more = { host: name, hostId: id };
+        const listed = await withDeadline(clock, FAN_OUT_HOST_MS, signal, async (ending) =>
+          listContainers(await service.link(id), all, ending, held, more),
         );
-        for (const item of items) answer.items.push({ ...item, host: name, hostId: id });
+        for (const { text } of listed) texts.push(text);
       } catch (error) {
         signal.throwIfAborted();
-        answer.unreachable.push({ host: name, hostId: id, ...failureOf(error) });
+        held.drop(id);
+        unreachable.push({ host: name, hostId: id, ...failureOf(error) });
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(FAN_OUT_HOSTS, hosts.length) }, worker));
-  return answer;
+  return fanOutTexts(texts, unreachable);
+}
+
+function* fanOutTexts(texts: Buffer[], unreachable: Unreachable[]): Generator<Buffer | string> {
+  yield '{"items":';
+  yield* jsonArray(texts);
+  yield `,"unreachable":${JSON.stringify(unreachable)}}`;
 }
 
 async function withDeadline<T>(
   clock: Clock,
+  ms: number,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const deadline = new AbortController();
-  const late = new FairleadError('TIMEOUT', `the host did not answer within ${FAN_OUT_HOST_MS / 1000} s`);
-  const timer = clock.setTimeout(() => deadline.abort(late), FAN_OUT_HOST_MS);
+  const late = new FairleadError('TIMEOUT', `the host did not answer within ${ms / 1000} s`);
+  const timer = clock.setTimeout(() => deadline.abort(late), ms);
   const { promise, reject } = Promise.withResolvers<never>();
   const stop = () => reject(signal.aborted ? signal.reason : late);
   const ending = AbortSignal.any([signal, deadline.signal]);

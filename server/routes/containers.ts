@@ -16,8 +16,8 @@ import type { Params, StreamKind } from '../../shared/messages/kind.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
+import { answerOfHosts, textOf } from './host-answer.ts';
 import { CHANGE_MS, MAX_CHANGE_MS, STOP_MS } from './limits.ts';
-import { clientGone } from './live-streams.ts';
 import { ContainerParams, DockerAnswer, NoContent } from './schemas.ts';
 
 const strict = { additionalProperties: false };
@@ -48,13 +48,8 @@ export function containerRoutes(api: Api, context: RouteContext): void {
   changeRoute(api, context, 'restart', containerRestart, StopQuery, stop);
 }
 
-function readRoutes(api: Api, { deps }: RouteContext): void {
-  const leaving = (raw: NodeJS.EventEmitter) => {
-    const controller = new AbortController();
-    raw.once('close', () => controller.abort(clientGone()));
-    return controller.signal;
-  };
-
+function readRoutes(api: Api, context: RouteContext): void {
+  const { hosts } = context.deps;
   api.get(
     PATH,
     {
@@ -67,9 +62,12 @@ function readRoutes(api: Api, { deps }: RouteContext): void {
         response: { 200: DockerAnswer },
       },
     },
-    async ({ params }, reply) => {
-      const link = await deps.hosts.link(params.host);
-      return await link.call(containerInspect, { id: params.container }, { signal: leaving(reply.raw) });
+    async (request, reply) => {
+      const { host, container } = request.params;
+      return await answerOfHosts(context, request, reply, async (held, signal) => {
+        const link = await hosts.link(host);
+        return [textOf(held, link.hostId, await link.call(containerInspect, { id: container }, { signal }))];
+      });
     },
   );
 
@@ -85,10 +83,14 @@ function readRoutes(api: Api, { deps }: RouteContext): void {
         response: { 200: DockerAnswer },
       },
     },
-    async ({ params, query }, reply) => {
-      const link = await deps.hosts.link(params.host);
-      const psArgs = query.ps_args === undefined ? {} : { psArgs: query.ps_args };
-      return await link.call(containerTop, { id: params.container, ...psArgs }, { signal: leaving(reply.raw) });
+    async (request, reply) => {
+      const { host, container } = request.params;
+      const { ps_args } = request.query;
+      const params = { id: container, ...(ps_args === undefined ? {} : { psArgs: ps_args }) };
+      return await answerOfHosts(context, request, reply, async (held, signal) => {
+        const link = await hosts.link(host);
+        return [textOf(held, link.hostId, await link.call(containerTop, params, { signal }))];
+      });
     },
   );
 }

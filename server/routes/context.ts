@@ -1,4 +1,5 @@
 /** What every family of routes is given. */
+import type { AnswerBudget } from './answer-budget.ts';
 import type { ApiDeps } from './deps.ts';
 import type { LiveStreams } from './live-streams.ts';
 import type { WebSockets } from './web-sockets.ts';
@@ -7,4 +8,5 @@ export interface RouteContext {
   readonly deps: ApiDeps;
   readonly live: LiveStreams;
   readonly webSockets: WebSockets;
+  readonly answers: AnswerBudget;
 }

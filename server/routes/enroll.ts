@@ -1,11 +1,13 @@
 /** Where a host joins: public, since the enrollment token in the body is what counts. */
 import Type from 'typebox';
-import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import { MAX_CSR_BYTES } from '../../shared/limits.ts';
 import { Tags } from '../../shared/messages/control.ts';
+import { EnrollmentRefused } from '../enrollment/redeem.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { limiter, MAX_ENROLL_BODY_BYTES } from './limits.ts';
+import { refusalLog } from './refusals.ts';
 import { HostName, Instant } from './schemas.ts';
 import { instant } from './views.ts';
 
@@ -34,7 +36,7 @@ const Enrolled = Type.Object({
 export function enrollRoute(api: Api, { deps }: RouteContext): void {
   const perAddress = limiter(api, 'enrollsPerMinute', deps.limits);
   const inTotal = limiter(api, 'enrollsPerMinuteInTotal', deps.limits, true);
-  const refusals = limiter(api, 'refusedEnrollsPerMinute', deps.limits);
+  const refused = refusalLog(api, deps, { action: 'host.enroll', perAddress: 'refusedEnrollsPerMinute' });
 
   api.post(
     '/api/v1/enroll',
@@ -64,7 +66,7 @@ export function enrollRoute(api: Api, { deps }: RouteContext): void {
         const { agentUrl } = deps.urls();
         return await reply.code(201).send({ hostId, name, certificate, ca, agentUrl, notAfter: instant(notAfter) });
       } catch (error) {
-        if (isFairleadError(error, 'TOKEN_INVALID')) await refusals(request);
+        if (error instanceof EnrollmentRefused) await refused(request, error.entry);
         throw error;
       }
     },

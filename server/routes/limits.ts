@@ -14,8 +14,6 @@ export const MAX_ENROLL_BODY_BYTES = 64 * 1024;
 export const MAX_HEADER_BYTES = 64 * 1024;
 /** Streams (followed logs, statistics, execs) that clients hold open at once. */
 export const MAX_LIVE_STREAMS = 4096;
-/** Addresses that one rate limit remembers. */
-export const MAX_RATE_ADDRESSES = 5000;
 /**
  * Connections at once: one for every stream, and some for requests that come and go. What is beyond is dropped before it
  * costs anything, so that a flood of the API leaves descriptors for the agents.
@@ -38,7 +36,7 @@ export const MAX_ANSWER_BYTES = 64 * MIB;
 export const MAX_HELD_BYTES_OF_HOST = 2 * MAX_LIST_BYTES;
 export const MAX_HELD_BYTES = 128 * MIB;
 /** Answers that are being put together or sent at once. */
-export const MAX_HELD_ANSWERS = 256;
+export const MAX_HELD_ANSWERS = 1024;
 /** Time for one host to list all that it has. */
 export const LIST_MS = 30_000;
 /** Time for a client to read an answer that is held for it. */
@@ -71,6 +69,7 @@ export function meter(
   inTotal = false,
 ): (request: FastifyRequest) => Promise<FairleadError | undefined> {
   const max = limits[name] ?? DEFAULTS[name];
+  // It remembers 5,000 addresses, those that asked last.
   const count = api.createRateLimit({
     max,
     timeWindow: 60_000,

@@ -59,7 +59,9 @@ export class LiveStreams {
   /** As `begin`, for a stream that also ends when the client of `response` leaves. */
   beginFor(response: ServerResponse, principal: Principal): LiveStream {
     const stream = this.begin(principal);
-    response.once('close', () => stream.end(clientGone()));
+    // It may have left while its token was looked up: nothing would tell of it any more.
+    if (response.destroyed) stream.end(clientGone());
+    else response.once('close', () => stream.end(clientGone()));
     return stream;
   }
 

@@ -13,7 +13,7 @@ const LAST_RECORD_MS = 500;
 
 export interface StreamedBody {
   readonly contentType: string;
-  readonly chunks: AsyncIterable<Uint8Array | string>;
+  readonly chunks: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
   readonly live: LiveStream;
   readonly clock: Clock;
 }

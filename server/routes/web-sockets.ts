@@ -3,9 +3,11 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Api } from './app-types.ts';
+import { endSocket } from './end-socket.ts';
+import { UPGRADE_MS } from './limits.ts';
 
 /** The largest message a client may send. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -23,6 +25,12 @@ const SERVER_OPTIONS: ServerOptions & { closeTimeout: number } = {
   closeTimeout: CLOSE_TIMEOUT_MS,
 };
 
+interface Upgrade {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly deadline: Timer;
+}
+
 /** Whether a request asks for a WebSocket; any other upgrade is answered as if it asked for none. */
 export function asksForWebSocket(request: IncomingMessage): boolean {
   return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket';
@@ -31,7 +39,7 @@ export function asksForWebSocket(request: IncomingMessage): boolean {
 export class WebSockets {
   readonly #clock: Clock;
   /** Upgrades that were not answered yet. */
-  readonly #upgrades = new WeakMap<IncomingMessage, { socket: Duplex; head: Buffer }>();
+  readonly #upgrades = new WeakMap<IncomingMessage, Upgrade>();
   readonly #server = new WebSocketServer(SERVER_OPTIONS);
   #closed = false;
 
@@ -44,11 +52,17 @@ export class WebSockets {
     api.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       // A connection that breaks is seen by its close.
       socket.on('error', () => socket.destroy());
-      this.#upgrades.set(request, { socket, head });
+      // HTTP's own timeouts end with the upgrade.
+      const deadline = this.#clock.setTimeout(() => socket.destroy(), UPGRADE_MS);
+      socket.once('close', () => deadline.cancel());
+      this.#upgrades.set(request, { socket, head, deadline });
       const response = new ServerResponse(request);
       response.shouldKeepAlive = false;
       response.assignSocket(socket as Parameters<ServerResponse['assignSocket']>[0]);
-      response.once('finish', () => socket.end());
+      response.once('finish', () => {
+        deadline.cancel();
+        endSocket(socket, this.#clock);
+      });
       api.routing(request, response);
     });
   }
@@ -72,7 +86,8 @@ export class WebSockets {
     const upgrade = this.#upgrades.get(request.raw);
     if (upgrade === undefined) throw new Error('accept is called once, after check');
     this.#upgrades.delete(request.raw);
-    const { socket, head } = upgrade;
+    const { socket, head, deadline } = upgrade;
+    deadline.cancel();
     reply.hijack();
     reply.raw.detachSocket(socket as Parameters<ServerResponse['detachSocket']>[0]);
     const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();

@@ -25,11 +25,6 @@ export class ClosedStreams {
     return this.#highest;
   }
 
-  /** How many closed streams are recorded one by one. */
-  get recorded(): number {
-    return this.#late?.size ?? 0;
-  }
-
   opened(id: number, now: number): void {
     this.#turn(now);
     this.#highest = id;

@@ -60,19 +60,16 @@ export interface WindowRules {
  * @param room what the session's budget has left, in bytes
  */
 export function nextLimit(window: ReceiveWindow, rules: WindowRules, room: number): number | undefined {
+  const unread = window.received - window.taken;
   const outstanding = window.limit - window.taken;
+  if (unread > window.size / 2) window.size = Math.min(window.size, rules.base);
   if (outstanding > window.size / 2) return undefined;
-  const wanted = wantedSize(window, rules);
+  const wanted = Math.min(unread === 0 ? 2 * window.size : window.size, rules.max);
   const size = Math.max(rules.share, Math.min(wanted, outstanding + Math.max(0, room)));
+  // Again by the size that it can have: near the end of the budget each byte taken would else raise the limit by one.
   if (outstanding > size / 2) return undefined;
   const limit = Math.min(window.taken + size, rules.maxOffset);
   if (limit <= window.limit) return undefined;
   window.size = size;
   return limit;
-}
-
-function wantedSize(window: ReceiveWindow, rules: WindowRules): number {
-  const unread = window.received - window.taken;
-  const size = unread === 0 ? 2 * window.size : unread > window.size / 2 ? rules.base : window.size;
-  return Math.min(size, rules.max);
 }

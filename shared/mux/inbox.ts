@@ -16,7 +16,8 @@ export interface WholeMessage {
 }
 
 interface QueuedItem {
-  readonly value: unknown;
+  /** Encoded: decoded it may take many times the memory that its credit stands for. */
+  readonly bytes: Uint8Array;
   /** Credit that goes back to the peer when the item is taken. */
   readonly credit: number;
 }
@@ -88,7 +89,7 @@ export class Inbox {
     if (chunk.byteLength === 0) return;
     const last = this.#chunks.at(-1);
     if (last !== undefined && last.byteLength + chunk.byteLength <= MERGE_UP_TO_BYTES) {
-      this.#chunks[this.#chunks.length - 1] = Buffer.concat([last, chunk]);
+      this.#chunks[this.#chunks.length - 1] = joined(last, chunk);
     } else {
       this.#chunks.push(unpinned(chunk));
     }
@@ -129,13 +130,13 @@ export class Inbox {
   }
 
   /** Queues an item. @returns false if too many wait */
-  item(value: unknown, credit: number): boolean {
+  item(bytes: Uint8Array, credit: number): boolean {
     if (this.#discarding) {
       this.taken(credit);
       return true;
     }
     if (this.#items.length >= MAX_WAITING_ITEMS) return false;
-    this.#items.push({ value, credit });
+    this.#items.push({ bytes: unpinned(bytes), credit });
     this.onChange?.();
     return true;
   }
@@ -180,7 +181,7 @@ export class Inbox {
 
   /** Everything has come. */
   end(): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#closed) return;
     this.#ended = true;
     this.#host.countWindow(this.#window.taken - this.#window.limit);
     this.onChange?.();
@@ -189,10 +190,13 @@ export class Inbox {
   /** Drops what is queued and what comes: the application wants no more, and the peer must not wait for credit. */
   discard(): void {
     this.#discarding = true;
-    const unread = this.#window.received - this.#window.taken;
+    // What was handed out already earns its credit as the application takes it.
+    let queued = 0;
+    for (const chunk of this.#chunks) queued += chunk.byteLength;
+    for (const item of this.#items) queued += item.credit;
     this.#chunks = [];
     this.#items = [];
-    if (unread > 0) this.taken(unread);
+    if (queued > 0) this.taken(queued);
     this.onChange?.();
   }
 
@@ -215,5 +219,13 @@ export class Inbox {
 /** The chunk itself, or a copy of it where a few bytes would keep a large buffer alive. */
 function unpinned(chunk: Uint8Array): Uint8Array {
   if (chunk.byteLength >= COPY_BELOW_BYTES || chunk.buffer.byteLength <= 2 * COPY_BELOW_BYTES) return chunk;
-  return Buffer.from(chunk);
+  return joined(chunk, new Uint8Array(0));
+}
+
+/** A copy in memory of its own: Node's pool would keep much more alive. */
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const copy = Buffer.allocUnsafeSlow(first.byteLength + second.byteLength);
+  copy.set(first);
+  copy.set(second, first.byteLength);
+  return copy;
 }

@@ -6,7 +6,7 @@ import type { SessionLimits } from './session-limits.ts';
 
 /** Seconds' worth that may arrive at once: what a stalled network holds back comes in one burst. */
 const BURST_SECONDS = 10;
-/** Control frames that each frame we send allows the peer on top: windows and acks answer what we send. */
+/** Control frames that each body frame or OPEN of ours allows the peer on top: windows, acks and ENDs answer those. */
 const CONTROL_PER_FRAME = 2;
 
 /** Codes with which a session refuses a stream before anyone has worked for it. */
@@ -29,7 +29,8 @@ export class PeerBudgets {
   #ownOpens: Budget | undefined;
   #resets: Budget | undefined;
   #control: Budget | undefined;
-  #framesOut = 0;
+  #messages: Budget | undefined;
+  #bodyFramesOut = 0;
 
   constructor(clock: Clock, limits: SessionLimits) {
     this.#clock = clock;
@@ -52,12 +53,22 @@ export class PeerBudgets {
     if (!this.#resets.take(this.#clock.monotonic())) throw flood('resets');
   }
 
-  /** The peer sends a frame that needs no credit. @throws FairleadError PROTOCOL_ERROR */
-  countControl(framesOut: number): void {
+  /**
+   * The peer sends a frame that needs no credit.
+   * @param bodyFramesOut body frames and OPENs that this end has sent so far
+   * @throws FairleadError PROTOCOL_ERROR
+   */
+  countControl(bodyFramesOut: number): void {
     this.#control ??= this.#make(this.#limits.controlFramesPerSecond, 1);
-    this.#control.give(CONTROL_PER_FRAME * (framesOut - this.#framesOut));
-    this.#framesOut = framesOut;
+    this.#control.give(CONTROL_PER_FRAME * (bodyFramesOut - this.#bodyFramesOut));
+    this.#bodyFramesOut = bodyFramesOut;
     if (!this.#control.take(this.#clock.monotonic())) throw flood('control frames');
+  }
+
+  /** The peer sends a message on the control stream, which each end decodes and may answer. @throws FairleadError PROTOCOL_ERROR */
+  countMessage(): void {
+    this.#messages ??= this.#make(this.#limits.controlMessagesPerSecond, BURST_SECONDS);
+    if (!this.#messages.take(this.#clock.monotonic())) throw flood('control messages');
   }
 
   /** This end opens a stream, at the rate that the peer allows without its burst. @returns false if it is too early */

@@ -89,6 +89,7 @@ export class Scheduler {
   #bulk: Ring | undefined;
   /** Bytes that interactive frames owe to bulk. */
   #owed = 0;
+  #bodyFrames = 0;
 
   get controlFrames(): number {
     return this.#control.length - this.#first;
@@ -119,8 +120,17 @@ export class Scheduler {
     return this.controlFrames > 0 || this.#interactive?.ready === true || this.#bulk?.ready === true;
   }
 
+  /** Frames of flows that were handed out so far. */
+  get bodyFrames(): number {
+    return this.#bodyFrames;
+  }
+
   next(): OutFrame | undefined {
-    return this.nextControl() ?? this.#nextBody();
+    const control = this.nextControl();
+    if (control !== undefined) return control;
+    const body = this.#nextBody();
+    if (body !== undefined) this.#bodyFrames += 1;
+    return body;
   }
 
   nextControl(): OutFrame | undefined {

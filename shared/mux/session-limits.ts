@@ -9,8 +9,13 @@ import {
   HELLO_TIMEOUT_MS,
   INITIAL_WINDOW_BYTES,
   MAX_CONTROL_FRAMES_PER_SECOND,
+  MAX_CONTROL_MESSAGE_BYTES,
+  MAX_CONTROL_MESSAGE_NODES,
+  MAX_CONTROL_MESSAGES_PER_SECOND,
   MAX_FRAME_BYTES,
   MAX_FRAME_BYTES_BEFORE_HELLO,
+  MAX_ITEM_BYTES,
+  MAX_ITEM_NODES,
   MAX_MESSAGE_BYTES,
   MAX_MESSAGE_DEPTH,
   MAX_MESSAGE_NODES,
@@ -38,6 +43,11 @@ export interface SessionLimits {
   readonly messageBytes: number;
   readonly depth: number;
   readonly nodes: number;
+  readonly itemBytes: number;
+  readonly itemNodes: number;
+  readonly controlMessageBytes: number;
+  readonly controlMessageNodes: number;
+  readonly controlMessagesPerSecond: number;
   readonly openStreams: number;
   readonly unansweredOpens: number;
   readonly initialWindowBytes: number;
@@ -69,6 +79,11 @@ export const DEFAULT_LIMITS: SessionLimits = {
   messageBytes: MAX_MESSAGE_BYTES,
   depth: MAX_MESSAGE_DEPTH,
   nodes: MAX_MESSAGE_NODES,
+  itemBytes: MAX_ITEM_BYTES,
+  itemNodes: MAX_ITEM_NODES,
+  controlMessageBytes: MAX_CONTROL_MESSAGE_BYTES,
+  controlMessageNodes: MAX_CONTROL_MESSAGE_NODES,
+  controlMessagesPerSecond: MAX_CONTROL_MESSAGES_PER_SECOND,
   openStreams: MAX_OPEN_STREAMS,
   unansweredOpens: MAX_UNANSWERED_OPENS,
   initialWindowBytes: INITIAL_WINDOW_BYTES,

@@ -51,6 +51,7 @@ export class SessionStreams implements StreamHost {
   #windowBytes = 0;
   #assemblyBytes = 0;
   #starvedMs = 0;
+  #opensOut = 0;
   #framesDropped = 0;
   #resets: Map<string, number> | undefined;
   #signals: FrameQueue | undefined;
@@ -119,6 +120,7 @@ export class SessionStreams implements StreamHost {
     this.#table.useOwnId(id);
     const stream = new MuxStream(this, 'opener', id, kind, params, this.#peerLimits.windowBytes);
     this.#table.add(stream as MuxStream<StreamKind>);
+    this.#opensOut += 1;
     const flags = sendsBytes(kind, 'opener') ? FLAGS.OPEN : FLAGS.OPEN | FLAGS.END;
     this.queueControl({ head: encodeFrame(kind.code, id, flags, payload) });
     return stream;
@@ -148,7 +150,7 @@ export class SessionStreams implements StreamHost {
     if (!isMechanics(type)) throw violation(`a frame of unknown type ${type}`);
     this.#table.forgive(id);
     if (type === MECHANICS['stream.reset']) this.#budgets.countReset();
-    else if (type !== MECHANICS['stream.data'] && type !== MECHANICS.item) this.countControlFrame();
+    else this.countControlFrame();
     this.#framesDropped += 1;
   }
 
@@ -268,8 +270,13 @@ export class SessionStreams implements StreamHost {
     return true;
   }
 
+  /** Counts a message of the peer's on the control stream. @throws FairleadError if there are too many */
+  countControlMessage(): void {
+    this.#budgets.countMessage();
+  }
+
   countControlFrame(): void {
-    this.#budgets.countControl(this.#writer.frames);
+    this.#budgets.countControl(this.#writer.bodyFrames + this.#opensOut);
   }
 
   answered(id: number): void {

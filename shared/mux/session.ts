@@ -108,7 +108,7 @@ export class Session {
     );
     transport.attach({
       message: (first, rest) => this.#onMessage(first, rest ?? NO_PARTS),
-      violation: (reason) => this.destroy(violation(reason)),
+      violation: (code, reason) => this.destroy(new FairleadError(code, reason)),
       drained: () => this.#writer.drained(),
     });
   }
@@ -415,7 +415,15 @@ export class Session {
     if (this.#phase === 'greeting' ? !greets(kind) && kind.code !== goaway.code : greets(kind)) {
       throw violation(`${kind.name} while the session is ${this.#phase}`);
     }
-    const value = decodeValue(payload, this.#limits, kind.name);
+    this.#streams.countControlMessage();
+    const { controlMessageBytes, controlMessageNodes: nodes, depth } = this.#limits;
+    if (payload.byteLength > controlMessageBytes) {
+      throw new FairleadError(
+        'MESSAGE_INVALID',
+        `${kind.name} takes ${payload.byteLength} bytes, and the limit is ${controlMessageBytes}`,
+      );
+    }
+    const value = decodeValue(payload, { depth, nodes }, kind.name);
     if (!fits(kind.value, value)) throw new FairleadError('MESSAGE_INVALID', `${kind.name} does not fit its schema`);
     this.#takeControl(kind, value);
   }

@@ -1,7 +1,7 @@
 /** One exchange in a session: parameters, a reply, then bytes and items, and a clean end or an error. */
 import type { Duplex } from 'node:stream';
 import type { TSchema } from 'typebox';
-import { FairleadError, fromWireError, toWireError } from '../errors.ts';
+import { FairleadError, fromPeerError, toWireError } from '../errors.ts';
 import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../messages/kind.ts';
 import { MECHANICS, ResetValue, WindowValue } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
@@ -14,7 +14,8 @@ import { violation } from './session-end.ts';
 import { SignalGate, SignalPacer } from './signals.ts';
 import { canReceive, type StreamEvent, type StreamState, transition } from './states.ts';
 import type { StreamHost } from './stream-host.ts';
-import { decodeValue, encodeValue } from './values.ts';
+import { structureFault } from './structure.ts';
+import { decodeChecked, decodeValue, encodeValue } from './values.ts';
 
 /** The two ends of a stream: who opened it, and who answers. */
 export type StreamRole = 'opener' | 'acceptor';
@@ -189,22 +190,25 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     sent();
   }
 
-  /** The Duplex was destroyed: a failure, unless everything that the application still owed is queued or was read. */
+  /** The Duplex was destroyed: a failure, unless there was nothing left to read or to write. */
   #abandoned(error: Error | null): void {
-    if (this.#state === 'closed') return;
-    const peer = this.#role === 'opener' ? 'acceptor' : 'opener';
-    const reads = sendsBytes(this.kind, peer);
-    const readToEnd = reads && this.#bytes?.readableEnded === true;
-    const nothingToRead = !reads || readToEnd || this.#inbox.ended || this.#inbox.discarding;
-    const nothingToWrite = !sendsBytes(this.kind, this.#role) || this.#outbox.endWanted;
+    if (this.#state === 'closed' || this.#mayLeave(error)) return;
+    this.reset(toStreamError(error));
+  }
+
+  #mayLeave(error: Error | null): boolean {
     // Reading with `for await` to the end destroys the Duplex with an AbortError while it could still be written to.
-    const left = error === null || codeOf(error) === 'ABORT_ERR';
-    if (!left || !(readToEnd || (nothingToRead && nothingToWrite))) {
-      this.reset(toStreamError(error));
-      return;
+    const afterLoop = codeOf(error) === 'ABORT_ERR';
+    if (error !== null && !afterLoop) return false;
+    const reads = sendsBytes(this.kind, this.#role === 'opener' ? 'acceptor' : 'opener');
+    const readToEnd = reads && this.#bytes?.readableEnded === true;
+    if (!sendsBytes(this.kind, this.#role) || this.#outbox.endWanted) {
+      return !reads || readToEnd || this.#inbox.ended || this.#inbox.discarding;
     }
-    // Whoever opened it and has read it all has no more to say; the acceptor may have.
+    if (!readToEnd || this.#outbox.queuedBytes > 0 || this.#bytes?.writableLength !== 0) return false;
+    // An acceptor that has read it all goes on to `finish`; an opener has no more to say.
     if (this.#role === 'opener') this.#outbox.end();
+    return this.#role === 'opener' || afterLoop;
   }
 
   /** The acceptor's items in order; throws when the stream is reset or interrupted. To be iterated once. */
@@ -219,7 +223,7 @@ export class MuxStream<K extends StreamKind = StreamKind> {
       for (;;) {
         const item = this.#inbox.nextItem();
         if (item !== undefined) {
-          yield item.value as Item<K>;
+          yield this.#decodeItem(item.bytes);
           continue;
         }
         if (this.#error !== undefined) throw this.#error;
@@ -232,6 +236,16 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     } finally {
       if (!complete) this.reset(new FairleadError('CANCELLED', 'the reader left the stream'));
     }
+  }
+
+  /** @throws FairleadError MESSAGE_INVALID, after the stream was reset */
+  #decodeItem(bytes: Uint8Array): Item<K> {
+    const what = `the item of ${this.kind.name}`;
+    const value = decodeChecked(bytes, what);
+    if (this.kind.item !== undefined && fits(this.kind.item, value)) return value as Item<K>;
+    const error = new FairleadError('MESSAGE_INVALID', `${what} does not fit its schema`);
+    this.reset(error);
+    throw error;
   }
 
   /**
@@ -351,10 +365,11 @@ export class MuxStream<K extends StreamKind = StreamKind> {
   /** Validates and encodes one of the acceptor's messages; a message that the peer would refuse fails this stream alone. */
   #encode(schema: TSchema, value: unknown, name: string): Uint8Array {
     const what = `the ${name} of ${this.kind.name}`;
-    const { messageBytes, depth, nodes } = this.#host.limits;
+    const { messageBytes, itemBytes, depth, nodes, itemNodes } = this.#host.limits;
+    const own = name === 'item' ? { bytes: itemBytes, nodes: itemNodes } : { bytes: messageBytes, nodes };
     try {
       const valid = validate(schema, value, what, 'MESSAGE_INVALID');
-      return encodeValue(valid, { bytes: messageBytes, depth, nodes }, what);
+      return encodeValue(valid, { ...own, depth }, what);
     } catch (error) {
       this.reset(toStreamError(error));
       throw error;
@@ -446,6 +461,10 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     const schema = this.kind[name];
     if (schema === undefined) throw violation(`${this.kind.name} has no ${name}`);
     const what = `the ${name} of ${this.kind.name}`;
+    if (name === 'item') {
+      this.#takeItem(whole, what);
+      return;
+    }
     const value = decodeValue(whole.bytes, this.#host.limits, what);
     if (!fits(schema, value)) {
       this.reset(new FairleadError('MESSAGE_INVALID', `${what} does not fit its schema`));
@@ -455,12 +474,21 @@ export class MuxStream<K extends StreamKind = StreamKind> {
       this.#phase = 'body';
       this.#host.answered(this.id);
       this.#reply.resolve(value as Reply<K>);
-    } else if (name === 'trailer') {
+    } else {
       this.#phase = 'end';
       this.#trailer.resolve(value as Trailer<K>);
-    } else if (!this.#inbox.item(value, whole.credit)) {
-      this.reset(new FairleadError('OVERLOADED', `too many items of ${this.kind.name} wait to be read`));
     }
+  }
+
+  /** Queues an item as it came, once its structure is known to be harmless. */
+  #takeItem({ bytes, credit }: WholeMessage, what: string): void {
+    const { itemBytes, itemNodes: nodes, depth } = this.#host.limits;
+    if (bytes.byteLength > itemBytes)
+      throw new FairleadError('MESSAGE_INVALID', `${what} is larger than ${itemBytes} bytes`);
+    const fault = structureFault(bytes, { depth, nodes });
+    if (fault !== undefined) throw new FairleadError('MESSAGE_INVALID', `${what} is not acceptable: ${fault}`);
+    if (this.#inbox.item(bytes, credit)) return;
+    this.reset(new FairleadError('OVERLOADED', `too many items of ${this.kind.name} wait to be read`));
   }
 
   #receiveEnd(): void {
@@ -489,7 +517,7 @@ export class MuxStream<K extends StreamKind = StreamKind> {
       const value = decodeValue(payload, limits, 'a reset');
       if (!fits(ResetValue, value)) throw new FairleadError('MESSAGE_INVALID', 'a reset does not fit its schema');
       this.#advance('receive reset');
-      this.#fail(fromWireError(value), 'remote');
+      this.#fail(fromPeerError(value), 'remote');
     } else if (type === MECHANICS['stream.signal']) {
       this.#receiveSignal(payload);
     } else {

@@ -15,8 +15,8 @@ export interface TransportEvents {
    * bytes belong to the receiver, who may keep views of them.
    */
   message(first: Uint8Array, rest?: readonly Uint8Array[]): void;
-  /** The peer broke the transport's own rules: a text message, or one beyond `maxMessageBytes`. */
-  violation(reason: string): void;
+  /** The peer broke the transport's own rules: a text message (PROTOCOL_ERROR), or one beyond the limit. */
+  violation(code: 'PROTOCOL_ERROR' | 'FRAME_TOO_LARGE', reason: string): void;
   /** What was buffered has fallen below the low-water mark after `send` had answered false. */
   drained(): void;
 }

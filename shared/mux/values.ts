@@ -47,6 +47,11 @@ function encodeOrThrow(value: unknown, what: string): Uint8Array {
 export function decodeValue(bytes: Uint8Array, limits: StructureLimits, what: string): unknown {
   const fault = structureFault(bytes, limits);
   if (fault !== undefined) throw new FairleadError('MESSAGE_INVALID', `${what} is not acceptable: ${fault}`);
+  return decodeChecked(bytes, what);
+}
+
+/** Decodes a value whose structure was found harmless. @throws FairleadError MESSAGE_INVALID */
+export function decodeChecked(bytes: Uint8Array, what: string): unknown {
   try {
     return decoder.decode(bytes);
   } catch (cause) {

@@ -33,6 +33,12 @@ export function supportsReader(receiver: object): receiver is WsReceiver {
   return numbers && typeof _errored === 'boolean' && typeof _write === 'function';
 }
 
+export interface WsReaderEvents {
+  message(first: Uint8Array, rest: readonly Uint8Array[]): void;
+  /** A message is larger than the receiver's limit. It is skipped, so that what follows can still be read. */
+  tooLarge(bytes: number): void;
+}
+
 interface FrameStart {
   /** Where the payload starts in the chunk. */
   readonly start: number;
@@ -44,7 +50,7 @@ export class WsReader {
   readonly #receiver: WsReceiver;
   readonly #masked: boolean;
   readonly #unmask: Unmask;
-  readonly #onMessage: (first: Uint8Array, rest: readonly Uint8Array[]) => void;
+  readonly #events: WsReaderEvents;
   readonly #fallback: WsReceiver['_write'];
   /** The beginning of a header whose end has not come: at most 13 bytes. */
   #header: Buffer | undefined;
@@ -52,22 +58,18 @@ export class WsReader {
   #parts: Uint8Array[] = [];
   #rest: Assembly | undefined;
   #left = 0;
+  #skipping = false;
   #mask: Uint8Array | undefined;
 
   /**
    * Takes the place of ws's own parser.
    * @param masked whether the peer masks what it sends, as clients do
    */
-  constructor(
-    receiver: WsReceiver,
-    masked: boolean,
-    unmask: Unmask,
-    onMessage: (first: Uint8Array, rest: readonly Uint8Array[]) => void,
-  ) {
+  constructor(receiver: WsReceiver, masked: boolean, unmask: Unmask, events: WsReaderEvents) {
     this.#receiver = receiver;
     this.#masked = masked;
     this.#unmask = unmask;
-    this.#onMessage = onMessage;
+    this.#events = events;
     this.#fallback = receiver._write.bind(receiver);
     receiver._write = (chunk, encoding, done) => this.#write(chunk, encoding, done);
   }
@@ -104,6 +106,8 @@ export class WsReader {
         at = frame.start;
         this.#left = frame.length;
         this.#mask = frame.mask;
+        this.#skipping = frame.length > this.#receiver._maxPayload;
+        if (this.#skipping) this.#events.tooLarge(frame.length);
       }
       const end = Math.min(chunk.byteLength, at + this.#left);
       this.#take(chunk.subarray(at, end));
@@ -123,19 +127,19 @@ export class WsReader {
     if (chunk.byteLength < start) return 'incomplete';
     const length =
       lengthBytes === 0 ? short : chunk.readUIntBE(at + 2 + Math.max(0, lengthBytes - 6), Math.min(lengthBytes, 6));
-    const tooLarge = length > this.#receiver._maxPayload || (lengthBytes === 8 && chunk.readUInt16BE(at + 2) !== 0);
-    // A message without payload is no frame of ours either: ws hands it on, and the session refuses it.
-    if (tooLarge || length === 0) return 'not ours';
+    // A message without payload, and one whose length takes more than six bytes, ws refuses or hands on itself.
+    if (length === 0 || (lengthBytes === 8 && chunk.readUInt16BE(at + 2) !== 0)) return 'not ours';
     // A copy: a view would keep the whole chunk, and unmasking rotates it.
     return { start, length, mask: masked ? Uint8Array.from(chunk.subarray(start - MASK_BYTES, start)) : undefined };
   }
 
   #take(part: Buffer): void {
+    this.#left -= part.byteLength;
+    if (this.#skipping) return;
     if (this.#mask !== undefined) {
       this.#unmask(part, this.#mask);
       rotate(this.#mask, part.byteLength);
     }
-    this.#left -= part.byteLength;
     if (this.#parts.length < MAX_PARTS) {
       this.#parts.push(part);
     } else {
@@ -151,7 +155,7 @@ export class WsReader {
     this.#parts = [];
     this.#rest = undefined;
     this.#mask = undefined;
-    if (first !== undefined) this.#onMessage(first, rest);
+    if (first !== undefined) this.#events.message(first, rest);
   }
 }
 

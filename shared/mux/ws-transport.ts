@@ -187,9 +187,15 @@ class WsTransport implements Transport {
     this.#highWaterBytes = options.highWaterBytes ?? HIGH_WATER_BYTES;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS;
     if (supportsReader(internals._receiver)) {
-      new WsReader(internals._receiver, this.#isServer, unmask, (first, rest) => this.#binary(first, rest));
+      new WsReader(internals._receiver, this.#isServer, unmask, {
+        message: (first, rest) => this.#binary(first, rest),
+        tooLarge: (bytes) => this.#violation('FRAME_TOO_LARGE', `a message of ${bytes} bytes`),
+      });
     }
     ws.on('message', (data, isBinary) => this.#message(data, isBinary));
+    // The protocol has pings of its own; these would pass below all that it counts.
+    ws.on('ping', () => this.#violation('PROTOCOL_ERROR', 'a WebSocket ping'));
+    ws.on('pong', () => this.#violation('PROTOCOL_ERROR', 'a WebSocket pong'));
     ws.on('error', (error) => this.#fail(error));
     ws.on('close', (code, reason) => this.#ended(code, reason.toString()));
     this.#socket.on('drain', () => this.#drain());
@@ -218,11 +224,11 @@ class WsTransport implements Transport {
   #message(data: RawData, isBinary: boolean): void {
     if (this.#closing) return;
     if (!isBinary) {
-      this.#violation('a text message');
+      this.#violation('PROTOCOL_ERROR', 'a text message');
       return;
     }
     const message = data as Buffer;
-    if (message.byteLength > this.#maxMessageBytes) this.#violation('a message beyond the limit');
+    if (message.byteLength > this.#maxMessageBytes) this.#violation('FRAME_TOO_LARGE', 'a message beyond the limit');
     else this.#binary(message, []);
   }
 
@@ -233,16 +239,17 @@ class WsTransport implements Transport {
     else this.destroy();
   }
 
-  #violation(reason: string): void {
+  #violation(code: 'PROTOCOL_ERROR' | 'FRAME_TOO_LARGE', reason: string): void {
+    if (this.#closing) return;
     if (this.#events === undefined) this.destroy();
-    else this.#events.violation(reason);
+    else this.#events.violation(code, reason);
   }
 
   #fail(error: Error): void {
     this.#error ??= error;
     // What ws itself refuses (a message beyond maxPayload, a malformed frame) is the peer's fault; the rest is the network's.
     const code = 'code' in error ? String(error.code) : '';
-    if (code.startsWith('WS_ERR_') && !this.#closing) this.#violation(error.message);
+    if (code.startsWith('WS_ERR_')) this.#violation('PROTOCOL_ERROR', error.message);
   }
 
   #ended(code: number, reason: string): void {

@@ -1,10 +1,12 @@
 /** What a session does over any transport. */
+
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { after, before, describe, test } from 'node:test';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { MAX_ITEM_BYTES } from '../../shared/limits.ts';
 import { heartbeat, heartbeatAck } from '../../shared/messages/control.ts';
 import { greetServer, receiveHello } from '../../shared/mux/handshake.ts';
 import type { Session } from '../../shared/mux/session.ts';
@@ -208,11 +210,12 @@ export function muxConformance(name: string, makeNetwork: () => Promise<Network>
 
     test('messages far beyond one frame and one window arrive whole', async () => {
       const value = { text: 'x'.repeat(3 * MIB) };
+      const big = { text: 'y'.repeat(MAX_ITEM_BYTES - 64) };
       await using pair = await ready({
         onAgent(stream) {
           stream.sendReply(value);
-          void (stream as unknown as MuxStream<typeof anyKind>).sendItem(value);
-          void (stream as unknown as MuxStream<typeof anyKind>).sendItem(value);
+          void (stream as unknown as MuxStream<typeof anyKind>).sendItem(big);
+          void (stream as unknown as MuxStream<typeof anyKind>).sendItem(big);
           stream.finish();
         },
       });
@@ -220,7 +223,7 @@ export function muxConformance(name: string, makeNetwork: () => Promise<Network>
       assert.deepEqual(await stream.reply, value);
       let items = 0;
       for await (const item of stream.items()) {
-        assert.deepEqual(item, value);
+        assert.deepEqual(item, big);
         items += 1;
       }
       assert.equal(items, 2);

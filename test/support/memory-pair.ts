@@ -25,6 +25,7 @@ export class MemoryTransport implements Transport {
   #outgoingBytes = 0;
   #scheduled = false;
   #full = false;
+  #stalled = false;
   #ended = false;
   #closing: { code: number; reason: string } | undefined;
   #events: TransportEvents | undefined;
@@ -71,8 +72,14 @@ export class MemoryTransport implements Transport {
     this.#outgoingBytes += message.byteLength;
     this.peakBytes = Math.max(this.peakBytes, this.#outgoingBytes);
     this.schedule();
-    this.#full = this.#outgoingBytes > this.#highWaterBytes;
+    this.#full = this.#stalled || this.#outgoingBytes > this.#highWaterBytes;
     return !this.#full;
+  }
+
+  /** From now on nothing that is sent here is taken, while what the other end sends still arrives. */
+  stall(): void {
+    this.#stalled = true;
+    this.#full = true;
   }
 
   /** Puts any bytes on the wire, as a peer could that keeps to no rules. */
@@ -88,7 +95,7 @@ export class MemoryTransport implements Transport {
   }
 
   violated(reason: string): void {
-    this.#events?.violation(reason);
+    this.#events?.violation('PROTOCOL_ERROR', reason);
   }
 
   cork(): void {
@@ -114,13 +121,13 @@ export class MemoryTransport implements Transport {
 
   deliver(): void {
     const peer = this.#peer;
-    while (!this.#link.paused && !this.#ended && peer?.ready === true) {
+    while (!this.#link.paused && !this.#stalled && !this.#ended && peer?.ready === true) {
       const message = this.#outgoing.shift();
       if (message === undefined) break;
       this.#outgoingBytes -= message.byteLength;
       peer.take(message);
     }
-    if (this.#full && this.#outgoingBytes <= this.#highWaterBytes / 4 && !this.#ended) {
+    if (this.#full && !this.#stalled && this.#outgoingBytes <= this.#highWaterBytes / 4 && !this.#ended) {
       this.#full = false;
       this.#events?.drained();
     }
@@ -133,14 +140,15 @@ export class MemoryTransport implements Transport {
 
   take(message: Uint8Array): void {
     if (this.#ended) return;
-    if (message.byteLength > this.#maxMessageBytes) this.#events?.violation('a message beyond the limit');
+    if (message.byteLength > this.#maxMessageBytes)
+      this.#events?.violation('FRAME_TOO_LARGE', 'a message beyond the limit');
     else this.#events?.message(message);
   }
 
   close(code: number, reason: string): void {
     if (this.#ended || this.#closing !== undefined) return;
     this.#closing = { code, reason };
-    if (this.#link.paused) this.destroy();
+    if (this.#link.paused || this.#stalled) this.destroy();
     else this.schedule();
   }
 

@@ -2,6 +2,7 @@
 import { Duplex, PassThrough } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
+import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
 import type { HostLink, LinkStream } from '../../../../server/hosts/host-link.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Api } from '../../../../server/routes/app-types.ts';
@@ -181,8 +182,12 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       },
       list: async () => ({ items: [], nextCursor: 'next' }),
       revoke: (...args) => called('enrollment.revoke', ...args),
-      redeem: async (request) => {
-        if (request.token !== 'good') throw new FairleadError('TOKEN_INVALID', 'the token is not valid');
+      redeem: async (request, address) => {
+        if (request.token !== 'good') {
+          const error = new FairleadError('TOKEN_INVALID', 'the token is not valid');
+          const row = { actor: 'anonymous', address, action: 'host.enroll', result: 'refused' as const };
+          throw new EnrollmentRefused(error, { ...row, detail: { code: 'TOKEN_INVALID' } });
+        }
         return { hostId: HOST.id, name: 'edge-1', certificate: 'CERT', ca: 'CA', notAfter: NOW };
       },
     },

@@ -1,5 +1,7 @@
 /** What ends a stream that a client holds open. */
 import assert from 'node:assert/strict';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { wantsNdjson } from '../../../../server/routes/container-streams.ts';
 import { LiveStreams } from '../../../../server/routes/live-streams.ts';
@@ -30,6 +32,15 @@ function manualClock() {
     },
   };
 }
+
+test('a client that left before its stream began ends it all the same', () => {
+  const live = new LiveStreams({ onRevoked: () => () => undefined }, systemClock);
+  const response = new ServerResponse(new IncomingMessage(new Socket()));
+  response.destroy();
+  const stream = live.beginFor(response, VIEWER);
+  assert.equal(stream.signal.aborted, true);
+  assert.equal(stream.signal.reason.code, 'CANCELLED');
+});
 
 test('a stream ends when its token expires, and not when a clamped timer fires', () => {
   const clock = manualClock();

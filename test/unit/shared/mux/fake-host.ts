@@ -25,6 +25,10 @@ export class FakeHost implements StreamHost {
     this.payloadBytes = this.limits.payloadBytes;
   }
 
+  get fairWindow(): number {
+    return this.limits.budgetBytes;
+  }
+
   get windowRoom(): number {
     return this.limits.budgetBytes - this.windowBytes;
   }

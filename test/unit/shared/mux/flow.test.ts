@@ -121,7 +121,8 @@ test('a budget that is nearly used up is given to its last byte', () => {
   assert.equal(nextLimit(window, RULES, 700), 1700);
   const half = after(1000, 700);
   assert.equal(half.limit - half.taken, 300);
-  assert.equal(nextLimit(half, RULES, 50), 1050, 'what is outstanding already counts as its own');
+  assert.equal(nextLimit(half, RULES, 300), 1300, 'what is outstanding already counts as its own');
+  assert.equal(nextLimit(after(1000, 700), RULES, 299), undefined, 'half of the smaller window is not free');
 });
 
 test('a limit never falls, even when the budget or the window shrank', () => {

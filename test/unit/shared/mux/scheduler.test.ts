@@ -134,7 +134,12 @@ test('bulk gets everything that interactive streams leave', () => {
   const log = new TestFlow('log', 'bulk', 64 * KIB, 50);
   scheduler.wake(log);
   scheduler.wake(terminal);
-  assert.deepEqual(run(scheduler, Number.POSITIVE_INFINITY), [100, 100, 100, ...Array.from({ length: 50 }, () => 64 * KIB)]);
+  assert.deepEqual(run(scheduler, Number.POSITIVE_INFINITY), [
+    100,
+    100,
+    100,
+    ...Array.from({ length: 50 }, () => 64 * KIB),
+  ]);
   assert.equal(scheduler.ready, false);
 });
 

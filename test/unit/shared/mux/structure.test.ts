@@ -17,7 +17,7 @@ function smallest(type: number): Buffer | undefined {
   if (type < 0xc0) return Buffer.concat([of(), Buffer.alloc(type & 31, 0x61)]);
   // nil, -, false, true, bin 8/16/32, ext 8/16/32, float 32/64, uint 8..64, int 8..64, fixext 1..16, str, array, map
   const zeros = [
-    0, -1, 0, 0, 1, 2, 4, -1, -1, -1, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, -1, -1, -1, -1, -1, 1, 2, 4, 2, 4, 2, 4,
+    0, -1, 0, 0, -1, -1, -1, -1, -1, -1, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, -1, -1, -1, -1, -1, 1, 2, 4, 2, 4, 2, 4,
   ];
   const count = zeros[type - 0xc0] ?? -1;
   return count < 0 ? undefined : of(...Array.from({ length: count }, () => 0));
@@ -28,7 +28,7 @@ for (let type = 0; type < 0x100; type += 1) {
   const name = `type byte 0x${type.toString(16).padStart(2, '0')}`;
   if (value === undefined) {
     test(`${name} is refused`, () => {
-      const expected = type === 0xc1 ? /0xc1/ : /extension/;
+      const expected = type === 0xc1 ? /0xc1/ : type <= 0xc6 ? /binary data/ : /extension/;
       assert.match(structureFault(Buffer.concat([Buffer.of(type), Buffer.alloc(40)]), LIMITS) ?? '', expected);
     });
     continue;
@@ -80,9 +80,6 @@ test('the limit on values counts each value once, and map keys too', () => {
 
 /** Lengths and counts far beyond the bytes there are. */
 const LIES = [
-  'c4 01',
-  'c5 ffff 00',
-  'c6 ffffffff 00',
   'd9 ff 61',
   'da ffff 61',
   'db ffffffff 61',
@@ -109,7 +106,7 @@ test('a map needs two values for each of its count', () => {
 });
 
 test('claims of billions are refused at once and without memory', () => {
-  const lies = ['dd ffffffff', 'df ffffffff', 'c6 ffffffff', 'db ffffffff'].map((lie) =>
+  const lies = ['dd ffffffff', 'df ffffffff', 'db ffffffff'].map((lie) =>
     Buffer.concat([bytes(lie), Buffer.alloc(64)]),
   );
   const before = process.memoryUsage().heapUsed;
@@ -120,7 +117,7 @@ test('claims of billions are refused at once and without memory', () => {
 });
 
 test('a map key must be a string', () => {
-  for (const key of ['01', 'c0', 'c3', 'c4 00', 'cb 0000000000000000', '90', '80', 'ff']) {
+  for (const key of ['01', 'c0', 'c3', 'cb 0000000000000000', '90', '80', 'ff']) {
     assert.equal(fault(`81 ${key} c0`), 'a map key is no string', key);
   }
   for (const key of ['a0', 'a1 61', 'd9 01 61', 'da 0001 61', 'db 00000001 61']) {

@@ -1,0 +1,357 @@
+/** Any sequence of operations over two sessions: credit is kept to, nothing stalls, and no stream ends cleanly that lost bytes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FairleadError } from '../../shared/errors.ts';
+import type { Session } from '../../shared/mux/session.ts';
+import type { MuxStream } from '../../shared/mux/stream.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { execKind, logKind, pipeKind, type ReadyMemoryPair, readyPair, settle } from '../support/mux.ts';
+
+const WINDOW = 1024;
+const SHARE = 128;
+const MAX_WINDOW = 4 * WINDOW;
+/** One budget that is used up by two streams, and one that never is. */
+const BUDGETS = [WINDOW + WINDOW / 2, 100_000];
+
+type Side = 'server' | 'agent';
+type Op =
+  | { op: 'open'; side: Side; exec: boolean }
+  | { op: 'write'; stream: number; end: number; bytes: number }
+  | { op: 'read'; stream: number; end: number; times: number }
+  | { op: 'end' | 'reset' | 'destroy' | 'leave' | 'signal'; stream: number; end: number }
+  | { op: 'pause' | 'resume' }
+  | { op: 'wait'; turns: number }
+  | { op: 'goaway'; side: Side }
+  | { op: 'cut' };
+
+const side = fc.constantFrom<Side>('server', 'agent');
+const stream = fc.nat({ max: 5 });
+const end = fc.nat({ max: 1 });
+const operation: fc.Arbitrary<Op> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ op: fc.constant('open'), side, exec: fc.boolean() }) },
+  { weight: 12, arbitrary: fc.record({ op: fc.constant('write'), stream, end, bytes: fc.nat({ max: 3000 }) }) },
+  { weight: 8, arbitrary: fc.record({ op: fc.constant('read'), stream, end, times: fc.nat({ max: 4 }) }) },
+  { weight: 3, arbitrary: fc.record({ op: fc.constant('end'), stream, end }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constantFrom('reset', 'destroy'), stream, end }) },
+  { weight: 3, arbitrary: fc.record({ op: fc.constant('leave'), stream, end }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant('signal'), stream, end }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constantFrom('pause', 'resume') }) },
+  { weight: 8, arbitrary: fc.record({ op: fc.constant('wait'), turns: fc.nat({ max: 6 }) }) },
+) as fc.Arbitrary<Op>;
+/** At most once per run, at any place. */
+const disaster = fc.option(
+  fc.tuple(fc.nat(), fc.oneof(fc.record({ op: fc.constant('goaway'), side }), fc.constant({ op: 'cut' }))),
+) as fc.Arbitrary<[number, Op] | null>;
+
+/** The byte at an offset of a direction: wrong order, loss and mixing of streams all show. */
+const byteAt = (seed: number, offset: number) => (offset * 31 + (offset >>> 8) + seed * 101) & 0xff;
+
+/** One end of a stream: what its application has written and read. */
+class End {
+  readonly stream: MuxStream;
+  readonly seed: number;
+  peer: End | undefined;
+  written = 0;
+  read = 0;
+  wantedEnd = false;
+  sawEnd = false;
+  /** Whether this end itself has said that it reads no more. */
+  leftReading = false;
+  error: Error | undefined;
+  #highest = { sendLimit: 0, receiveLimit: 0, sent: 0, received: 0, taken: 0 };
+
+  constructor(stream: MuxStream, seed: number) {
+    this.stream = stream;
+    this.seed = seed;
+    stream.bytes.on('end', () => {
+      this.sawEnd = true;
+    });
+    stream.bytes.on('error', (error) => {
+      this.error = error;
+    });
+  }
+
+  write(bytes: number): void {
+    if (!this.stream.bytes.writable || this.wantedEnd || this.written > 20_000) return;
+    const chunk = Buffer.alloc(bytes);
+    for (let index = 0; index < bytes; index += 1) chunk[index] = byteAt(this.seed, this.written + index);
+    this.written += bytes;
+    this.stream.bytes.write(chunk);
+  }
+
+  /** @returns whether there was anything */
+  readSome(): boolean {
+    const chunk = this.stream.bytes.read() as Buffer | null;
+    if (chunk === null) return false;
+    const seed = this.peer?.seed ?? -1;
+    for (const byte of chunk) {
+      assert.equal(byte, byteAt(seed, this.read), `stream ${this.stream.id}, byte ${this.read}`);
+      this.read += 1;
+    }
+    return true;
+  }
+
+  end(): void {
+    if (this.wantedEnd || this.stream.state === 'closed') return;
+    this.wantedEnd = true;
+    const isExecAcceptor = this.stream.kind.code === execKind.code && this.seed % 2 === 1;
+    if (!isExecAcceptor) {
+      this.stream.bytes.end();
+      return;
+    }
+    this.leftReading = true;
+    (this.stream as unknown as MuxStream<typeof execKind>).finish({ code: 0 });
+  }
+
+  /** As an application that has failed. */
+  destroy(): void {
+    this.leftReading = true;
+    // An opener that has read everything and owes nothing ends its direction by this.
+    if (this.sawEnd && this.stream.bytes.writableLength === 0) this.wantedEnd = true;
+    this.stream.bytes.destroy();
+  }
+
+  /** As `for await` does: reads what there is, and if that was all, destroys the bytes, whatever is still to be written. */
+  async leave(): Promise<void> {
+    for (let turn = 0; turn < 3; turn += 1) {
+      while (this.readSome());
+      await settle(3);
+    }
+    if (this.sawEnd) this.destroy();
+  }
+
+  /** What must hold at every moment. */
+  check(): void {
+    const { flow, id } = this.stream;
+    const peer = this.peer?.stream.flow;
+    assert.ok(flow.sent <= flow.sendLimit, `stream ${id} sent ${flow.sent} of ${flow.sendLimit}`);
+    assert.ok(flow.received <= flow.receiveLimit, `stream ${id} got ${flow.received} of ${flow.receiveLimit}`);
+    if (!this.leftReading)
+      assert.ok(flow.taken <= flow.received, `stream ${id} took ${flow.taken} of ${flow.received}`);
+    if (peer !== undefined) {
+      assert.ok(flow.received <= peer.sent, `stream ${id} got more than was sent`);
+      assert.ok(peer.sendLimit <= flow.receiveLimit, `stream ${id} may be sent more than was granted`);
+      assert.ok(this.read <= (this.peer?.written ?? 0));
+    }
+    for (const key of Object.keys(this.#highest) as (keyof typeof flow & keyof End['highest'])[]) {
+      assert.ok(flow[key] >= this.#highest[key], `${key} of stream ${id} fell`);
+      this.#highest[key] = flow[key];
+    }
+    const whole = this.peer?.wantedEnd === true && this.read === this.peer.written;
+    assert.ok(
+      !this.sawEnd || whole || this.leftReading,
+      `stream ${id} ended after ${this.read} of ${this.peer?.written}`,
+    );
+    assert.ok(!(this.sawEnd && this.error && !this.leftReading && !whole), 'both an end and an error');
+  }
+
+  get highest(): { sendLimit: number; receiveLimit: number; sent: number; received: number; taken: number } {
+    return this.#highest;
+  }
+}
+
+class Model {
+  readonly pair: ReadyMemoryPair;
+  readonly clock: FakeClock;
+  readonly ends: [End, End][] = [];
+  readonly arrivals: Map<number, End>;
+  over = false;
+
+  constructor(pair: ReadyMemoryPair, clock: FakeClock, arrivals: Map<number, End>) {
+    this.pair = pair;
+    this.clock = clock;
+    this.arrivals = arrivals;
+  }
+
+  #end(op: { stream: number; end: number }): End | undefined {
+    const pair = this.ends[op.stream % Math.max(1, this.ends.length)];
+    const first = pair?.[0];
+    return op.end === 0 ? first : first?.peer;
+  }
+
+  /** Joins the two ends of streams that have arrived. */
+  #join(): void {
+    for (const [first] of this.ends) {
+      const other = this.arrivals.get(first.stream.id);
+      if (other === undefined || first.peer !== undefined) continue;
+      first.peer = other;
+      other.peer = first;
+    }
+  }
+
+  async run(op: Op): Promise<void> {
+    switch (op.op) {
+      case 'open': {
+        const session = this.pair[op.side];
+        if (session.draining || this.ends.length > 5) break;
+        const opened = session.open(op.exec ? execKind : pipeKind, {}) as unknown as MuxStream;
+        const first = new End(opened, opened.id * 2);
+        this.ends.push([first, first]);
+        break;
+      }
+      case 'write':
+        this.#end(op)?.write(op.bytes);
+        break;
+      case 'read': {
+        const reader = this.#end(op);
+        for (let times = 0; times < op.times; times += 1) reader?.readSome();
+        break;
+      }
+      case 'end':
+        this.#end(op)?.end();
+        break;
+      case 'reset':
+        this.#end(op)?.stream.reset(new FairleadError('CONFLICT', 'the model'));
+        break;
+      case 'destroy':
+        this.#end(op)?.destroy();
+        break;
+      case 'leave':
+        await this.#end(op)?.leave();
+        break;
+      case 'signal': {
+        const signaller = this.#end({ ...op, end: 0 })?.stream as unknown as MuxStream<typeof execKind> | undefined;
+        if (signaller?.kind.code === execKind.code) signaller.signal({ resize: 1 });
+        break;
+      }
+      case 'pause':
+        this.pair.link.pause();
+        break;
+      case 'resume':
+        this.pair.link.resume();
+        break;
+      case 'wait':
+        await settle(op.turns);
+        break;
+      case 'goaway':
+        this.over = true;
+        void this.pair[op.side].goaway({ code: 'SHUTDOWN', reason: 'the model', deadlineMs: 1000 });
+        break;
+      case 'cut':
+        this.over = true;
+        this.pair.link.cut();
+        break;
+    }
+    this.#join();
+    this.check();
+  }
+
+  check(): void {
+    for (const [first] of this.ends) {
+      first.check();
+      first.peer?.check();
+    }
+  }
+
+  get all(): End[] {
+    return this.ends.flatMap(([first]) => (first.peer === undefined ? [first] : [first, first.peer]));
+  }
+
+  /** Reads everything until nothing moves any more. */
+  async drain(): Promise<void> {
+    for (let idle = 0; idle < 3; ) {
+      await settle(6);
+      this.#join();
+      this.check();
+      let moved = false;
+      for (const one of this.all) {
+        while (one.readSome()) moved = true;
+      }
+      idle = moved ? 0 : idle + 1;
+    }
+    this.check();
+  }
+
+  /** Everything that was written to a stream that lives has been read. */
+  checkProgress(): void {
+    for (const one of this.all) {
+      if (one.stream.state === 'closed' || one.leftReading || one.peer === undefined) continue;
+      if (one.peer.stream.state === 'closed' || one.peer.leftReading) continue;
+      assert.equal(one.read, one.peer.written, `stream ${one.stream.id} stalls`);
+    }
+  }
+}
+
+/** A fresh stream of bytes gets exactly the window that the budget has left, with one idle stream beside it. */
+async function probe(session: Session, budget: number): Promise<void> {
+  const idle = session.open(pipeKind, {});
+  const log = session.open(logKind, {});
+  await log.reply;
+  await settle(3);
+  assert.equal((log.bytes.read() as Buffer | null)?.byteLength, WINDOW);
+  assert.equal(log.bytes.read(), null, 'asking for more tells that the first chunk was taken');
+  const most = Math.min(2 * WINDOW, MAX_WINDOW, Math.floor(budget / 2));
+  assert.equal(
+    log.flow.receiveLimit - log.flow.taken,
+    Math.max(SHARE, Math.min(most, budget - WINDOW)),
+    'credit leaked',
+  );
+  for (const opened of [idle, log]) opened.reset(new FairleadError('CANCELLED', 'enough'));
+  await settle(3);
+}
+
+async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise<void> {
+  const clock = new FakeClock();
+  const arrivals = new Map<number, End>();
+  const accept = (arrived: MuxStream) => {
+    if (arrived.kind.code === logKind.code) {
+      arrived.sendReply({});
+      arrived.bytes.write(Buffer.alloc(WINDOW));
+      return;
+    }
+    arrivals.set(arrived.id, new End(arrived, arrived.id * 2 + 1));
+    arrived.sendReply({});
+  };
+  const pair = await readyPair({
+    clock,
+    onServer: accept,
+    onAgent: accept,
+    highWaterBytes: 2000,
+    limits: {
+      initialWindowBytes: WINDOW,
+      maxWindowBytes: MAX_WINDOW,
+      windowShareBytes: SHARE,
+      payloadBytes: WINDOW,
+      budgetBytes: budget,
+    },
+  });
+  const model = new Model(pair, clock, arrivals);
+  const script: Op[] = [{ op: 'open', side: 'server', exec: false }, { op: 'open', side: 'agent', exec: true }, ...ops];
+  if (at !== null) script.splice(at[0] % (script.length + 1), 0, at[1]);
+  for (const op of script) await model.run(op);
+  pair.link.resume();
+  await model.drain();
+  if (!model.over) {
+    model.checkProgress();
+    for (const one of model.all) one.end();
+    await model.drain();
+    for (const one of model.all) assert.equal(one.stream.state, 'closed', `stream ${one.stream.id} does not end`);
+    assert.equal(pair.server.openStreams + pair.agent.openStreams, 0);
+    await probe(pair.server, budget);
+    await probe(pair.agent, budget);
+    pair.link.cut();
+  } else {
+    clock.advance(1000);
+    await Promise.all([pair.server.closed, pair.agent.closed]);
+  }
+  await settle(3);
+  model.check();
+  for (const one of model.all) {
+    assert.equal(one.stream.state, 'closed');
+    const cause = await one.stream.closed;
+    const complete = one.peer?.wantedEnd === true && one.read === one.peer.written;
+    if (cause !== undefined) assert.ok(!one.sawEnd || complete || one.leftReading);
+  }
+}
+
+for (const budget of BUDGETS) {
+  test(`any operations over two sessions with a budget of ${budget} bytes`, { timeout: 30_000 }, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(operation, { maxLength: 60, size: 'max' }), disaster, (ops, at) =>
+        play(budget, ops, at),
+      ),
+      { numRuns: 1000, interruptAfterTimeLimit: 1_800 },
+    );
+  });
+}

@@ -1,0 +1,89 @@
+/** What is refused is written down, but nobody can fill the audit log without a token, nor hide behind forged addresses. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ApiLimits, AuditEntry } from '../../../../server/routes/deps.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { ask, fixture } from './fakes.ts';
+
+const ENROLL = { token: 'bad', csr: 'PEM', hostname: 'box', os: 'linux', arch: 'x64', agentVersion: '0.1.0' };
+
+/** The two ways in which anybody can be refused; each gives the answer's status. */
+const WAYS: [action: string, limit: keyof ApiLimits, request: (headers: Record<string, string>) => object][] = [
+  [
+    'host.enroll',
+    'refusedEnrollsPerMinute',
+    (headers) => ({ method: 'POST', url: '/api/v1/enroll', payload: ENROLL, headers }),
+  ],
+  [
+    'login',
+    'refusedLoginsPerMinute',
+    (headers) => ({ url: '/api/v1/hosts', headers: { ...headers, authorization: 'Bearer wrong' } }),
+  ],
+];
+
+async function opened(limits: Partial<ApiLimits>) {
+  const clock = new FakeClock();
+  const made = await fixture({ overrides: { clock, limits, trustProxy: true } });
+  const rows = (action: string): AuditEntry[] => made.audit.filter((row) => row.action === action);
+  return { ...made, clock, rows };
+}
+
+for (const [action, limit, request] of WAYS) {
+  test(`${action}: an address gets rows up to its limit, then one a minute that counts the rest`, async (t) => {
+    const { api, clock, rows } = await opened({ [limit]: 3 });
+    t.after(() => api.close());
+    const statuses: number[] = [];
+    for (let i = 0; i < 10; i++) statuses.push((await ask(api, request({}))).statusCode);
+    assert.deepEqual(statuses, [401, 401, 401, 429, 429, 429, 429, 429, 429, 429]);
+    assert.equal(rows(action).length, 3);
+    clock.advance(60_000);
+    assert.deepEqual(rows(action).slice(3), [
+      { actor: 'system', action, result: 'refused', detail: { suppressed: 7 } },
+    ]);
+    clock.advance(600_000);
+    assert.equal(rows(action).length, 4, 'nothing more happened');
+  });
+
+  test(`${action}: many addresses share a limit of rows, each is told what it would be told alone`, async (t) => {
+    const { api, rows } = await opened({ refusalRowsPerMinute: 4 });
+    t.after(() => api.close());
+    for (let i = 0; i < 10; i++) {
+      const answer = await ask(api, request({ 'x-forwarded-for': `192.0.2.${i}` }));
+      assert.equal(answer.statusCode, 401);
+    }
+    assert.deepEqual(
+      rows(action).map(({ address }) => address),
+      ['192.0.2.0', '192.0.2.1', '192.0.2.2', '192.0.2.3'],
+    );
+    await api.close();
+    assert.deepEqual(rows(action)[4]?.detail, { suppressed: 6 }, 'a stop loses no count');
+  });
+
+  test(`${action}: behind a proxy only the address counts that it put last`, async (t) => {
+    const { api, rows } = await opened({ [limit]: 3 });
+    t.after(() => api.close());
+    const statuses: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const headers = { 'x-forwarded-for': `10.0.0.${i}, 203.0.113.7` };
+      statuses.push((await ask(api, request(headers))).statusCode);
+    }
+    assert.deepEqual(statuses, [401, 401, 401, 429, 429]);
+    assert.deepEqual([...new Set(rows(action).map(({ address }) => address))], ['203.0.113.7']);
+  });
+}
+
+test('without a proxy the header counts for nothing', async (t) => {
+  const { api, audit } = await fixture();
+  t.after(() => api.close());
+  await ask(api, { url: '/api/v1/hosts', headers: { authorization: 'Bearer wrong', 'x-forwarded-for': '10.0.0.1' } });
+  assert.equal(audit[0]?.address, '127.0.0.1');
+});
+
+test('a flood without tokens hides no row of a token that tries too much', async (t) => {
+  const { api, audit } = await opened({ refusalRowsPerMinute: 1, refusedLoginsPerMinute: 2 });
+  t.after(() => api.close());
+  for (let i = 0; i < 5; i++) await ask(api, { url: '/api/v1/hosts', headers: { authorization: 'Bearer wrong' } });
+  const refused = await ask(api, { url: '/api/v1/api-tokens', headers: { authorization: 'Bearer viewer' } });
+  assert.equal(refused.statusCode, 403);
+  assert.ok(audit.some(({ actor, result }) => actor === 'the-viewer' && result === 'refused'));
+});
