@@ -180,7 +180,9 @@ async function finish(first: MuxPair, clock: FakeClock, neighbour: MuxPair = fir
     assert.deepEqual(await within(1000, 'an answer of the neighbour', stream.reply), { text: 'still here' });
   }
   for (const { server, agent } of new Set([first, neighbour])) {
-    await server.goaway({ code: 'SHUTDOWN', reason: 'the test is over', deadlineMs: 0 });
+    const leaving = server.goaway({ code: 'SHUTDOWN', reason: 'the test is over', deadlineMs: 0 });
+    clock.advance(0);
+    await leaving;
     await agent.closed;
     assert.equal(server.openStreams + agent.openStreams, 0);
   }

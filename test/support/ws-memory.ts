@@ -48,7 +48,8 @@ export function wsFrame(firstByte: number, payload: Uint8Array, mask?: Uint8Arra
         ? Buffer.of(firstByte, bit | 126, byteLength >>> 8, byteLength & 0xff)
         : Buffer.concat([Buffer.of(firstByte, bit | 127, 0, 0, 0, 0), u32(byteLength)]);
   const masked = Buffer.from(payload);
-  if (mask !== undefined) for (const index of masked.keys()) masked[index] = (masked[index] ?? 0) ^ (mask[index & 3] ?? 0);
+  if (mask !== undefined)
+    for (const index of masked.keys()) masked[index] = (masked[index] ?? 0) ^ (mask[index & 3] ?? 0);
   return Buffer.concat([head, mask ?? new Uint8Array(0), masked]);
 }
 

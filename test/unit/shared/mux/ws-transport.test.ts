@@ -49,8 +49,8 @@ class Heard implements TransportEvents {
     this.messages.push(Buffer.concat([first, ...rest]));
   }
 
-  violation(reason: string): void {
-    this.violations.push(reason);
+  violation(code: string): void {
+    this.violations.push(code);
   }
 
   drained(): void {
@@ -178,9 +178,8 @@ describe('with a plain WebSocket at the other end', () => {
       const sent = [1, 125, 126, 127, 65_535, 65_536, MIB].map((length) => randomBytes(length));
       for (const message of sent) {
         other.send(message);
-        // In fragments, and with a ping between two messages: ws itself must read these.
+        // In fragments, which ws itself must read.
         other.send(message.subarray(0, 10), { fin: false });
-        other.ping('ping');
         other.send(message.subarray(10), { fin: true });
       }
       const expected = sent.flatMap((message) => [message, message]);
@@ -237,6 +236,7 @@ describe('limits', () => {
         send(limit + 1);
         await waitFor('a violation', () => heard.violations.length > 0, { everyMs: 1 });
         assert.equal(heard.violations.length, 1);
+        if (how === 'whole') assert.deepEqual(heard.violations, ['FRAME_TOO_LARGE']);
         assert.equal(heard.messages.length, 1);
         transport.destroy();
       }
@@ -252,14 +252,21 @@ describe('limits', () => {
     transport.destroy();
   });
 
-  test('a text message is a violation', async () => {
-    const { client, server } = await wsInMemory();
-    const { transport, heard } = attached(server);
-    client.send('text');
-    await waitFor('a violation', () => heard.violations.length > 0, { everyMs: 1 });
-    assert.deepEqual(heard.messages, []);
-    transport.destroy();
-  });
+  for (const [what, send] of [
+    ['text message', (ws: WebSocket) => ws.send('text')],
+    ['WebSocket ping', (ws: WebSocket) => ws.ping()],
+    ['WebSocket pong', (ws: WebSocket) => ws.pong()],
+  ] as const) {
+    test(`a ${what} is a violation`, async () => {
+      const { client, server } = await wsInMemory();
+      const { transport, heard } = attached(server);
+      send(client);
+      await waitFor('a violation', () => heard.violations.length > 0, { everyMs: 1 });
+      assert.deepEqual(heard.violations, ['PROTOCOL_ERROR']);
+      assert.deepEqual(heard.messages, []);
+      transport.destroy();
+    });
+  }
 
   for (const [what, bytes] of [
     ['an unmasked frame from a client', wsFrame(BINARY, Buffer.alloc(20))],
@@ -389,8 +396,8 @@ describe('the end', () => {
   });
 
   test('a WebSocket that was closed before ends at once', async () => {
-    const { client, server } = await wsInMemory();
-    client.terminate();
+    const { server } = await wsInMemory();
+    server.terminate();
     await once(server, 'close');
     const { transport } = attached(server);
     assert.equal((await gone(transport)).code, 1006);
