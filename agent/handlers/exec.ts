@@ -12,10 +12,10 @@ export const handleExecOpen: Handler<typeof containerExecOpen> = async (stream, 
   try {
     aborted.throwIfAborted();
     stream.onSignal(({ resize }) => void setSize(exec, resize, context));
-    // Engines before API 1.42 do not take the size with the start.
-    if (tty && options.size) void setSize(exec, options.size, context);
+    // Engines before API 1.42 do not take the size with the start. What is typed ahead must find the terminal's size.
+    const sized = tty && options.size ? setSize(exec, options.size, context) : Promise.resolve();
     stream.sendReply({ execId: exec.id, tty });
-    if (stdin) void feed(bytes, exec, aborted);
+    if (stdin) void sized.then(() => feed(bytes, exec, aborted));
     else bytes.resume();
     const broken = await drain(exec, bytes, aborted);
     const code = await exec.exitCode(aborted, broken);

@@ -54,8 +54,14 @@ export class ByteDuplex extends Duplex {
     this.#source.taken(fresh);
   }
 
-  override _read(): void {
+  /** What a reader takes earns its credit at once: Node may have asked for more before, and not ask again. */
+  override read(size?: number): unknown {
+    const chunk: unknown = super.read(size);
     this.#countTaken();
+    return chunk;
+  }
+
+  override _read(): void {
     this.#wanted = true;
     this.deliver();
   }

@@ -77,7 +77,7 @@ export class Inbox {
     const bytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
     this.#receive(bytes);
     if (this.#discarding) {
-      this.taken(bytes);
+      this.#credit(bytes);
       return;
     }
     this.#queue(first);
@@ -132,7 +132,7 @@ export class Inbox {
   /** Queues an item. @returns false if too many wait */
   item(bytes: Uint8Array, credit: number): boolean {
     if (this.#discarding) {
-      this.taken(credit);
+      this.#credit(credit);
       return true;
     }
     if (this.#items.length >= MAX_WAITING_ITEMS) return false;
@@ -161,6 +161,11 @@ export class Inbox {
 
   /** The application has taken so many bytes. */
   taken(bytes: number): void {
+    // What is discarded has earned its credit already, also what the application still holds.
+    if (!this.#discarding) this.#credit(bytes);
+  }
+
+  #credit(bytes: number): void {
     // Once nothing more can come there is no credit to give, and what waits is the application's own.
     if (this.#closed || this.#ended) return;
     take(this.#window, bytes);
@@ -190,13 +195,9 @@ export class Inbox {
   /** Drops what is queued and what comes: the application wants no more, and the peer must not wait for credit. */
   discard(): void {
     this.#discarding = true;
-    // What was handed out already earns its credit as the application takes it.
-    let queued = 0;
-    for (const chunk of this.#chunks) queued += chunk.byteLength;
-    for (const item of this.#items) queued += item.credit;
     this.#chunks = [];
     this.#items = [];
-    if (queued > 0) this.taken(queued);
+    this.#credit(this.#window.received - this.#window.taken);
     this.onChange?.();
   }
 

@@ -87,6 +87,12 @@ export class Outbox implements Flow {
     this.#wake();
   }
 
+  /** Queues a long reply, which goes before all that was queued while it was waited for. */
+  pushReply(bytes: Uint8Array): void {
+    this.#entries.unshift({ type: MECHANICS.reply, bytes, offset: 0, needsCredit: false, sent: undefined });
+    this.#queuedBytes += bytes.byteLength;
+  }
+
   #push(entry: Entry): void {
     this.#entries.push(entry);
     this.#queuedBytes += entry.bytes.byteLength;

@@ -302,7 +302,7 @@ export class MuxStream<K extends StreamKind = StreamKind> {
       if (unary) this.#outbox.markEnded();
     } else {
       // A long reply would hold up every keystroke as a control frame, so it takes its turn in the stream's class.
-      this.#outbox.pushMessage(MECHANICS.reply, payload, false);
+      this.#outbox.pushReply(payload);
       if (unary) this.#outbox.end();
     }
     this.#outbox.release();

@@ -109,6 +109,7 @@ export class WsReader {
         this.#skipping = frame.length > this.#receiver._maxPayload;
         if (this.#skipping) this.#events.tooLarge(frame.length);
       }
+      if (at === chunk.byteLength) return undefined;
       const end = Math.min(chunk.byteLength, at + this.#left);
       this.#take(chunk.subarray(at, end));
       at = end;

