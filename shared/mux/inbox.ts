@@ -120,7 +120,7 @@ export class Inbox {
 
   /** A message larger than the window could never complete without credit, but one that waits behind another can wait. */
   #absorb(assembly: Assembly, bytes: number): void {
-    if (this.#items.length === 0) this.taken(bytes);
+    if (this.#items.length === 0) this.#credit(bytes);
     else assembly.heldCredit += bytes;
   }
 
@@ -197,6 +197,7 @@ export class Inbox {
     this.#discarding = true;
     this.#chunks = [];
     this.#items = [];
+    if (this.#assembly !== undefined) this.#assembly.heldCredit = 0;
     this.#credit(this.#window.received - this.#window.taken);
     this.onChange?.();
   }

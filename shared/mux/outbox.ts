@@ -131,8 +131,9 @@ export class Outbox implements Flow {
   /** Drops what is queued as if it had been sent, and ends: the peer has finished and takes no more. */
   discard(): void {
     const entries = this.#clear();
-    for (const entry of entries) entry.sent?.();
+    // First: who hears that it was sent may write on.
     this.end();
+    for (const entry of entries) entry.sent?.();
   }
 
   /** Drops what is queued; whoever waits for it gets the error. */

@@ -40,7 +40,10 @@ test('more than 256 open streams are refused one by one, also when both ends ope
 
 test('a flood of opens that are refused ends the session', async () => {
   const { session, peer } = await readyRawSession({ clock: new FakeClock() });
-  for (let id = 1; id < 2 * 11_000; id += 2) peer.open(callKind, id, text);
+  for (let id = 1; id < 2 * 11_000; id += 2) {
+    peer.open(callKind, id, text);
+    if (id % 1000 === 1) await settle(10);
+  }
   const end = await session.closed;
   assert.equal(end.code, 'PROTOCOL_ERROR');
   assert.match(end.reason, /flood/);
@@ -86,7 +89,10 @@ test('an end that opens and resets too fast is stopped before its peer ends the 
   const clock = new FakeClock();
   const { server, agent } = await readyPair({ clock, onAgent: () => undefined });
   const openAndLeave = () => server.open(callKind, text).reset(new FairleadError('CANCELLED', ''));
-  for (let count = 0; count < 1000; count += 1) openAndLeave();
+  for (let count = 0; count < 1000; count += 1) {
+    openAndLeave();
+    if (count % 100 === 0) await settle(2);
+  }
   assert.throws(openAndLeave, (error: FairleadError) => error.code === 'OVERLOADED');
   clock.advance(100);
   for (let count = 0; count < 100; count += 1) openAndLeave();

@@ -109,7 +109,7 @@ describe('frames for a stream that is closed', () => {
   }
 
   test('refused for its parameters: dropped within the grace, a breach after it', async () => {
-    const { clock, server, send } = await barePeer({ reads: true });
+    const { clock, server, send } = await barePeer();
     send(frame(callKind.code, 1, OPEN | END, pack({ text: 1 })), ...lateFrames(1));
     await settle();
     assert.equal(server.stats.framesDropped, lateFrames(1).length);

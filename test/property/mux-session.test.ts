@@ -73,9 +73,74 @@ const frame = fc.oneof(
   },
   { weight: 1, arbitrary: fc.uint8Array({ maxLength: 40 }) },
 );
-const script = fc.oneof(
-  fc.array(frame, { minLength: 1, maxLength: 3 }),
-  fc.array(frame, { minLength: 1, maxLength: 25, size: 'max' }),
+const script = fc.array(frame, { minLength: 1, maxLength: 12 });
+
+/** What a peer may well send, if only it came at the right moment. `opens` counts its own streams, from 0. */
+type Plausible = (firstOwn: number, firstTheirs: number, opens: { count: number }) => Uint8Array;
+const { 'stream.data': DATA, 'stream.window': WINDOW, 'stream.reset': RESET, 'stream.signal': SIGNAL } = MECHANICS;
+const nth = fc.nat({ max: 2 });
+const plausible: fc.Arbitrary<Plausible> = fc.oneof(
+  fc.tuple(nth, fc.nat({ max: 3000 }), fc.constantFrom(0, 0, 0, 2)).map(
+    ([at, bytes, bits]): Plausible =>
+      (_, theirs) => {
+        return Buffer.concat([encodeDataHead(theirs + 2 * at, bits, bytes), Buffer.alloc(bytes)]);
+      },
+  ),
+  fc.tuple(nth, fc.nat({ max: 2 ** 21 })).map(
+    ([at, by]): Plausible =>
+      (_, theirs) => {
+        return encodeFrame(WINDOW, theirs + 2 * at, 0, encode({ limit: 256 * 1024 + by }));
+      },
+  ),
+  fc.tuple(nth, fc.constantFrom(DATA, RESET)).map(
+    ([at, kind]): Plausible =>
+      (_, theirs) => {
+        const value = kind === RESET ? { code: 'CONFLICT', message: 'x' } : new Uint8Array(3);
+        return encodeFrame(kind, theirs + 2 * at, 0, encode(value));
+      },
+  ),
+  fc.nat({ max: 99 }).map(
+    (n): Plausible =>
+      (_, theirs) =>
+        encodeFrame(MECHANICS.item, theirs + 4, 0, encode({ n })),
+  ),
+  fc.nat({ max: 99 }).map(
+    (id): Plausible =>
+      () =>
+        encodeFrame(0x0005, 0, 0, encode({ id })),
+  ),
+  fc.constantFrom(...TEST_KINDS.filter(({ from }) => from === 'both')).map(
+    (kind): Plausible =>
+      (own, _, opens) => {
+        const id = own + 2 * opens.count;
+        opens.count += 1;
+        return encodeFrame(
+          kind.code,
+          id,
+          kind.bytes === 'both' || kind.bytes === 'opener' ? 1 : 3,
+          encode({ text: '' }),
+        );
+      },
+  ),
+  fc.nat({ max: 9 }).map(
+    (resize): Plausible =>
+      (own) =>
+        encodeFrame(SIGNAL, own, 0, encode({ resize })),
+  ),
+);
+const talk = fc.array(
+  fc.oneof(
+    { weight: 40, arbitrary: plausible },
+    {
+      weight: 1,
+      arbitrary: frame.map(
+        (bytes): Plausible =>
+          () =>
+            bytes,
+      ),
+    },
+  ),
+  { minLength: 1, maxLength: 30, size: 'max' },
 );
 
 /** Takes a stream as an application does that reads and answers. */
@@ -91,13 +156,15 @@ const acceptable = (code: string) =>
 test('any frames to a session that is ready', { timeout: 30_000 }, async () => {
   let survived = 0;
   await fc.assert(
-    fc.asyncProperty(script, fc.boolean(), async (frames, toServer) => {
+    fc.asyncProperty(talk, fc.boolean(), async (frames, toServer) => {
       const clock = new FakeClock();
       const { server, agent, link } = await readyPair({ clock, onServer: serve, onAgent: serve });
       const [victim, attacker] = toServer ? [server, link.agent] : [agent, link.server];
       const streams = [pipeKind, execKind, listKind].map((kind) => victim.open(kind, {}) as unknown as MuxStream);
+      for (const one of streams) one.bytes.resume();
       await settle(3);
-      for (const bytes of frames) attacker.inject(bytes);
+      const opens = { count: 0 };
+      for (const make of frames) attacker.inject(toServer ? make(1, 2, opens) : make(2, 1, opens));
       await settle(3);
       const ended = await Promise.race([victim.closed, Promise.resolve(undefined)]);
       if (ended === undefined && !victim.draining) {

@@ -9,7 +9,7 @@ import { Session, type SessionEnd } from '../../shared/mux/session.ts';
 import type { SessionLimits } from '../../shared/mux/session-limits.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { FakeClock } from './fake-clock.ts';
-import { type MemoryTransport, memoryPair } from './memory-pair.ts';
+import { memoryPair } from './memory-pair.ts';
 import {
   callKind,
   execKind,
@@ -192,37 +192,23 @@ async function finish(first: MuxPair, clock: FakeClock, neighbour: MuxPair = fir
 export interface BarePeer {
   readonly clock: FakeClock;
   readonly server: Session;
-  readonly wire: MemoryTransport;
-  /** Everything that the server sent, if the peer reads. */
-  readonly read: Uint8Array[];
   send(...frames: Uint8Array[]): void;
 }
 
-export interface BarePeerOptions {
-  /** Whether the peer reads what the server sends. */
-  readonly reads: boolean;
-  readonly onStream?: StreamHandler;
-  readonly onControl?: (session: Session) => void;
-  readonly highWaterBytes?: number;
-}
-
-/** A welcomed server session whose agent is no session: it reads what it gets, or never reads at all. */
-export async function barePeer(options: BarePeerOptions): Promise<BarePeer> {
+/** A welcomed server session whose agent is no session: it takes what comes and has no opinion of it. */
+export async function barePeer(): Promise<BarePeer> {
   const clock = new FakeClock();
-  const link = memoryPair({ highWaterBytes: options.highWaterBytes ?? 256 * 1024 });
-  const server: Session = new Session({
+  const link = memoryPair();
+  const server = new Session({
     side: 'server',
     transport: link.server,
     catalogue: TEST_CATALOGUE,
     clock,
-    onStream: options.onStream ?? hold,
-    onControl: () => options.onControl?.(server),
+    onStream: hold,
+    onControl: () => undefined,
   });
-  const read: Uint8Array[] = [];
-  if (options.reads) {
-    const ignore = () => undefined;
-    link.agent.attach({ message: (bytes) => read.push(bytes), violation: ignore, drained: ignore });
-  }
+  const ignore = () => undefined;
+  link.agent.attach({ message: ignore, violation: ignore, drained: ignore });
   link.agent.inject(frame(hello.code, 0, 0, pack(HELLO)));
   await receiveHello(server);
   server.sendControl(welcome, welcomeFrom(server));
@@ -230,8 +216,6 @@ export async function barePeer(options: BarePeerOptions): Promise<BarePeer> {
   return {
     clock,
     server,
-    wire: link.server,
-    read,
     send: (...frames) => {
       for (const one of frames) link.agent.inject(one);
     },

@@ -398,7 +398,11 @@ test('items wait for credit, and their sender hears when each has left', async (
   using pair = await open(listKind);
   await pair.answered();
   const sent: number[] = [];
-  for (const n of [0, 1, 2, 3]) void pair.acceptor.sendItem({ n, fill: 'x'.repeat(600) }).then(() => sent.push(n));
+  for (const n of [0, 1, 2, 3])
+    pair.acceptor.sendItem({ n, fill: 'x'.repeat(600) }).then(
+      () => sent.push(n),
+      () => undefined,
+    );
   await settle();
   assert.deepEqual(sent, [0]);
   const iterator = pair.opener.items()[Symbol.asyncIterator]();
