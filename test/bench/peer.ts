@@ -1,6 +1,7 @@
 /** A second process of a benchmark and the calls the two make to each other. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { keepYoungHeapSmall } from '../../shared/young-heap.ts';
 
 /** What a peer process offers to the one that started it. */
 // biome-ignore lint/suspicious/noExplicitAny: arguments cross as structured clones and are typed by the caller
@@ -55,6 +56,7 @@ async function end(child: ChildProcess, gone: Promise<void>): Promise<void> {
 
 /** In the peer process: answers calls until the other process goes. */
 export function serve(methods: Methods): void {
+  keepYoungHeapSmall();
   process.on('message', async ({ id, name, argument }: { id: number; name: string; argument: unknown }) => {
     try {
       process.send?.({ id, result: await methods[name]?.(argument) });
