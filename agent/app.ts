@@ -18,7 +18,7 @@ import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
 import { EXIT } from './link/outcome.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
-import { idleEntries, mergePolicy } from './policy/policy.ts';
+import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
 const FIRST_DOCKER_STATE_MS = 1_000;
@@ -45,6 +45,7 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
   const identity = await identityIfEnrolled(config.stateDir);
   if (identity instanceof FairleadError) return { exitCode: EXIT.notEnrolled, reason: identity.message };
   const policy = mergePolicy(identity.record, config);
+  checkDenials(policy, STREAM_KINDS);
   const lock = StateLock.claim(config.stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
   try {
     const docker = new DockerEngine({ socket: config.docker, clock: deps.clock, log: deps.log });

@@ -1,6 +1,8 @@
 /** The whole server: the one place that makes its long-lived parts, joins them and takes them down again. */
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Server } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
@@ -77,6 +79,11 @@ export async function startApp(options: AppOptions): Promise<App> {
 
 async function start(options: AppOptions, closers: (() => Promise<unknown> | unknown)[]): Promise<Omit<App, 'close'>> {
   const { config, clock, log } = options;
+  // A first start that cannot listen leaves nothing behind; later on, whose data it is comes first.
+  if (!existsSync(config.dataDir)) {
+    await requireFree('--api-listen', config.apiListen);
+    await requireFree('--agent-listen', config.agentListen);
+  }
   const store = await openStore({ dataDir: config.dataDir, clock });
   closers.push(() => store.close());
   const runtimeFile = join(config.dataDir, 'runtime.json');
@@ -211,9 +218,22 @@ async function listen(
   }
 }
 
+/** @throws FairleadError as `listen` */
+async function requireFree(flag: string, address: ListenAddress): Promise<void> {
+  const probe = createServer();
+  await listen(flag, address, async (at) => {
+    probe.listen({ host: at.host, port: at.port });
+    await once(probe, 'listening');
+    return at.port;
+  });
+  probe.close();
+  await once(probe, 'close');
+}
+
 async function listenApi(api: FastifyInstance, { host, port }: ListenAddress): Promise<number> {
   await new Promise<void>((resolve, reject) => {
-    const listenTextResolver = (address: string) => `the API listens at ${address}`;
+    // Fastify takes the scheme for http whatever the server is.
+    const listenTextResolver = (address: string) => `the API listens on ${new URL(address).host}`;
     api.listen({ host, port, listenTextResolver }, (error) => (error === null ? resolve() : reject(error)));
   });
   return (api.server.address() as AddressInfo).port;

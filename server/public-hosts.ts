@@ -12,14 +12,15 @@ export interface ListenAddress {
 const RESOLVE_TIMEOUT_MS = 1_000;
 
 /**
- * The names for the server certificate, the first one for URLs. Without `configured` ones: the address listened on if
+ * The names for the server certificate, the first one for URLs: `configured` ones and localhost, or without any: the address listened on if
  * it is a specific one, the machine's name, localhost and 127.0.0.1; a name that does not resolve here comes last.
  */
 export async function publicHosts(configured: readonly string[], listen: readonly ListenAddress[]): Promise<string[]> {
-  if (configured.length > 0) return [...configured];
+  // Whoever works on the machine itself reaches it by these, whatever it is called elsewhere.
+  const local = ['localhost', '127.0.0.1'];
+  if (configured.length > 0) return [...new Set([...configured, ...local])];
   const specific = listen.map(({ host }) => host).filter((host) => !isWildcard(host));
   const name = hostname();
-  const local = ['localhost', '127.0.0.1'];
   if (!canBeCertified(name)) return [...new Set([...specific, ...local])];
   const names = (await resolves(name)) ? [name, ...local] : [...local, name];
   return [...new Set([...specific, ...names])];

@@ -6,7 +6,7 @@ import type { StreamKind } from '../../shared/messages/kind.ts';
 /** What a policy looks at of a kind. */
 export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;
 
-/** A kind's name, all kinds of a family (`container.*`), a class of kinds (`read`, `change`, `exec`), or all (`*`). */
+/** A kind's name or its beginning (`container.exec`), all kinds of a family (`container.*`), a class of kinds (`read`, `change`, `exec`), or all (`*`). */
 const PATTERN = /^(?:\*|[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:\.\*)?)$/;
 const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec']);
 const MAX_PATTERN_CHARS = 64;
@@ -52,8 +52,24 @@ export function idleEntries(policy: HostPolicy, kinds: readonly PolicySubject[])
   return [...policy.allow, ...policy.deny].filter((pattern) => !kinds.some((kind) => matches(pattern, kind)));
 }
 
+/**
+ * Refuses what would deny nothing: an entry that concerns none of `kinds` although it is a single word, or begins with a
+ * family that they have. Families of later versions may stand in a policy already.
+ * @throws FairleadError VALIDATION
+ */
+export function checkDenials(policy: HostPolicy, kinds: readonly PolicySubject[]): void {
+  const families = new Set(kinds.map(({ name }) => name.split('.')[0]));
+  for (const entry of idleEntries({ allow: [], deny: policy.deny }, kinds)) {
+    if (entry.includes('.') && !families.has(entry.split('.')[0])) continue;
+    throw new FairleadError(
+      'VALIDATION',
+      `"${entry}" is denied, but names no kind: write container.exec, change, exec or *`,
+    );
+  }
+}
+
 function matches(pattern: string, kind: PolicySubject): boolean {
-  if (pattern === '*' || pattern === kind.name) return true;
+  if (pattern === '*' || pattern === kind.name || kind.name.startsWith(`${pattern}.`)) return true;
   if (CLASSES.has(pattern)) return pattern === kind.policy;
   return pattern.endsWith('.*') && kind.name.startsWith(pattern.slice(0, -1));
 }

@@ -12,7 +12,7 @@ export interface HostView extends Omit<HostRow, 'lastSeenAt'> {
   readonly state: HostState;
   readonly lastSeenAt: number | undefined;
   readonly connectedAt: number | undefined;
-  readonly docker: DockerState | undefined;
+  readonly docker: DockerState;
   readonly capabilities: readonly string[];
   readonly policy: HostPolicy | undefined;
   readonly certificate: { readonly serial: string; readonly notAfter: number } | undefined;
@@ -31,7 +31,7 @@ export function hostView(host: HostRow, link: HostLink | undefined, certificate:
     state: hostState(host, live !== undefined),
     lastSeenAt: live?.lastSeenAt ?? host.lastSeenAt,
     connectedAt: live?.connectedAt,
-    docker: live?.docker,
+    docker: live?.docker ?? { reachable: false, reason: 'the host is not connected' },
     capabilities: live?.capabilities ?? [],
     policy: live?.policy,
     certificate: certificate && { serial: certificate.serial, notAfter: certificate.notAfter },

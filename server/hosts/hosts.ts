@@ -45,8 +45,7 @@ export class Hosts {
     const host = await this.#deps.store.hosts.get(ref);
     const link = this.#deps.registry.link(host.id);
     if (link !== undefined && host.revokedAt === undefined) return link;
-    const state = host.revokedAt === undefined ? 'not connected; it comes back by itself' : 'revoked';
-    throw new FairleadError('HOST_OFFLINE', `the host ${host.name} is ${state}`);
+    throw new FairleadError('HOST_OFFLINE', `the host ${host.name} ${absence(host)}`);
   }
 
   /** @throws FairleadError HOST_NOT_FOUND, CONFLICT, VALIDATION */
@@ -157,6 +156,13 @@ export class Hosts {
     this.#deps.forget(serials);
     this.#deps.disconnect({ hostId }, 'CERT_REVOKED', reason);
   }
+}
+
+/** Why a host without a link has none. */
+function absence(host: HostRow): string {
+  if (host.revokedAt !== undefined) return 'is revoked';
+  if (host.lastSeenAt === undefined) return 'has not connected yet: is fairlead-agent running on it?';
+  return 'is not connected; it comes back by itself';
 }
 
 function entry(

@@ -68,6 +68,8 @@ function hostFacts(host: HostView, now: number): string {
     ['Docker', dockerText(host)],
     ['Docker says', host.docker?.reason],
     ['Tags', host.tags.join(', ')],
+    ['Allows only', host.policy?.allow.join(', ')],
+    ['Denies', host.policy?.deny.join(', ')],
     ['Certificate', host.certificate ? `${host.certificate.serial}, until ${host.certificate.notAfter}` : undefined],
     ['Revoked', since(host.revokedAt)],
     ['Reason', host.revokeReason ?? undefined],

@@ -37,7 +37,12 @@ export function addToken(root: Command, cli: Cli): void {
         ['Id', made.id],
         ['Expires', `${made.expiresAt} (${relative(made.expiresAt, io.now())})`],
         ['CA', made.caFingerprint],
-      ]).concat('\nOn the new host, run\n', `  ${made.enrollCommand}\n`),
+      ]).concat(
+        '\nOn the new host, run\n',
+        `  ${made.enrollCommand}\n`,
+        'or, in a checkout of Fairlead there,\n',
+        `  ${made.enrollCommand.replace(/^fairlead-agent/, 'npm run agent --')}\n`,
+      ),
     );
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { idleEntries, mergePolicy, permits } from '../../../../agent/policy/policy.ts';
+import { checkDenials, idleEntries, mergePolicy, permits } from '../../../../agent/policy/policy.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { containerExecOpen, containerList, containerStop } from '../../../../shared/messages/container.ts';
 import { hostInfo } from '../../../../shared/messages/host.ts';
@@ -62,4 +62,16 @@ test('what is no pattern is refused, and so is a policy too large for the hello'
 test('entries that concern no kind are found', () => {
   const policy = { allow: ['container.*', 'image.*'], deny: ['exec', 'container.exce.open'] };
   assert.deepEqual(idleEntries(policy, STREAM_KINDS), ['image.*', 'container.exce.open']);
+});
+
+test('a name without its last part means all that it begins', () => {
+  assert.ok(!permits({ allow: [], deny: ['container.exec'] }, containerExecOpen));
+  assert.ok(permits({ allow: [], deny: ['container.ex'] }, containerExecOpen));
+});
+
+test('a denial that would deny nothing is refused; one of a later version is not', () => {
+  const check = (...deny: string[]) => checkDenials({ allow: [], deny }, STREAM_KINDS);
+  assert.throws(() => check('exce'), { code: 'VALIDATION' });
+  assert.throws(() => check('exec', 'container.exce'), { code: 'VALIDATION' });
+  check('exec', 'container.exec', '*', 'host.*', 'image.*', 'tcp.open');
 });

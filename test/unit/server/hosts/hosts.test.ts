@@ -81,7 +81,7 @@ test('a host is pending, then online with what its link knows, then offline with
   assert.equal(offline.state, 'offline');
   assert.equal(offline.lastSeenAt, 2000);
   assert.equal(offline.agentVersion, '9.9.9');
-  assert.equal(offline.docker, undefined);
+  assert.equal(offline.docker.reachable, false);
 });
 
 test('a revoked host loses its certificates in the store, in memory and on the wire, and an audit row says who did it', async (t) => {
