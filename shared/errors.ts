@@ -74,8 +74,8 @@ export function toWireError(error: unknown): WireError {
   return { code: 'INTERNAL', message: 'an unexpected error; its cause is in the log of the end that met it' };
 }
 
-/** Codes that speak of an API's own caller, tokens and store: a peer on the wire has no say in those. */
-const NOT_FOR_PEERS: ReadonlySet<string> = new Set([
+/** Codes that speak of the server's own callers, tokens and store: an agent has no say in those. */
+const NOT_FOR_AGENTS: ReadonlySet<string> = new Set([
   'UNAUTHORIZED',
   'TOKEN_INVALID',
   'FORBIDDEN',
@@ -87,10 +87,10 @@ const NOT_FOR_PEERS: ReadonlySet<string> = new Set([
   'STORE_UNAVAILABLE',
 ]);
 
-/** What a peer says of a stream it ends: as `fromWireError`, but for codes that are not its to use, and for control characters. */
-export function fromPeerError({ code, message }: WireError): FairleadError {
+/** What an agent says of a stream it ends: as `fromWireError`, but for codes that are not its to use, and for control characters. */
+export function fromAgentError({ code, message }: WireError): FairleadError {
   const text = message.replace(/\p{Cc}+/gu, ' ');
-  if (NOT_FOR_PEERS.has(code)) return new FairleadError('INTERNAL', `${code}: ${text}`);
+  if (NOT_FOR_AGENTS.has(code)) return new FairleadError('INTERNAL', `${code}: ${text}`);
   return fromWireError({ code, message: text });
 }
 

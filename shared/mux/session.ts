@@ -1,74 +1,27 @@
 /** One connection between server and agent: it opens and accepts streams, keeps both ends honest, and ends them all. */
 import type { Static } from 'typebox';
 import type { Clock } from '../clock.ts';
-import { FairleadError, toWireError } from '../errors.ts';
-import { MAX_REASON_CHARS } from '../limits.ts';
-import { type Goaway, goaway, type Hello, hello, ping, pong, type Welcome, welcome } from '../messages/control.ts';
-import type { Catalogue, ControlKind, Direction, Params, StreamKind } from '../messages/kind.ts';
-import { MECHANICS } from '../messages/mechanics.ts';
-import { fits, validate } from '../validate.ts';
+import { FairleadError } from '../errors.ts';
+import type { Goaway, Hello, Welcome } from '../messages/control.ts';
+import type { ControlKind, Params, StreamKind } from '../messages/kind.ts';
 import { Acks } from './acks.ts';
-import {
-  CONTROL_STREAM,
-  decodeHeader,
-  encodeFrame,
-  FLAGS,
-  FRAME_HEADER_BYTES,
-  hasUnknownFlags,
-  MIN_FRAME_START_BYTES,
-} from './frame.ts';
 import { Liveness } from './liveness.ts';
 import { Outcome } from './outcome.ts';
-import { Pings } from './pings.ts';
-import { closeCode, endByTransport, endOf, type GoawayOptions, type SessionEnd, violation } from './session-end.ts';
+import { cancelled, resetOnAbort } from './reset-on-abort.ts';
+import { SessionArrivals } from './session-arrivals.ts';
+import { ControlChannel, maySend, type SessionPhase } from './session-control.ts';
+import { closeCode, endByTransport, endOf, type GoawayOptions, type SessionEnd } from './session-end.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from './session-limits.ts';
+import type { SessionOptions } from './session-options.ts';
+import type { SessionStats } from './session-stats.ts';
 import { type PeerLimits, SessionStreams } from './session-streams.ts';
 import type { MuxStream } from './stream.ts';
-import type { Transport, TransportEnd } from './transport.ts';
-import { decodeValue, encodeValue } from './values.ts';
+import type { TransportEnd } from './transport.ts';
 import { Writer } from './writer.ts';
 
 export type { GoawayOptions, SessionEnd } from './session-end.ts';
-
-export interface SessionOptions {
-  /** The server opens even streams (2, 4, …), the agent odd ones (1, 3, …). */
-  readonly side: 'server' | 'agent';
-  readonly transport: Transport;
-  readonly catalogue: Catalogue;
-  readonly clock: Clock;
-  /** Other limits than those of shared/limits.ts, for tests. */
-  readonly limits?: Partial<SessionLimits>;
-  /** The peer opened a stream. Its parameters fit their schema. */
-  onStream(stream: MuxStream): void;
-  /** A control message came, and fits its schema. Pings, pongs and goaways are handled inside. */
-  onControl(kind: ControlKind, value: unknown): void;
-  /** Any frame arrived. Called for each, so it must be cheap. */
-  onActivity?(): void;
-}
-
-export interface SessionStats {
-  /** Frame bytes, headers included. */
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  /** Frame bytes out that the peer has acknowledged. */
-  readonly bytesAcked: number;
-  readonly framesIn: number;
-  readonly framesOut: number;
-  /** Frames that were dropped because their stream was closed already. */
-  readonly framesDropped: number;
-  /** Time in which a stream had bytes to send and no credit, summed over streams, in ms. */
-  readonly creditStarvedMs: number;
-  /** Time in which the socket took no more, in ms. */
-  readonly socketBlockedMs: number;
-  /** Resets by code, of both ends. */
-  readonly resetsByCode: ReadonlyMap<string, number>;
-  readonly queuedBytes: { readonly control: number; readonly interactive: number; readonly bulk: number };
-}
-
-const NO_PARTS: readonly Uint8Array[] = [];
-const PING_TIMEOUT_MS = 10_000;
-
-type Phase = 'greeting' | 'ready' | 'ended';
+export type { SessionOptions } from './session-options.ts';
+export type { SessionStats } from './session-stats.ts';
 
 export class Session {
   readonly #options: SessionOptions;
@@ -77,9 +30,10 @@ export class Session {
   readonly #streams: SessionStreams;
   readonly #acks: Acks;
   readonly #liveness: Liveness;
-  readonly #greeting = new Outcome<Hello | Welcome>();
+  readonly #control: ControlChannel;
+  readonly #arrivals: SessionArrivals;
   readonly #closed = new Outcome<SessionEnd>();
-  #phase: Phase = 'greeting';
+  #phase: SessionPhase = 'greeting';
   #end: SessionEnd | undefined;
   #draining = false;
   /** Whether this end has announced that it goes. */
@@ -87,10 +41,6 @@ export class Session {
   #peerGoaway: Goaway | undefined;
   /** Called when no stream is open any more. */
   #onIdle: (() => void) | undefined;
-  #pings: Pings | undefined;
-  #bytesIn = 0;
-  #framesIn = 0;
-  #lastActivityAt: number;
 
   constructor(options: SessionOptions) {
     const { clock, transport } = options;
@@ -99,15 +49,16 @@ export class Session {
     this.#writer = new Writer(transport, clock, this.#limits, () => this.#overflow());
     this.#acks = new Acks(this.#limits);
     this.#liveness = new Liveness(clock);
-    this.#lastActivityAt = clock.now();
     this.#streams = this.#makeStreams();
+    this.#control = this.#makeControl();
+    this.#arrivals = this.#makeArrivals();
     transport.setMaxMessageBytes(this.#limits.greetingFrameBytes);
     transport.closed.then(
       (end) => this.#onTransportClosed(end),
       (error: Error) => this.#onTransportClosed({ code: 1006, reason: '', error }),
     );
     transport.attach({
-      message: (first, rest) => this.#onMessage(first, rest ?? NO_PARTS),
+      message: (first, rest) => this.#arrivals.message(first, rest),
       violation: (code, reason) => this.destroy(new FairleadError(code, reason)),
       drained: () => this.#writer.drained(),
     });
@@ -126,6 +77,42 @@ export class Session {
       onIdle: () => this.#idle(),
     };
     return new SessionStreams(streams, this.advertised);
+  }
+
+  #makeControl(): ControlChannel {
+    const { side, catalogue } = this.#options;
+    return new ControlChannel({
+      ...this.#shared(),
+      side,
+      catalogue,
+      advertised: this.advertised,
+      onReady: () => this.#becomeReady(),
+      onGoaway: (value) => this.#takeGoaway(value),
+      onControl: (kind, value) => this.#options.onControl(kind, value),
+    });
+  }
+
+  #makeArrivals(): SessionArrivals {
+    return new SessionArrivals({
+      ...this.#shared(),
+      control: this.#control,
+      liveness: this.#liveness,
+      onActivity: () => this.#options.onActivity?.(),
+      fail: (error) => this.destroy(error),
+    });
+  }
+
+  /** What both the control channel and the arriving frames work with. */
+  #shared() {
+    const phase = () => this.#phase;
+    return {
+      clock: this.clock,
+      limits: this.#limits,
+      writer: this.#writer,
+      streams: this.#streams,
+      acks: this.#acks,
+      phase,
+    };
   }
 
   /** What a welcome from this end must say of its limits. */
@@ -150,15 +137,15 @@ export class Session {
 
   /** When the last frame came, ms since 1970. */
   get lastActivityAt(): number {
-    return this.#lastActivityAt;
+    return this.#arrivals.lastAt;
   }
 
   get stats(): SessionStats {
     return {
-      bytesIn: this.#bytesIn,
+      bytesIn: this.#arrivals.bytes,
       bytesOut: this.#writer.bytes,
       bytesAcked: this.#acks.acked,
-      framesIn: this.#framesIn,
+      framesIn: this.#arrivals.frames,
       framesOut: this.#writer.frames,
       framesDropped: this.#streams.framesDropped,
       creditStarvedMs: this.#streams.starvedMs,
@@ -170,7 +157,7 @@ export class Session {
 
   /** The peer's hello or welcome; rejects when the session ends before it. */
   get greeting(): Promise<Hello | Welcome> {
-    return this.#greeting.promise;
+    return this.#control.greeting.promise;
   }
 
   /** The longest wait for each step of the greeting, in ms. */
@@ -192,7 +179,8 @@ export class Session {
    */
   open<K extends StreamKind>(kind: K, params: Params<K>, options: { signal?: AbortSignal } = {}): MuxStream<K> {
     const { signal } = options;
-    if (!this.#maySend(kind.from)) throw new Error(`${kind.name} is not opened by the ${this.#options.side}`);
+    const { side } = this.#options;
+    if (!maySend(side, kind.from)) throw new Error(`${kind.name} is not opened by the ${side}`);
     if (signal?.aborted) throw cancelled(signal);
     if (this.#phase !== 'ready') throw this.#interruption();
     const stream = this.#streams.open(kind, params);
@@ -200,49 +188,18 @@ export class Session {
     return stream;
   }
 
-  #maySend(from: Direction): boolean {
-    return from === 'both' || from === this.#options.side;
-  }
-
   /**
    * Sends a control message; a welcome makes the session ready. Does nothing once the session has ended.
    * @throws FairleadError VALIDATION if the value does not fit its schema, MESSAGE_INVALID if it is too large
    */
   sendControl<K extends ControlKind>(kind: K, value: Static<K['value']>): void {
-    if (!this.#maySend(kind.from)) throw new Error(`${kind.name} is not sent by the ${this.#options.side}`);
-    if (this.#phase === 'ended') return;
-    if (this.#phase === 'greeting' && !greets(kind)) throw new Error(`${kind.name} was sent before the welcome`);
-    if (kind.code === welcome.code) this.#checkWelcome(value as Welcome);
-    this.#writer.queueControl({ head: this.#encode(kind, value) });
-    if (kind.code === welcome.code) this.#becomeReady();
-  }
-
-  /** A welcome that grants what this end would then refuse is a mistake to find at once. */
-  #checkWelcome(value: Welcome): void {
-    const own = this.advertised;
-    const { frameBytes, windowBytes, streams } = value.limits;
-    if (frameBytes <= own.frameBytes && windowBytes <= own.windowBytes && streams <= own.streams) return;
-    throw new Error('a welcome grants more than the limits of its session');
-  }
-
-  #encode(kind: ControlKind, value: unknown): Uint8Array {
-    const { frameBytes, greetingFrameBytes, depth, nodes } = this.#limits;
-    // A welcome ends the greeting, but the agent knows that only once it has read it.
-    const most = this.#phase === 'greeting' ? greetingFrameBytes : frameBytes;
-    const limits = { bytes: most - FRAME_HEADER_BYTES, depth, nodes };
-    const payload = encodeValue(validate(kind.value, value, kind.name), limits, kind.name);
-    return encodeFrame(kind.code, CONTROL_STREAM, 0, payload);
+    this.#control.send(kind, value);
   }
 
   /** @returns the round trip in ms. @throws FairleadError TIMEOUT (10 s unless given), OVERLOADED, STREAM_INTERRUPTED */
   ping(options: { timeoutMs?: number } = {}): Promise<number> {
     if (this.#phase !== 'ready') return Promise.reject(this.#interruption());
-    return this.#pingsOf().send(options.timeoutMs ?? PING_TIMEOUT_MS, (id) => this.sendControl(ping, { id }));
-  }
-
-  #pingsOf(): Pings {
-    this.#pings ??= new Pings(this.#options.clock, this.#limits.pendingPings);
-    return this.#pings;
+    return this.#control.ping(options.timeoutMs);
   }
 
   /** Ends the session with TIMEOUT once nothing has come for so long. Any frame counts as life. */
@@ -263,7 +220,7 @@ export class Session {
     if (this.#phase !== 'ended' && !this.#leaving) {
       this.#leaving = true;
       this.#drain();
-      this.#writer.queueControl({ head: this.#goawayFrame(end) });
+      this.#writer.queueControl({ head: this.#control.goawayFrame(end) });
       if (this.#streams.size > 0) await this.#untilIdle(end.deadlineMs ?? this.#limits.goawayDeadlineMs);
       this.#close(endOf(end, 'local'));
     }
@@ -304,23 +261,12 @@ export class Session {
   /** As `destroy`, with all that a goaway can say. */
   refuse(end: GoawayOptions): void {
     if (this.#phase === 'ended') return;
-    this.#writer.sendLast(this.#goawayFrame(end));
+    this.#writer.sendLast(this.#control.goawayFrame(end));
     this.#close(endOf(end, 'local'));
   }
 
   #overflow(): void {
     this.destroy(new FairleadError('OVERLOADED', 'the peer does not read what it makes this end say'));
-  }
-
-  #goawayFrame(end: GoawayOptions): Uint8Array {
-    const { code, reason, retryAfterMs, versions } = end;
-    return this.#encode(goaway, {
-      code,
-      reason: reason.slice(0, MAX_REASON_CHARS),
-      lastStream: this.#streams.highestOfPeer,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-      ...(versions === undefined ? {} : { versions }),
-    });
   }
 
   /** Ends everything that lives in the session, then the transport. */
@@ -337,9 +283,9 @@ export class Session {
     this.#liveness.stop();
     this.#writer.stop();
     const error = this.#interruption();
-    this.#greeting.reject(new FairleadError(end.code, end.reason));
+    this.#control.greeting.reject(new FairleadError(end.code, end.reason));
     this.#streams.end(error);
-    this.#pings?.fail(error);
+    this.#control.failPings(error);
     this.#onIdle?.();
   }
 
@@ -359,110 +305,6 @@ export class Session {
 
   // ————— what the peer says
 
-  #onMessage(first: Uint8Array, rest: readonly Uint8Array[]): void {
-    if (this.#phase === 'ended') return;
-    this.#framesIn += 1;
-    const bytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
-    this.#bytesIn += bytes;
-    this.#liveness.heard();
-    this.#lastActivityAt = this.#options.clock.now();
-    try {
-      this.#options.onActivity?.();
-      if (rest.length > 0 && first.byteLength < MIN_FRAME_START_BYTES)
-        this.#receive(Buffer.concat([first, ...rest]), NO_PARTS, bytes);
-      else this.#receive(first, rest, bytes);
-      if (this.#phase === 'ready') this.#acknowledge();
-    } catch (error) {
-      // Whatever a peer sends may end its session, never the process.
-      const { message } = toWireError(error);
-      this.destroy(error instanceof FairleadError ? error : new FairleadError('INTERNAL', message, { cause: error }));
-    }
-  }
-
-  #acknowledge(): void {
-    const ack = this.#acks.due(this.#bytesIn, this.#liveness.heardAt, this.#writer.controlBytes > 0);
-    if (ack !== undefined) this.#writer.queueCredit(ack);
-  }
-
-  #receive(first: Uint8Array, rest: readonly Uint8Array[], bytes: number): void {
-    const limit = this.#phase === 'greeting' ? this.#limits.greetingFrameBytes : this.#limits.frameBytes;
-    if (bytes > limit) {
-      throw new FairleadError('FRAME_TOO_LARGE', `a frame of ${bytes} bytes, and the limit is ${limit}`);
-    }
-    const header = decodeHeader(first);
-    if (header === undefined) throw violation('a frame is shorter than its header');
-    if (hasUnknownFlags(header.flags)) throw violation(`unknown flags ${header.flags}`);
-    if (header.flags & FLAGS.DEFLATED) throw violation('a compressed frame, which was not negotiated');
-    if (header.stream !== CONTROL_STREAM) {
-      if (this.#phase === 'greeting') throw violation('a stream before the welcome');
-      this.#streams.receive(header, first, rest);
-      return;
-    }
-    if (header.flags !== 0) throw violation('flags on the control stream');
-    const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
-    this.#receiveControl(header.type, frame.subarray(FRAME_HEADER_BYTES));
-  }
-
-  #receiveControl(type: number, payload: Uint8Array): void {
-    this.#streams.countControlFrame();
-    if (type === MECHANICS['session.ack'] && this.#phase === 'ready') {
-      this.#acks.take(payload, this.#writer.bytes);
-      return;
-    }
-    const kind = this.#options.catalogue.control.get(type);
-    if (kind === undefined) throw violation(`a control frame of unknown type ${type}`);
-    if (kind.from === this.#options.side) throw violation(`${kind.name} was sent by the wrong end`);
-    if (this.#phase === 'greeting' ? !greets(kind) && kind.code !== goaway.code : greets(kind)) {
-      throw violation(`${kind.name} while the session is ${this.#phase}`);
-    }
-    this.#streams.countControlMessage();
-    const { controlMessageBytes, controlMessageNodes: nodes, depth } = this.#limits;
-    if (payload.byteLength > controlMessageBytes) {
-      throw new FairleadError(
-        'MESSAGE_INVALID',
-        `${kind.name} takes ${payload.byteLength} bytes, and the limit is ${controlMessageBytes}`,
-      );
-    }
-    const value = decodeValue(payload, { depth, nodes }, kind.name);
-    if (!fits(kind.value, value)) throw new FairleadError('MESSAGE_INVALID', `${kind.name} does not fit its schema`);
-    this.#takeControl(kind, value);
-  }
-
-  #takeControl(kind: ControlKind, value: unknown): void {
-    switch (kind.code) {
-      case hello.code:
-        if (this.#greeting.settled) throw violation('a second hello');
-        this.#greeting.resolve(value as Hello);
-        break;
-      case welcome.code:
-        this.#takeWelcome(value as Welcome);
-        break;
-      case ping.code: {
-        const head = this.#encode(pong, { id: (value as Static<typeof ping.value>).id });
-        this.#pingsOf().answer((sent) => this.#writer.queueControl({ head, sent }));
-        break;
-      }
-      case pong.code:
-        this.#pings?.pong((value as Static<typeof pong.value>).id);
-        break;
-      case goaway.code:
-        this.#takeGoaway(value as Goaway);
-        break;
-      default:
-        this.#options.onControl(kind, value);
-    }
-  }
-
-  #takeWelcome(value: Welcome): void {
-    const { frameBytes, windowBytes, streams } = value.limits;
-    if (frameBytes < this.#limits.greetingFrameBytes)
-      throw violation('a welcome with a frame limit below that of a hello');
-    const { maxStreamOffset } = this.#limits;
-    this.#streams.setPeerLimits({ frameBytes, windowBytes: Math.min(windowBytes, maxStreamOffset), streams });
-    this.#becomeReady();
-    this.#greeting.resolve(value);
-  }
-
   #becomeReady(): void {
     this.#phase = 'ready';
     this.#options.transport.setMaxMessageBytes(this.#limits.frameBytes);
@@ -472,31 +314,9 @@ export class Session {
     this.#peerGoaway ??= value;
     this.#drain();
     const { code, reason } = endOf(value, 'remote');
-    this.#greeting.reject(new FairleadError(code, reason));
+    this.#control.greeting.reject(new FairleadError(code, reason));
     const error = new FairleadError('STREAM_INTERRUPTED', `the peer goes away (${code}): ${reason}`);
     this.#streams.interruptAfter(value.lastStream, error);
     if (this.#streams.size === 0) this.#closeAfterPeer();
   }
-}
-
-/** Whether a control message belongs to the greeting. */
-function greets(kind: ControlKind): boolean {
-  return kind.code === hello.code || kind.code === welcome.code;
-}
-
-function cancelled(signal: AbortSignal): FairleadError {
-  const { reason } = signal;
-  return reason instanceof FairleadError ? reason : new FairleadError('CANCELLED', 'the caller went away');
-}
-
-function resetOnAbort(
-  stream: { reset(error: FairleadError): void; closed: Promise<unknown> },
-  signal: AbortSignal,
-): void {
-  const abort = () => stream.reset(cancelled(signal));
-  signal.addEventListener('abort', abort, { once: true });
-  stream.closed.then(
-    () => signal.removeEventListener('abort', abort),
-    () => undefined,
-  );
 }

@@ -1,7 +1,7 @@
 /** Frames that are small on the wire and dear to whoever decodes, answers or keeps them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fromPeerError } from '../../shared/errors.ts';
+import { fromAgentError } from '../../shared/errors.ts';
 import {
   MAX_CONTROL_MESSAGE_BYTES,
   MAX_CONTROL_MESSAGE_NODES,
@@ -56,7 +56,7 @@ test('a control message with too many values, or too large, ends the session', a
 
 test('data for a stream that is closed is counted, not dropped without end', async () => {
   const { ids, send, ends, expectEnd } = await attack('server');
-  ends.victim.get(ids.theirs.pipe)?.reset(fromPeerError({ code: 'CANCELLED', message: 'enough' }));
+  ends.victim.get(ids.theirs.pipe)?.reset(fromAgentError({ code: 'CANCELLED', message: 'enough' }));
   for (let count = 0; count < 21_000; count += 1) {
     send(frame(MECHANICS['stream.data'], ids.theirs.pipe, 0, Buffer.from([0xc4, 1, 0])));
   }
@@ -107,7 +107,7 @@ test('binary data hides in no message: as JSON it would take many times its size
   await expectEnd('MESSAGE_INVALID');
 });
 
-test('a peer cannot speak in codes that are about the caller of the API', async () => {
+test('an agent cannot speak in codes that are about the caller of the API', async () => {
   for (const code of ['UNAUTHORIZED', 'TOKEN_INVALID', 'FORBIDDEN', 'RATE_LIMITED', 'STORE_FULL', 'HOST_NOT_FOUND']) {
     const { ids, send, ends, expectAlive } = await attack('server');
     const call = ends.victim.get(ids.mine.call);

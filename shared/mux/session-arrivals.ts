@@ -1,0 +1,113 @@
+/** What arrives at a session: each frame is counted, its size and header are checked, and it goes to its stream. */
+import type { Clock } from '../clock.ts';
+import { FairleadError, toWireError } from '../errors.ts';
+import type { Acks } from './acks.ts';
+import {
+  CONTROL_STREAM,
+  decodeHeader,
+  FLAGS,
+  FRAME_HEADER_BYTES,
+  hasUnknownFlags,
+  MIN_FRAME_START_BYTES,
+} from './frame.ts';
+import type { Liveness } from './liveness.ts';
+import type { ControlChannel, SessionPhase } from './session-control.ts';
+import { violation } from './session-end.ts';
+import type { SessionLimits } from './session-limits.ts';
+import type { SessionStreams } from './session-streams.ts';
+import type { Writer } from './writer.ts';
+
+const NO_PARTS: readonly Uint8Array[] = [];
+
+/** What arriving frames need of their session, and no more. */
+export interface ArrivalsHost {
+  readonly clock: Clock;
+  readonly limits: SessionLimits;
+  readonly writer: Writer;
+  readonly streams: SessionStreams;
+  readonly control: ControlChannel;
+  readonly acks: Acks;
+  readonly liveness: Liveness;
+  phase(): SessionPhase;
+  /** Any frame arrived. */
+  onActivity(): void;
+  /** The session must end. */
+  fail(error: FairleadError): void;
+}
+
+export class SessionArrivals {
+  readonly #host: ArrivalsHost;
+  #bytes = 0;
+  #frames = 0;
+  #lastAt: number;
+
+  constructor(host: ArrivalsHost) {
+    this.#host = host;
+    this.#lastAt = host.clock.now();
+  }
+
+  /** Frame bytes, headers included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get frames(): number {
+    return this.#frames;
+  }
+
+  /** When the last frame came, ms since 1970. */
+  get lastAt(): number {
+    return this.#lastAt;
+  }
+
+  /** Takes in a frame, whose parts after the first may be missing. Never throws: a frame that breaks the protocol ends the session. */
+  message(first: Uint8Array, rest: readonly Uint8Array[] = NO_PARTS): void {
+    const { clock, liveness } = this.#host;
+    if (this.#host.phase() === 'ended') return;
+    this.#frames += 1;
+    const bytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
+    this.#bytes += bytes;
+    liveness.heard();
+    this.#lastAt = clock.now();
+    try {
+      this.#host.onActivity();
+      if (rest.length > 0 && first.byteLength < MIN_FRAME_START_BYTES)
+        this.#receive(Buffer.concat([first, ...rest]), NO_PARTS, bytes);
+      else this.#receive(first, rest, bytes);
+      if (this.#host.phase() === 'ready') this.#acknowledge();
+    } catch (error) {
+      // Whatever a peer sends may end its session, never the process.
+      const { message } = toWireError(error);
+      this.#host.fail(
+        error instanceof FairleadError ? error : new FairleadError('INTERNAL', message, { cause: error }),
+      );
+    }
+  }
+
+  #acknowledge(): void {
+    const { acks, liveness, writer } = this.#host;
+    const ack = acks.due(this.#bytes, liveness.heardAt, writer.controlBytes > 0);
+    if (ack !== undefined) writer.queueCredit(ack);
+  }
+
+  #receive(first: Uint8Array, rest: readonly Uint8Array[], bytes: number): void {
+    const { limits, streams, control } = this.#host;
+    const phase = this.#host.phase();
+    const limit = phase === 'greeting' ? limits.greetingFrameBytes : limits.frameBytes;
+    if (bytes > limit) {
+      throw new FairleadError('FRAME_TOO_LARGE', `a frame of ${bytes} bytes, and the limit is ${limit}`);
+    }
+    const header = decodeHeader(first);
+    if (header === undefined) throw violation('a frame is shorter than its header');
+    if (hasUnknownFlags(header.flags)) throw violation(`unknown flags ${header.flags}`);
+    if (header.flags & FLAGS.DEFLATED) throw violation('a compressed frame, which was not negotiated');
+    if (header.stream !== CONTROL_STREAM) {
+      if (phase === 'greeting') throw violation('a stream before the welcome');
+      streams.receive(header, first, rest);
+      return;
+    }
+    if (header.flags !== 0) throw violation('flags on the control stream');
+    const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
+    control.receive(header.type, frame.subarray(FRAME_HEADER_BYTES));
+  }
+}

@@ -1,0 +1,20 @@
+/** What a session counts of itself, for figures and tests. */
+
+export interface SessionStats {
+  /** Frame bytes, headers included. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Frame bytes out that the peer has acknowledged. */
+  readonly bytesAcked: number;
+  readonly framesIn: number;
+  readonly framesOut: number;
+  /** Frames that were dropped because their stream was closed already. */
+  readonly framesDropped: number;
+  /** Time in which a stream had bytes to send and no credit, summed over streams, in ms. */
+  readonly creditStarvedMs: number;
+  /** Time in which the socket took no more, in ms. */
+  readonly socketBlockedMs: number;
+  /** Resets by code, of both ends. */
+  readonly resetsByCode: ReadonlyMap<string, number>;
+  readonly queuedBytes: { readonly control: number; readonly interactive: number; readonly bulk: number };
+}
