@@ -1,12 +1,13 @@
 /** The whole server: the one place that makes its long-lived parts, joins them and takes them down again. */
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Server } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { writeFileAtomic } from '../shared/atomic-file.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FairleadError, toWireError } from '../shared/errors.ts';
 import { RECONNECT_MIN_MS } from '../shared/limits.ts';
@@ -164,7 +165,8 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const { caFingerprint } = authority;
   const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
   closers.push(() => rm(runtimeFile, { force: true }));
-  await writeFile(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, { mode: 0o644 });
+  // Whoever waits for it reads the whole of it or none.
+  await writeFileAtomic(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
   log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
   return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile };
 }

@@ -4,9 +4,9 @@ import { chmod, mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promis
 import { dirname, join, resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { spkiPin } from '../../certs/pin.ts';
+import { syncDirectory, writeFileAtomic } from '../../shared/atomic-file.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { validate } from '../../shared/validate.ts';
-import { syncDirectory, writeFileAtomic } from './atomic-file.ts';
 
 /** The contents of agent.json. Fields of other versions are not refused. */
 export const AgentRecord = Type.Object({

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseLogger } from 'pino';
 import { formatToken, parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
+import { writeFileAtomic } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { MAX_NAME_CHARS } from '../../shared/limits.ts';
@@ -10,7 +11,6 @@ import type { Role } from '../../shared/messages/kind.ts';
 import type { Actor, Audit } from '../audit/audit.ts';
 import type { ApiTokenRow } from '../store/api-tokens.ts';
 import type { Page, PageRequest } from '../store/page.ts';
-import { writePrivateFile } from '../store/private-files.ts';
 import type { Store, Tables } from '../store/store.ts';
 import { storeError } from '../store/store-errors.ts';
 import { isRole, ROLES } from './roles.ts';
@@ -150,7 +150,7 @@ export class ApiTokens {
 
   async #writeAdminToken(made: NewSecret): Promise<void> {
     try {
-      await writePrivateFile(this.adminTokenFile, `${this.#format(made)}\n`);
+      await writeFileAtomic(this.adminTokenFile, `${this.#format(made)}\n`, 0o600);
     } catch (error) {
       throw storeError(error, this.#deps.store.dataDir);
     }

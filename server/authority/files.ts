@@ -1,6 +1,7 @@
 /** Files that are there whole or not at all, and that last through a power cut. */
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { syncDirectory } from '../../shared/atomic-file.ts';
 import { FairleadError } from '../../shared/errors.ts';
 
 /** The bytes of `file`, or undefined if there is none. @throws FairleadError STORE_UNAVAILABLE */
@@ -55,15 +56,6 @@ async function writeDurably(file: string, content: string, mode: number): Promis
     // The process's umask narrows the mode that open was given.
     await handle.chmod(mode);
     await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
-  try {
     await handle.sync();
   } finally {
     await handle.close();

@@ -1,8 +1,5 @@
 /** Files and directories that only their owner may read. */
-import { randomBytes } from 'node:crypto';
 import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 
 const OTHERS = 0o077;
 const STICKY = 0o1000;
@@ -23,33 +20,4 @@ export function createPrivateDirectory(directory: string, marker: string): void 
 export function createPrivateFile(file: string): void {
   closeSync(openSync(file, 'a', 0o600));
   if ((statSync(file).mode & OTHERS) !== 0) chmodSync(file, 0o600);
-}
-
-/** Writes a file of mode 0600 so that, at any time, it is there whole or as it was before. */
-export async function writePrivateFile(file: string, text: string): Promise<void> {
-  const temporary = join(dirname(file), `.${randomBytes(6).toString('hex')}.tmp`);
-  try {
-    const handle = await open(temporary, 'wx', 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncDirectory(dirname(file));
-}
-
-/** Makes a rename in `directory` last through a power cut. */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

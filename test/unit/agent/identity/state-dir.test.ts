@@ -3,7 +3,6 @@ import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { writeFileAtomic } from '../../../../agent/identity/atomic-file.ts';
 import {
   loadIdentity,
   prepareStateDir,
@@ -14,6 +13,7 @@ import {
 } from '../../../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../../../agent/identity/status.ts';
 import { createCsr } from '../../../../certs/csr.ts';
+import { writeFileAtomic } from '../../../../shared/atomic-file.ts';
 import { type ErrorCode, isFairleadError } from '../../../../shared/errors.ts';
 import { type Cleanup, tempDir } from '../../../support/tmp.ts';
 import { issue, newPki, type Pki } from './pki.ts';
