@@ -1,6 +1,9 @@
 /** What a session counts of itself, for figures and tests. */
 
+import type { LinkStats } from './link-stats.ts';
+
 export interface SessionStats {
+  readonly link: LinkStats;
   /** Frame bytes, headers included. */
   readonly bytesIn: number;
   readonly bytesOut: number;

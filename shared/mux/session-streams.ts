@@ -6,6 +6,7 @@ import type { Catalogue, Params, StreamKind } from '../messages/kind.ts';
 import { MECHANICS } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
 import { encodeFrame, FLAGS, FRAME_HEADER_BYTES, type FrameHeader, MAX_BIN_HEAD_BYTES } from './frame.ts';
+import type { LinkStats } from './link-stats.ts';
 import { isPaidFor, PeerBudgets } from './peer-budgets.ts';
 import { type Flow, FrameQueue, type OutFrame } from './scheduler.ts';
 import { violation } from './session-end.ts';
@@ -31,6 +32,8 @@ export interface SessionStreamsOptions {
   readonly clock: Clock;
   readonly limits: SessionLimits;
   readonly writer: Writer;
+  /** What is known of the network. */
+  readonly link: LinkStats;
   onStream(stream: MuxStream): void;
   /** The session must end. */
   fail(error: FairleadError): void;
@@ -222,6 +225,14 @@ export class SessionStreams implements StreamHost {
   get payloadBytes(): number {
     const room = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES - MAX_BIN_HEAD_BYTES;
     return Math.min(this.limits.payloadBytes, room);
+  }
+
+  get deliveryRate(): number | undefined {
+    return this.#options.link.deliveryRate;
+  }
+
+  get roundTripMs(): number | undefined {
+    return this.#options.link.roundTripMs;
   }
 
   get fairWindow(): number {

@@ -5,6 +5,7 @@ import { FairleadError } from '../errors.ts';
 import type { Goaway, Hello, Welcome } from '../messages/control.ts';
 import type { ControlKind, Params, StreamKind } from '../messages/kind.ts';
 import { Acks } from './acks.ts';
+import { InFlight } from './in-flight.ts';
 import { Liveness } from './liveness.ts';
 import { Outcome } from './outcome.ts';
 import { cancelled, resetOnAbort } from './reset-on-abort.ts';
@@ -29,6 +30,7 @@ export class Session {
   readonly #writer: Writer;
   readonly #streams: SessionStreams;
   readonly #acks: Acks;
+  readonly #inFlight = new InFlight();
   readonly #liveness: Liveness;
   readonly #control: ControlChannel;
   readonly #arrivals: SessionArrivals;
@@ -72,6 +74,7 @@ export class Session {
       clock,
       limits: this.#limits,
       writer: this.#writer,
+      link: this.#inFlight,
       onStream: (stream: MuxStream) => this.#options.onStream(stream),
       fail: (error: FairleadError) => this.destroy(error),
       onIdle: () => this.#idle(),
@@ -142,6 +145,7 @@ export class Session {
 
   get stats(): SessionStats {
     return {
+      link: this.#inFlight,
       bytesIn: this.#arrivals.bytes,
       bytesOut: this.#writer.bytes,
       bytesAcked: this.#acks.acked,

@@ -9,6 +9,10 @@ export interface StreamHost {
   readonly limits: SessionLimits;
   /** The largest body of a frame that the peer takes, in bytes. */
   readonly payloadBytes: number;
+  /** What the network delivers, in bytes per second; undefined until it was measured. */
+  readonly deliveryRate: number | undefined;
+  /** The smoothed round trip in ms; undefined until one was measured. */
+  readonly roundTripMs: number | undefined;
   /** Tells the scheduler that a stream has body frames to send. */
   wake(flow: Flow): void;
   /** Queues a frame of the control class. */

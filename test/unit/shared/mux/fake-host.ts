@@ -9,6 +9,8 @@ export class FakeHost implements StreamHost {
   readonly clock = new FakeClock();
   readonly limits: SessionLimits;
   payloadBytes: number;
+  deliveryRate: number | undefined;
+  roundTripMs: number | undefined;
   readonly woken = new Set<Flow>();
   readonly control: OutFrame[] = [];
   readonly signals: OutFrame[] = [];
