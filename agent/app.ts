@@ -7,6 +7,7 @@ import type { Clock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
+import { COMPRESSIONS } from '../shared/mux/handshake.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
@@ -102,7 +103,15 @@ async function firstDockerState(docker: DockerEngine, clock: Clock): Promise<voi
 }
 
 function helloOf(instanceId: string, docker: DockerEngine, policy: HostPolicy, capabilities: string[]): Hello {
-  return { versions: [...PROTOCOL_VERSIONS], ...hostFacts(), instanceId, docker: docker.state, capabilities, policy };
+  return {
+    versions: [...PROTOCOL_VERSIONS],
+    ...hostFacts(),
+    instanceId,
+    docker: docker.state,
+    capabilities,
+    policy,
+    compression: [...COMPRESSIONS],
+  };
 }
 
 async function identityIfEnrolled(stateDir: string): Promise<Identity | FairleadError> {

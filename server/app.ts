@@ -11,6 +11,7 @@ import { writeFileAtomic } from '../shared/atomic-file.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FairleadError, toWireError } from '../shared/errors.ts';
 import { RECONNECT_MIN_MS } from '../shared/limits.ts';
+import { MemoryPool } from '../shared/mux/memory-pool.ts';
 import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
 import { apiTls } from './api-tls.ts';
@@ -115,7 +116,9 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     },
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
+  const memory = new MemoryPool(config.streamMemoryBytes);
   const agents: AgentListener = new AgentListener({
+    memory,
     clock,
     log,
     random: options.random,
@@ -131,7 +134,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   });
   closers.push(authority.onServerTls((tls) => agents.setTls(tls)));
 
-  const metrics = new Metrics({ registry, clock, store });
+  const metrics = new Metrics({ registry, clock, store, memory });
   closers.push(() => metrics.close());
   const tls = await apiTls(config, authority);
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };

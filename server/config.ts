@@ -7,6 +7,7 @@ import Type, { type Static } from 'typebox';
 import { FairleadError } from '../shared/errors.ts';
 import type { FlagOptions } from '../shared/flags.ts';
 import type { ListenAddress } from './public-hosts.ts';
+import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
 
 /** Larger files are neither passphrases nor certificates. */
 const MAX_FILE_BYTES = 256 * 1024;
@@ -49,6 +50,15 @@ export const ServerFlags = Type.Object({
   apiCert: file('the certificate chain of the API in PEM, with --api-tls files'),
   apiKey: file('its private key in PEM'),
   trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
+  streamMemory: Type.Optional(
+    Type.Integer({
+      ...STREAM_MEMORY_MIB,
+      description:
+        'MiB that the streams of all agents may take together; beyond, new ones are refused (by default: a quarter of the memory, 128 to 1024)',
+      metavar: 'mib',
+      expects: 'a whole number of MiB from 16 on',
+    }),
+  ),
   logLevel: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     description: 'how much is logged',
     default: 'info',
@@ -67,6 +77,8 @@ export interface ServerConfig {
   readonly caPassphraseFile: string | undefined;
   readonly apiTls: ApiTls;
   readonly trustProxy: boolean;
+  /** What the streams of all agents may take together. */
+  readonly streamMemoryBytes: number;
   readonly logLevel: Static<typeof ServerFlags>['logLevel'];
   readonly resetAdminToken: boolean;
 }
@@ -93,6 +105,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
+    streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };

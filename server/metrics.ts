@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Clock, Timer } from '../shared/clock.ts';
 import { HEARTBEAT_MS } from '../shared/limits.ts';
 import { VERSION } from '../shared/version.ts';
+import { type HostSeriesSources, hostSeries, MAX_SERIES_HOSTS } from './host-series.ts';
 import type { HostState } from './hosts/host-view.ts';
 import type { Certificates as CertificateRows } from './store/certificates.ts';
 import type { HostRow, Hosts as HostRows } from './store/hosts.ts';
@@ -29,13 +30,14 @@ export interface MetricsSources {
   /** Tells of every link that comes online; those that run over a session are counted. */
   readonly registry: {
     subscribe(listener: { online(link: object): void }): () => void;
-    link(hostId: string): unknown;
-  };
+  } & HostSeriesSources['registry'];
   readonly store: {
     readonly hosts: Pick<HostRows, 'list'>;
     readonly certificates: Pick<CertificateRows, 'active'>;
   };
   readonly clock: Clock;
+  /** What the streams of all sessions may take together. */
+  readonly memory?: { readonly usedBytes: number; readonly totalBytes: number };
 }
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -72,6 +74,7 @@ export class Metrics {
   readonly #watch: Timer;
   readonly #heartbeatsMissed: Counter;
   readonly #httpRequests: Counter<'method' | 'route' | 'status'>;
+  readonly #seriesOmitted: Gauge;
 
   constructor(sources: MetricsSources) {
     this.#sources = sources;
@@ -95,6 +98,11 @@ export class Metrics {
       labelNames: ['method', 'route', 'status'],
       registers: [this.registry],
     });
+    this.#seriesOmitted = new Gauge({
+      name: 'fairlead_session_series_omitted',
+      help: `Sessions without series of their own, which the first ${MAX_SERIES_HOSTS} hosts by name have`,
+      registers: [this.registry],
+    });
     this.#info();
     this.#sessionMetrics();
     this.#hostMetrics();
@@ -106,8 +114,10 @@ export class Metrics {
   }
 
   /** The text of a scrape. */
-  text(): Promise<string> {
-    return this.registry.metrics();
+  async text(): Promise<string> {
+    const series = await hostSeries(this.#sources);
+    this.#seriesOmitted.set(Math.max(0, this.#live.size - series.hosts));
+    return `${await this.registry.metrics()}${series.text}`;
   }
 
   httpRequest(method: string, route: string, status: number): void {
@@ -157,6 +167,11 @@ export class Metrics {
     this.#gauge('fairlead_streams_open', 'Streams open in all sessions', () =>
       [...live].reduce((sum, session) => sum + session.openStreams, 0),
     );
+    const { memory } = this.#sources;
+    if (memory !== undefined) {
+      this.#gauge('fairlead_stream_memory_bytes', 'Memory that streams hold or were promised', () => memory.usedBytes);
+      this.#gauge('fairlead_stream_memory_limit_bytes', 'Memory that streams may take', () => memory.totalBytes);
+    }
     this.#total('fairlead_sessions_total', 'Sessions begun so far', [], (totals) => [[{}, totals.sessions]]);
     this.#total('fairlead_session_bytes_total', 'Bytes of frames, by direction', ['direction'], (totals) => [
       [{ direction: 'in' }, totals.bytesIn],

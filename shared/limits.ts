@@ -27,8 +27,8 @@ export const MAX_OPEN_STREAMS = 256;
 export const MAX_UNANSWERED_OPENS = 64;
 /** Initial credit of each direction of a stream, in body bytes. */
 export const INITIAL_WINDOW_BYTES = 256 * KIB;
-/** The largest window of a stream whose reader keeps up. */
-export const MAX_WINDOW_BYTES = 2 * MIB;
+/** The largest window of a stream whose reader keeps up, where the network takes it. */
+export const MAX_WINDOW_BYTES = 16 * MIB;
 /** The window a stream keeps even when its session's budget is used up. */
 export const WINDOW_SHARE_BYTES = 64 * KIB;
 /** The highest absolute limit a stream can reach: where doubles still count exactly. */
@@ -61,12 +61,13 @@ export const MAX_CONTROL_MESSAGES_PER_SECOND = 100;
 export const MAX_CONTROL_MESSAGE_BYTES = 16 * KIB;
 export const MAX_CONTROL_MESSAGE_NODES = 1_000;
 
-/** A `session.ack` goes out once this many more frame bytes have come in … */
-export const ACK_BYTES = 256 * KIB;
-/** … and so long after the last one, or with another control frame … */
-export const ACK_INTERVAL_MS = 10;
-/** … or without delay once it is this many: on a fast link each frame back costs more than what it says. */
-export const ACK_AT_ONCE_BYTES = 1 * MIB;
+/** A `session.ack` goes out once this many more frame bytes have come in, until the peer asks for another number … */
+export const ACK_EVERY_BYTES = 16 * KIB;
+/** … which is kept within these. */
+export const MIN_ACK_EVERY_BYTES = 4 * KIB;
+export const MAX_ACK_EVERY_BYTES = 1 * MIB;
+/** Bytes that compressed frames may unpack to, per second. */
+export const MAX_INFLATED_BYTES_PER_SECOND = 128 * MIB;
 /** Pings that may wait for their pong. */
 export const MAX_PENDING_PINGS = 64;
 /** Control frames that may wait for a peer that does not read, in number and in bytes. */

@@ -1,6 +1,6 @@
 /** Which handler serves which kind. */
 import * as container from '../../shared/messages/container.ts';
-import { hostInfo } from '../../shared/messages/host.ts';
+import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import * as change from './container-change.ts';
 import * as read from './container-read.ts';
@@ -8,6 +8,7 @@ import { handleExecOpen } from './exec.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
 import { handleLogStream } from './logs.ts';
+import { handleThroughput } from './throughput.ts';
 
 export type { Handler, HandlerContext } from './handler.ts';
 
@@ -27,6 +28,7 @@ function serve<K extends StreamKind>(kind: K, handler: Handler<K>): [number, Han
 /** All handlers, by the code of the kind that they serve. */
 export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(hostInfo, handleHostInfo),
+  serve(hostThroughput, handleThroughput),
   serve(container.containerList, read.handleList),
   serve(container.containerInspect, read.handleInspect),
   serve(container.containerTop, read.handleTop),

@@ -1,6 +1,7 @@
 /** From a stream that the server opened to the handler that serves it. What fails touches that stream alone. */
 import type { Logger } from 'pino';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { MAX_OPEN_STREAMS } from '../../shared/limits.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
@@ -47,6 +48,11 @@ export class Dispatcher {
     const handler = handlers.get(kind.code);
     if (handler === undefined) {
       stream.reset(new FairleadError('UNSUPPORTED', `this agent does not serve ${kind.name}`));
+      return;
+    }
+    // Work can outlive its stream: a peer that opens and resets must not have more of it done than streams may be open.
+    if (this.#running >= MAX_OPEN_STREAMS) {
+      stream.reset(new FairleadError('OVERLOADED', 'the agent still works for streams that were reset'));
       return;
     }
     void this.#serve(stream, handler);

@@ -104,14 +104,14 @@ export class ApiClient {
     return items;
   }
 
-  /** A GET whose answer is read as it comes; its body fails when the server breaks it off. */
-  async stream(path: string, options: CallOptions & { accept: string }): Promise<IncomingMessage> {
+  /** A call, GET unless said otherwise, whose answer is read as it comes; its body fails when the server breaks it off. */
+  async stream(path: string, options: CallOptions & { accept: string; method?: string }): Promise<IncomingMessage> {
     // The clock stops once the head is there: a followed log may then be silent for days.
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), options.timeoutMs ?? TIMEOUT_MS);
     try {
       const signal = options.signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, options.signal]);
-      return await this.#send('GET', path, options.accept, { ...options, signal });
+      return await this.#send(options.method ?? 'GET', path, options.accept, { ...options, signal });
     } catch (error) {
       throw this.#explain(error, timeout.signal);
     } finally {

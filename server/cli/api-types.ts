@@ -3,8 +3,18 @@ import type { Static } from 'typebox';
 import type { hostInfo } from '../../shared/messages/host.ts';
 import type { Role } from '../../shared/messages/kind.ts';
 
-// biome-ignore lint/style/noRestrictedImports: types only, so that the API's answers are described once
-export type { ApiTokenView, AuditRow, CertificateView, EnrollmentTokenView, HostView } from '../routes/schemas.ts';
+// biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
+export type {
+  ApiTokenView,
+  AuditRow,
+  CertificateView,
+  EnrollmentTokenView,
+  HostDetail,
+  HostView,
+  LinkDirection,
+  LinkView,
+} from '../routes/schemas.ts';
+// biome-ignore-end lint/style/noRestrictedImports: types only
 
 export type HostInfo = Static<typeof hostInfo.reply>;
 
@@ -33,6 +43,31 @@ export interface CaView {
   subject: string;
   notBefore: string;
   notAfter: string;
+}
+
+/** What a number of pings came to; times are null while none was answered. */
+export interface RoundTripSummary {
+  sent: number;
+  received: number;
+  minMs: number | null;
+  avgMs: number | null;
+  p99Ms: number | null;
+  maxMs: number | null;
+}
+
+/** A record of an answer to ping. */
+export type PingRecord =
+  | { type: 'ping'; seq: number; roundTripMs: number | null }
+  | ({ type: 'summary' } & RoundTripSummary);
+
+/** A record of an answer to throughput. */
+export interface ThroughputRecord {
+  type: 'throughput';
+  direction: 'to-host' | 'from-host';
+  bytes: number;
+  bytesPerSecond: number | null;
+  /** Round trips while the link was full. */
+  loaded: RoundTripSummary;
 }
 
 /** One line of a log. */

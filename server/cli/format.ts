@@ -35,6 +35,24 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
+const BIT_UNITS = ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s'];
+
+/** A rate of bytes in bits, as networks are measured. */
+export function bitRate(bytesPerSecond: number): string {
+  let value = bytesPerSecond * 8;
+  let unit = 0;
+  while (value >= 1000 && unit < BIT_UNITS.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${BIT_UNITS[unit]}`;
+}
+
+/** A short time in ms with one decimal. */
+export function millis(ms: number): string {
+  return `${ms.toFixed(1)} ms`;
+}
+
 /** The first 12 digits of a container's id, as Docker shows them. */
 export function shortId(id: string): string {
   return id.replace(/^sha256:/, '').slice(0, 12);

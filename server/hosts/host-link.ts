@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { ErrorCode, FairleadError } from '../../shared/errors.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../../shared/messages/kind.ts';
+import type { LinkFigures } from '../../shared/messages/link.ts';
 
 /** A stream whose host has answered. */
 export interface LinkStream<K extends StreamKind = StreamKind> {
@@ -35,6 +36,28 @@ export interface LinkDescription {
   readonly lastSeenAt: number;
 }
 
+export interface Compressed {
+  readonly rawBytes: number;
+  readonly wireBytes: number;
+}
+
+/** What crosses a link, and how well. */
+export interface LinkTraffic {
+  /** Frame bytes, headers included. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly openStreams: number;
+  /** What the session's streams hold at this end, or have promised to take. */
+  readonly memoryBytes: number;
+  /** Payload bytes of compressed frames, before and after. */
+  readonly compressedIn: Compressed;
+  readonly compressedOut: Compressed;
+  /** What this end knows of what it sends. */
+  readonly toAgent: LinkFigures;
+  /** What the agent says of what it sends: its word, shown and not relied upon. Undefined until it has said something. */
+  readonly fromAgent: LinkFigures | undefined;
+}
+
 export interface CallOptions {
   /** Ends the call or the stream, and the work on the host. */
   readonly signal?: AbortSignal;
@@ -51,6 +74,13 @@ export interface HostLink {
   /** Opens a stream and waits for the host's reply. @throws FairleadError */
   open<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<LinkStream<K>>;
   describe(): LinkDescription;
+  /** Undefined for a protocol that does not measure. */
+  traffic(): LinkTraffic | undefined;
+  /**
+   * The round trip to the agent and back, in ms, past whatever else is on its way.
+   * @throws FairleadError TIMEOUT (10 s unless given), OVERLOADED, STREAM_INTERRUPTED, UNSUPPORTED
+   */
+  ping(options?: { readonly timeoutMs?: number }): Promise<number>;
   /** Ends the session with a code the host can read. Idempotent. */
   close(code: ErrorCode, reason: string): void;
   /** Resolves once the link is gone, with the cause. */

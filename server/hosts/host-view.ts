@@ -2,7 +2,7 @@
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { CertificateRow } from '../store/certificates.ts';
 import type { HostRow } from '../store/hosts.ts';
-import type { HostLink } from './host-link.ts';
+import type { HostLink, LinkTraffic } from './host-link.ts';
 
 /** `pending`: enrolled and never seen yet. */
 export type HostState = 'online' | 'offline' | 'pending' | 'revoked';
@@ -16,6 +16,11 @@ export interface HostView extends Omit<HostRow, 'lastSeenAt'> {
   readonly capabilities: readonly string[];
   readonly policy: HostPolicy | undefined;
   readonly certificate: { readonly serial: string; readonly notAfter: number } | undefined;
+}
+
+/** A host with what its link has measured, which only a look at that one host is worth. */
+export interface HostDetail extends HostView {
+  readonly traffic: LinkTraffic | undefined;
 }
 
 export interface CertificateView extends CertificateRow {

@@ -8,7 +8,7 @@ import type { HostRow } from '../store/hosts.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { HostLink } from './host-link.ts';
-import { type CertificateView, type HostView, hostView } from './host-view.ts';
+import { type CertificateView, type HostDetail, type HostView, hostView } from './host-view.ts';
 import type { HostRegistry } from './registry.ts';
 
 export interface HostsDeps {
@@ -36,8 +36,10 @@ export class Hosts {
   }
 
   /** By id or name. @throws FairleadError HOST_NOT_FOUND */
-  async get(ref: string): Promise<HostView> {
-    return await this.#view(await this.#deps.store.hosts.get(ref));
+  async get(ref: string): Promise<HostDetail> {
+    const view = await this.#view(await this.#deps.store.hosts.get(ref));
+    const link = view.state === 'online' ? this.#deps.registry.link(view.id) : undefined;
+    return { ...view, traffic: link?.traffic() };
   }
 
   /** The host's live link. @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE */

@@ -2,7 +2,7 @@
 import { constants } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
@@ -39,18 +39,20 @@ const SESSION_BURST = 40;
 
 interface Peer {
   readonly identity: PeerIdentity;
-  /** Destroys the socket unless a session starts in time. */
-  readonly deadline: Timer;
+  /** Destroys the socket unless a session starts in time; let go of once it has. */
+  deadline: Timer | undefined;
   link?: NativeLink;
 }
 
 export class AgentListener {
   readonly #options: AgentListenerOptions;
+  /** Accepts connections, which are not read from before the gate lets them through to `#server`. */
+  readonly #port: TcpServer;
   readonly #server: Server;
   readonly #webSockets: WebSocketServer;
   /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
   readonly #peers = new Map<TLSSocket, Peer>();
-  readonly #gate = new HandshakeGate();
+  readonly #gate: HandshakeGate;
   /** How often each host may begin a session; as many entries as there are hosts with an active certificate. */
   readonly #starts = new Map<string, Budget>();
 
@@ -64,7 +66,6 @@ export class AgentListener {
       minVersion: 'TLSv1.3',
       secureOptions: constants.SSL_OP_NO_TICKET,
       handshakeTimeout: HELLO_TIMEOUT_MS,
-      headersTimeout: HELLO_TIMEOUT_MS,
       maxHeaderSize: 8192,
     });
     this.#webSockets = new WebSocketServer({
@@ -72,16 +73,20 @@ export class AgentListener {
       noServer: true,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
-    this.#server.on('connection', (socket) => this.#gate.enter(socket));
+    this.#gate = new HandshakeGate({
+      begin: (socket) => this.#server.emit('connection', socket),
+      clock: options.clock,
+    });
+    this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => {
+      socket.on('error', (error) => options.log.debug({ err: error }, 'agent connection'));
+      this.#gate.enter(socket);
+    });
     this.#server.on('tlsClientError', (error, socket) => {
       this.#gate.leave(socket);
       options.log.debug({ err: error, address: socket.remoteAddress }, 'TLS handshake refused');
       socket.destroy();
     });
-    this.#server.on('secureConnection', (socket) => {
-      this.#gate.leave(socket);
-      this.#admit(socket);
-    });
+    this.#server.on('secureConnection', (socket) => this.#admit(socket));
     this.#server.on('request', (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
       response.end('this port is for Fairlead agents\n');
@@ -97,14 +102,14 @@ export class AgentListener {
   /** Listens. @returns the port. @throws the listen error, such as EADDRINUSE */
   async listen(host: string, port: number): Promise<number> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'agent listener'));
+      this.#port.once('error', reject);
+      this.#port.listen({ host, port }, () => {
+        this.#port.off('error', reject);
+        this.#port.on('error', (error) => this.#options.log.error({ err: error }, 'agent listener'));
         resolve();
       });
     });
-    return (this.#server.address() as AddressInfo).port;
+    return (this.#port.address() as AddressInfo).port;
   }
 
   /** Uses another leaf for the connections to come. */
@@ -136,7 +141,8 @@ export class AgentListener {
 
   /** Stops listening, tells every agent to come back after a spread of up to `spreadMs`, and waits for their streams. */
   async close(spreadMs: number, deadlineMs = GOAWAY_DEADLINE_MS): Promise<void> {
-    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const stopped = new Promise<void>((resolve) => this.#port.close(() => resolve()));
+    this.#gate.close();
     const farewells = [...this.links()].map((link) =>
       link.session.goaway({
         code: 'SHUTDOWN',
@@ -147,7 +153,6 @@ export class AgentListener {
     );
     await Promise.all(farewells);
     for (const socket of this.#peers.keys()) socket.destroy();
-    this.#server.closeAllConnections();
     await stopped;
   }
 
@@ -158,10 +163,10 @@ export class AgentListener {
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
       const identity = peerIdentity(socket, installationId);
-      const deadline = clock.setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS);
-      this.#peers.set(socket, { identity, deadline });
+      const peer: Peer = { identity, deadline: clock.setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS) };
+      this.#peers.set(socket, peer);
       socket.once('close', () => {
-        deadline.cancel();
+        peer.deadline?.cancel();
         this.#peers.delete(socket);
       });
     } catch (error) {
@@ -185,7 +190,9 @@ export class AgentListener {
       startSession(ws, { identity: peer.identity, address }, this.#options)
         .then((link) => {
           peer.link = link;
-          peer.deadline.cancel();
+          this.#gate.leave(socket);
+          peer.deadline?.cancel();
+          peer.deadline = undefined;
         })
         .catch((error: unknown) => {
           const reason = error instanceof Error ? error.message : String(error);

@@ -14,13 +14,15 @@ import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '..
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
 import type { ControlKind } from '../../shared/messages/kind.ts';
-import { receiveHello } from '../../shared/mux/handshake.ts';
+import { chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
+import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
+import { RoundTripProbe } from './round-trip-probe.ts';
 
 export interface SessionDeps {
   readonly clock: Clock;
@@ -29,6 +31,8 @@ export interface SessionDeps {
   readonly random: () => number;
   readonly registry: HostRegistry;
   readonly serverVersion: string;
+  /** What the streams of all agents may take together; unlimited if absent. */
+  readonly memory?: MemoryPool;
   isActive(serial: string): boolean;
   refusal(serial: string): Promise<FairleadError>;
   /** The host's name. @throws FairleadError HOST_NOT_FOUND */
@@ -48,15 +52,17 @@ export interface SessionPeer {
  */
 export async function startSession(ws: WebSocket, peer: SessionPeer, deps: SessionDeps): Promise<NativeLink> {
   const { clock } = deps;
+  const probe = new RoundTripProbe(deps, peer.identity.hostId);
   let link: NativeLink | undefined;
   const session: Session = new Session({
     side: 'server',
     transport: wsTransport(ws),
     catalogue: CATALOGUE,
     clock,
+    ...(deps.memory === undefined ? {} : { memory: deps.memory }),
     onStream: (stream) => serveAgentStream(session, stream, peer, deps),
     onControl: (kind, value) => {
-      if (link !== undefined) receiveControl(link, kind, value, clock);
+      if (link !== undefined) receiveControl(link, probe, kind, value, clock);
     },
   });
   try {
@@ -92,6 +98,7 @@ function attach(
     heartbeatMs: HEARTBEAT_MS,
     silenceMs: SILENCE_MS,
     limits: { frameBytes: MAX_FRAME_BYTES, windowBytes: INITIAL_WINDOW_BYTES, streams: MAX_OPEN_STREAMS },
+    ...chosenCompression(hello),
   });
   session.startLiveness(SILENCE_MS);
   endAtExpiry(session, notAfter, clock);
@@ -100,12 +107,22 @@ function attach(
   return link;
 }
 
-function receiveControl(link: NativeLink, kind: ControlKind, value: unknown, clock: Clock): void {
+function receiveControl(
+  link: NativeLink,
+  probe: RoundTripProbe,
+  kind: ControlKind,
+  value: unknown,
+  clock: Clock,
+): void {
   if (kind.code !== heartbeat.code) return;
   const beat = value as Heartbeat;
   link.beat(beat);
   link.session.sendControl(heartbeatAck, { seq: beat.seq, time: clock.now() });
+  probe.beat(link);
 }
+
+/** Sessions whose host is leaving: an agent that asks and resets must not have the store do it many times over. */
+const leaving = new WeakSet<Session>();
 
 /** Streams that agents open. */
 function serveAgentStream(session: Session, stream: MuxStream, peer: SessionPeer, deps: SessionDeps): void {
@@ -113,7 +130,13 @@ function serveAgentStream(session: Session, stream: MuxStream, peer: SessionPeer
     stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${stream.kind.name}`));
     return;
   }
+  if (leaving.has(session)) {
+    stream.reset(new FairleadError('OVERLOADED', 'this host is leaving already'));
+    return;
+  }
+  leaving.add(session);
   serveLeave(session, stream as unknown as MuxStream<typeof hostLeave>, peer, deps).catch((error: unknown) => {
+    leaving.delete(session);
     deps.log.error({ err: error, hostId: peer.identity.hostId }, 'a host could not leave');
     stream.reset(fromWireError(toWireError(error)));
   });

@@ -1,33 +1,66 @@
-/** Holds back floods before TLS: how many handshakes may be under way, in all and per address. */
+/**
+ * Stands before TLS: bounds how many connections may be on their way to a session, in all and per address, and how many
+ * of them at a time, so that a fleet that comes back at once is served one after the other, each within its patience.
+ */
 import type { Socket } from 'node:net';
+import type { Clock, Timer } from '../../shared/clock.ts';
 
 export interface HandshakeLimits {
+  /** Connections without a session yet, begun or not. */
   readonly total: number;
-  /** Hosts behind one NAT share an address, and come back together after a restart. */
+  /** Hosts behind one NAT or proxy share an address, and come back together after a restart. */
   readonly perAddress: number;
+  /** Handshakes under way at a time. Each takes three round trips: enough for 300 a second over 300 ms. */
+  readonly atOnce: number;
+  /** A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. */
+  readonly slowMs: number;
+  /** How long a connection may wait to begin, in ms: agents give up an attempt after 10 s, and then its work is lost. */
+  readonly waitMs: number;
 }
 
-const DEFAULT_LIMITS: HandshakeLimits = { total: 1024, perAddress: 256 };
+const DEFAULT_LIMITS: HandshakeLimits = { total: 2048, perAddress: 1024, atOnce: 256, slowMs: 1_000, waitMs: 5_000 };
 
 /** What TCP and TLS sockets of one connection have in common. */
 type Endpoint = Pick<Socket, 'remoteAddress' | 'remotePort'>;
 
-export class HandshakeGate {
-  readonly #limits: HandshakeLimits;
-  /** Connections whose handshake is under way, by address and port, with their address. */
-  readonly #pending = new Map<string, string>();
-  readonly #perAddress = new Map<string, number>();
+export interface HandshakeGateOptions {
+  /** Begins the handshake of a connection that has not been read from. */
+  readonly begin: (socket: Socket) => void;
+  readonly clock: Pick<Clock, 'monotonic' | 'setTimeout'>;
+  readonly limits?: HandshakeLimits;
+}
 
-  constructor(limits: HandshakeLimits = DEFAULT_LIMITS) {
-    this.#limits = limits;
+interface Pending {
+  readonly socket: Socket;
+  readonly address: string;
+}
+
+export class HandshakeGate {
+  readonly #begin: (socket: Socket) => void;
+  readonly #clock: HandshakeGateOptions['clock'];
+  readonly #limits: HandshakeLimits;
+  /** Connections without a session, by address and port. */
+  readonly #pending = new Map<string, Pending>();
+  readonly #perAddress = new Map<string, number>();
+  /** Those that have not begun, the oldest first, with the time since when they wait. */
+  readonly #waiting = new Map<string, number>();
+  /** Those that are under way and not slow yet, the oldest first, with the time when they began. */
+  readonly #underWay = new Map<string, number>();
+  /** Looks again once the oldest of `#underWay` is slow; runs only while others wait. */
+  #timer: Timer | undefined;
+
+  constructor(options: HandshakeGateOptions) {
+    this.#begin = options.begin;
+    this.#clock = options.clock;
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
   }
 
-  /** Handshakes under way. */
+  /** Connections without a session, begun or not. */
   get pending(): number {
     return this.#pending.size;
   }
 
-  /** Counts a new connection in, or destroys it if too many handshakes are under way. @returns whether it may go on */
+  /** Begins or queues a new connection, or destroys it if too many are pending. @returns whether it may go on */
   enter(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
     const count = this.#perAddress.get(address) ?? 0;
@@ -36,25 +69,73 @@ export class HandshakeGate {
       return false;
     }
     const key = keyOf(socket);
-    this.#pending.set(key, address);
+    this.#pending.set(key, { socket, address });
     this.#perAddress.set(address, count + 1);
+    this.#waiting.set(key, this.#clock.monotonic());
     socket.once('close', () => this.#leave(key));
+    this.#beginNext();
     return true;
   }
 
-  /** The handshake of a connection is over, well or badly. Idempotent. */
+  /** A connection has its session, or will have none. Idempotent. */
   leave(endpoint: Endpoint): void {
     this.#leave(keyOf(endpoint));
   }
 
+  /** Destroys all that is pending. */
+  close(): void {
+    this.#waiting.clear();
+    for (const { socket } of this.#pending.values()) socket.destroy();
+    this.#stopTimer();
+  }
+
+  /** Begins the oldest connections that wait, as far as there are places. */
+  #beginNext(): void {
+    const now = this.#clock.monotonic();
+    dropOlder(this.#underWay, now - this.#limits.slowMs);
+    for (const key of dropOlder(this.#waiting, now - this.#limits.waitMs)) this.#pending.get(key)?.socket.destroy();
+    for (const key of this.#waiting.keys()) {
+      if (this.#underWay.size >= this.#limits.atOnce) break;
+      this.#waiting.delete(key);
+      this.#underWay.set(key, now);
+      const socket = this.#pending.get(key)?.socket;
+      if (socket !== undefined) this.#begin(socket);
+    }
+    if (this.#waiting.size === 0) this.#stopTimer();
+    else this.#timer ??= this.#clock.setTimeout(() => this.#onTimer(), this.#limits.slowMs);
+  }
+
+  #onTimer(): void {
+    this.#timer = undefined;
+    this.#beginNext();
+  }
+
+  #stopTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
   #leave(key: string): void {
-    const address = this.#pending.get(key);
+    const address = this.#pending.get(key)?.address;
     if (address === undefined) return;
     this.#pending.delete(key);
+    this.#waiting.delete(key);
     const count = (this.#perAddress.get(address) ?? 1) - 1;
     if (count === 0) this.#perAddress.delete(address);
     else this.#perAddress.set(address, count);
+    if (this.#underWay.delete(key)) this.#beginNext();
   }
+}
+
+/** Deletes the entries of before `time` from a map in the order of time. @returns their keys */
+function dropOlder(times: Map<string, number>, time: number): string[] {
+  const dropped: string[] = [];
+  for (const [key, at] of times) {
+    if (at >= time) break;
+    times.delete(key);
+    dropped.push(key);
+  }
+  return dropped;
 }
 
 function keyOf({ remoteAddress, remotePort }: Endpoint): string {

@@ -1,10 +1,12 @@
 /** A host behind a native agent: HostLink over the mux. */
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { knownFigures, linkFigures } from '../../shared/link-figures.ts';
 import type { DockerState, Heartbeat, Hello } from '../../shared/messages/control.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import type { LinkFigures } from '../../shared/messages/link.ts';
 import type { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import type { CallOptions, HostLink, LinkDescription, LinkStream } from '../hosts/host-link.ts';
+import type { CallOptions, HostLink, LinkDescription, LinkStream, LinkTraffic } from '../hosts/host-link.ts';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
@@ -15,6 +17,7 @@ export class NativeLink implements HostLink {
   readonly #hello: Hello;
   readonly #connectedAt: number;
   #docker: DockerState;
+  #fromAgent: LinkFigures | undefined;
   readonly closed: Promise<FairleadError>;
 
   constructor(options: { hostId: string; session: Session; hello: Hello; connectedAt: number }) {
@@ -30,6 +33,7 @@ export class NativeLink implements HostLink {
   /** Takes in what a heartbeat says of the host. */
   beat(heartbeat: Heartbeat): void {
     this.#docker = heartbeat.docker;
+    if (heartbeat.link !== undefined) this.#fromAgent = knownFigures(heartbeat.link);
   }
 
   async call<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<Reply<K>> {
@@ -64,6 +68,22 @@ export class NativeLink implements HostLink {
       connectedAt: this.#connectedAt,
       lastSeenAt: this.session.lastActivityAt,
     };
+  }
+
+  traffic(): LinkTraffic {
+    const { stats, openStreams } = this.session;
+    const { bytesIn, bytesOut, memoryBytes, deflated, inflated } = stats;
+    return {
+      ...{ bytesIn, bytesOut, openStreams, memoryBytes },
+      compressedIn: { rawBytes: inflated.raw, wireBytes: inflated.packed },
+      compressedOut: { rawBytes: deflated.raw, wireBytes: deflated.packed },
+      toAgent: linkFigures(stats),
+      fromAgent: this.#fromAgent,
+    };
+  }
+
+  async ping(options: { readonly timeoutMs?: number } = {}): Promise<number> {
+    return await this.session.ping(options);
   }
 
   close(code: FairleadError['code'], reason: string): void {

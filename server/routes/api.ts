@@ -30,6 +30,7 @@ import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
 import { execRoute } from './exec.ts';
 import { healthRoutes } from './health.ts';
+import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
 import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
@@ -95,6 +96,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   enrollRoute(api, context);
   enrollmentTokenRoutes(api, context);
   hostRoutes(api, context);
+  hostPingRoutes(api, context);
   certificateRoutes(api, context);
   containerListRoutes(api, context);
   containerRoutes(api, context);

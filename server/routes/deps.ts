@@ -4,7 +4,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Role } from '../../shared/messages/kind.ts';
-import type { HostLink } from '../hosts/host-link.ts';
+import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
 import type { AuditRow, CertificateView, EnrollmentTokenView, HostView } from './schemas.ts';
 
 /** A time as services state it: ms since 1970, or RFC 3339. */
@@ -32,6 +32,8 @@ export interface HostRecord {
   readonly certificate?: Maybe<{ readonly serial: string; readonly notAfter: Time }>;
   readonly revokedAt?: Maybe<Time>;
   readonly revokeReason?: Maybe<string>;
+  /** Of one host that was asked for by itself. */
+  readonly traffic?: Maybe<LinkTraffic>;
 }
 
 export interface CertificateRecord {

@@ -7,8 +7,8 @@ import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { clientGone } from './live-streams.ts';
-import { HostName, HostParams, HostView, NoContent, PageQuery, pageOf } from './schemas.ts';
-import { hostView, pageRequest, pageView } from './views.ts';
+import { HostDetail, HostName, HostParams, HostView, NoContent, PageQuery, pageOf } from './schemas.ts';
+import { hostDetail, hostView, pageRequest, pageView } from './views.ts';
 
 const HostChange = Type.Object(
   { name: Type.Optional(HostName), tags: Type.Optional(Tags) },
@@ -97,9 +97,14 @@ function readRoutes(api: Api, { deps }: Pick<RouteContext, 'deps'>): void {
     '/api/v1/hosts/:host',
     {
       config: { access: 'viewer' },
-      schema: { tags: ['hosts'], summary: 'Shows a host', params: HostParams, response: { 200: HostView } },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Shows a host, and what its session has measured of the way to it',
+        params: HostParams,
+        response: { 200: HostDetail },
+      },
     },
-    async ({ params }) => hostView(await deps.hosts.get(params.host)),
+    async ({ params }) => hostDetail(await deps.hosts.get(params.host)),
   );
 
   api.get(

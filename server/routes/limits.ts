@@ -51,6 +51,15 @@ export const CHANGE_MS = 30_000;
 export const STOP_MS = 120_000;
 /** The longest wait for any change. */
 export const MAX_CHANGE_MS = 3_700_000;
+/** Pings of one request, and the shortest time between them. */
+export const MAX_PINGS = 1000;
+export const MIN_PING_INTERVAL_MS = 200;
+/** Requests that ping at once. An agent takes 100 control messages a second; these make 20 of one host. */
+export const PING_RUNS = { ofHost: 4, inAll: 256 };
+/** How long a throughput test fills the link in each direction. */
+export const MAX_THROUGHPUT_TEST_MS = 2_000;
+/** Throughput tests at once: each is there to fill a link, and all share the server's own. */
+export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
 
 /** A flood is stopped; a fleet that enrolls from behind one NAT is not. */
 const DEFAULTS: ApiLimits = {

@@ -1,4 +1,6 @@
 /** Rows of the services in the form in which they leave the API: times as RFC 3339, nothing as null, no field too many. */
+import type { LinkFigures } from '../../shared/messages/link.ts';
+import type { LinkTraffic } from '../hosts/host-link.ts';
 import type {
   ApiTokenRecord,
   AuditRecord,
@@ -15,7 +17,10 @@ import {
   type CertificateView,
   DEFAULT_PAGE_ITEMS,
   type EnrollmentTokenView,
+  type HostDetail,
   type HostView,
+  type LinkDirection,
+  type LinkView,
 } from './schemas.ts';
 
 /** A time as RFC 3339. */
@@ -60,6 +65,29 @@ export function hostView(host: HostRecord): HostView {
       : null,
     revokedAt: instantOrNull(host.revokedAt),
     revokeReason: host.revokeReason ?? null,
+  };
+}
+
+export function hostDetail(host: HostRecord): HostDetail {
+  return { ...hostView(host), link: host.traffic ? linkView(host.traffic) : null };
+}
+
+function linkView({ toAgent, fromAgent, ...traffic }: LinkTraffic): LinkView {
+  const claimed = fromAgent === undefined ? null : linkDirection(fromAgent);
+  return { ...traffic, toAgent: linkDirection(toAgent), fromAgent: claimed };
+}
+
+function linkDirection(figures: LinkFigures): LinkDirection {
+  const { control, interactive, bulk } = figures.queuedBytes;
+  return {
+    roundTripIdleMs: figures.roundTripIdleMs ?? null,
+    roundTripMs: figures.roundTripMs ?? null,
+    deliveryBytesPerSecond: figures.deliveryBytesPerSecond ?? null,
+    inFlightBytes: figures.inFlightBytes,
+    inFlightLimitBytes: figures.inFlightLimitBytes ?? null,
+    queuedBytes: { control, interactive, bulk },
+    creditStarvedMs: figures.creditStarvedMs,
+    socketBlockedMs: figures.socketBlockedMs,
   };
 }
 

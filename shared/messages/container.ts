@@ -23,6 +23,7 @@ function read<const N extends string, P extends TProperties>(code: number, name:
     role: 'viewer',
     policy: 'read',
     priority: 'interactive',
+    compressible: true,
     params: Type.Object({ id: ContainerRef, ...params }, closed),
   } as const;
 }

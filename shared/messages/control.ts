@@ -2,6 +2,7 @@
 import Type, { type Static } from 'typebox';
 import { MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_TAGS } from '../limits.ts';
 import type { ControlKind } from './kind.ts';
+import { LinkFigures } from './link.ts';
 
 const text = (max: number) => Type.String({ maxLength: max });
 const count = Type.Integer({ minimum: 0 });
@@ -48,6 +49,8 @@ export const hello = {
       docker: DockerState,
       capabilities: Type.Array(text(64), { maxItems: 128 }),
       policy: HostPolicy,
+      /** Names of compressions that the agent can unpack. */
+      compression: Type.Optional(Type.Array(text(16), { maxItems: 8 })),
     },
     open,
   ),
@@ -68,6 +71,8 @@ export const welcome = {
       heartbeatMs: Type.Integer({ minimum: 100, maximum: 300_000 }),
       silenceMs: Type.Integer({ minimum: 300, maximum: 900_000 }),
       limits: Type.Object({ frameBytes: count, windowBytes: count, streams: count }, open),
+      /** Of those that the agent named, the one that both ends may use; absent: none. */
+      compression: Type.Optional(Type.Literal('deflate')),
     },
     open,
   ),
@@ -86,6 +91,8 @@ export const heartbeat = {
       load: Type.Array(Type.Number({ minimum: 0 }), { minItems: 3, maxItems: 3 }),
       streams: count,
       docker: DockerState,
+      /** What the agent knows of what it sends; absent: nothing, or nothing new. */
+      link: Type.Optional(LinkFigures),
     },
     open,
   ),

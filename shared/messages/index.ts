@@ -7,6 +7,7 @@ import { catalogue } from './kind.ts';
 export const STREAM_KINDS = [
   host.hostInfo,
   host.hostLeave,
+  host.hostThroughput,
   container.containerList,
   container.containerInspect,
   container.containerStart,

@@ -49,6 +49,8 @@ export interface StreamKind<
   readonly signal?: S;
   /** The acceptor's last message, before END; absent: none. */
   readonly trailer?: T;
+  /** Whether body frames may be compressed: never what someone types, nor what is packed already. Absent: no. */
+  readonly compressible?: boolean;
   /** Whose bytes (`stream.data`) the stream carries. */
   readonly bytes: 'none' | 'opener' | 'acceptor' | 'both';
 }

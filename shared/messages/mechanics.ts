@@ -17,6 +17,7 @@ export const MECHANICS = {
   trailer: 0x0107,
   /** An END with no body of its own. */
   'stream.end': 0x0108,
+  'session.ack.frequency': 0x0109,
 } as const;
 
 /** `limit`: the offset of body bytes up to which the peer may send on this stream. Absolute, never falls. */
@@ -25,5 +26,10 @@ export const ResetValue = Type.Object(
   { code: Type.String({ maxLength: 64 }), message: Type.String({ maxLength: 4 * MAX_REASON_CHARS }) },
   closed,
 );
-/** `bytes`: all frame bytes received in this session so far. Absolute, never falls. */
-export const AckValue = Type.Object({ bytes: count }, closed);
+/**
+ * `bytes`: all frame bytes received in this session so far. Absolute, never falls. `at`: when the last of them came, in
+ * microseconds by a clock of the receiver's own that never goes back.
+ */
+export const AckValue = Type.Object({ bytes: count, at: count }, closed);
+/** `bytes`: after how many more frame bytes the sender of this wants each next `session.ack`. */
+export const AckFrequencyValue = Type.Object({ bytes: count }, closed);

@@ -18,12 +18,12 @@ export class Budget {
     this.#at = now;
   }
 
-  /** Takes one token. @returns false if there is none. */
-  take(now: number): boolean {
+  /** Takes tokens, one unless told. @returns false if there are too few. */
+  take(now: number, tokens = 1): boolean {
     this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#perMs);
     this.#at = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    if (this.#tokens < tokens) return false;
+    this.#tokens -= tokens;
     return true;
   }
 

@@ -20,7 +20,7 @@ export const FLAGS = {
   END: 0x0002,
   /** The value goes on in the next body frame of this stream. */
   MORE: 0x0004,
-  /** The payload is compressed. Not negotiated in this version, so always a protocol error. */
+  /** The payload is compressed. Only on body frames, and only if the greeting agreed on it. */
   DEFLATED: 0x0008,
 } as const;
 
@@ -67,6 +67,11 @@ export function encodeDataHead(stream: number, flags: number, length: number): U
     head.writeUInt32BE(length, 9);
   }
   return head;
+}
+
+/** The head of a MessagePack `bin` of `length` bytes alone. */
+export function binHead(length: number): Uint8Array {
+  return encodeDataHead(0, 0, length).subarray(FRAME_HEADER_BYTES);
 }
 
 /** A whole frame in one buffer. */

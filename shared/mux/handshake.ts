@@ -2,7 +2,16 @@
 import { FairleadError } from '../errors.ts';
 import { type Hello, hello, type Welcome } from '../messages/control.ts';
 import { PROTOCOL_VERSIONS } from '../messages/index.ts';
+import { DEFLATE } from './deflate.ts';
 import type { Session } from './session.ts';
+
+/** The compressions that this version unpacks, for a hello. */
+export const COMPRESSIONS: readonly string[] = [DEFLATE];
+
+/** What a welcome answers to the compressions that a hello names. */
+export function chosenCompression(value: Hello): Pick<Welcome, 'compression'> {
+  return value.compression?.includes(DEFLATE) === true ? { compression: DEFLATE } : {};
+}
 
 /**
  * The agent's side: says hello and waits for the welcome, after which the session is ready.

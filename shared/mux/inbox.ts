@@ -2,8 +2,9 @@
 import { FairleadError } from '../errors.ts';
 import { MECHANICS } from '../messages/mechanics.ts';
 import { Assembly } from './assembly.ts';
-import { nextLimit, type ReceiveWindow, receive, take, type WindowRules } from './flow.ts';
+import { charge, newWindow, nextLimit, type ReceiveWindow, receive, take, type WindowRules } from './flow.ts';
 import type { StreamHost } from './stream-host.ts';
+import type { Inbound } from './stream-role.ts';
 
 /** A chunk below this is copied if it would pin a much larger buffer. */
 const COPY_BELOW_BYTES = 4 * 1024;
@@ -24,15 +25,17 @@ interface QueuedItem {
 
 /** Small chunks that wait are copied together up to this size: one object each would take many times their bytes. */
 const MERGE_UP_TO_BYTES = 8 * 1024;
-/** Items that may wait. A window of items of 16 bytes each; more of them are smaller than any real ones. */
-const MAX_WAITING_ITEMS = 16_384;
+/** Items that may wait: a window of items of 64 bytes each, which is less than real ones have and than each takes here. */
+const MAX_WAITING_ITEMS = 4_096;
 
 export class Inbox {
   readonly #host: StreamHost;
   /** Sends a new limit to the peer. */
   readonly #grant: (limit: number) => void;
-  readonly #grows: boolean;
+  readonly #inbound: Inbound;
   readonly #window: ReceiveWindow;
+  /** What the host has counted for this stream. */
+  #charged = 0;
   #chunks: Uint8Array[] = [];
   #items: QueuedItem[] = [];
   #assembly: Assembly | undefined;
@@ -42,14 +45,26 @@ export class Inbox {
   /** Called when there is something new to take, or nothing will come any more. */
   onChange: (() => void) | undefined;
 
-  /** @param grows whether the window may grow beyond its initial size */
-  constructor(host: StreamHost, grows: boolean, grant: (limit: number) => void) {
+  constructor(host: StreamHost, inbound: Inbound, grant: (limit: number) => void) {
     this.#host = host;
-    this.#grows = grows;
+    this.#inbound = inbound;
     this.#grant = grant;
-    const size = host.limits.initialWindowBytes;
-    this.#window = { limit: size, received: 0, taken: 0, size };
-    host.countWindow(size);
+    this.#window = newWindow(host.limits.initialWindowBytes);
+    this.#count();
+    // Before bytes come: a ping behind them would be late.
+    if (inbound === 'bytes') host.measureRoundTrip();
+  }
+
+  /** Counts what the peer may still send and what was not taken; once all has come, what was not taken alone. */
+  #count(): void {
+    const { received, taken } = this.#window;
+    let bytes = 0;
+    if (!this.#closed && this.#inbound !== 'nothing') {
+      bytes = this.#ended ? received - taken : charge(this.#window, this.#host.limits.windowShareBytes);
+    }
+    if (bytes === this.#charged) return;
+    this.#host.countWindow(bytes - this.#charged);
+    this.#charged = bytes;
   }
 
   /** Offsets of body bytes, for tests and figures. */
@@ -68,7 +83,11 @@ export class Inbox {
 
   /** Counts body bytes in. @throws FairleadError FLOW_CONTROL_ERROR beyond the limit */
   #receive(bytes: number): void {
-    if (receive(this.#window, bytes)) return;
+    if (receive(this.#window, bytes, this.#host.clock.monotonic())) {
+      const { received, measuredFrom, size } = this.#window;
+      if (received - measuredFrom >= size / 4) this.#host.measureRoundTrip();
+      return;
+    }
     throw new FairleadError('FLOW_CONTROL_ERROR', `a stream sent beyond its limit of ${this.#window.limit} bytes`);
   }
 
@@ -166,29 +185,31 @@ export class Inbox {
   }
 
   #credit(bytes: number): void {
-    // Once nothing more can come there is no credit to give, and what waits is the application's own.
-    if (this.#closed || this.#ended) return;
+    if (this.#closed || this.#inbound === 'nothing') return;
     take(this.#window, bytes);
-    this.#host.countWindow(-bytes);
-    const before = this.#window.limit;
-    const limit = nextLimit(this.#window, this.#rules(), this.#host.windowRoom);
+    this.#count();
+    // Once nothing more can come there is no credit to give.
+    const limit = this.#ended ? undefined : this.#nextLimit();
     if (limit === undefined) return;
     this.#window.limit = limit;
-    this.#host.countWindow(limit - before);
+    this.#count();
     this.#grant(limit);
   }
 
-  #rules(): WindowRules {
-    const { initialWindowBytes, maxWindowBytes, windowShareBytes, maxStreamOffset } = this.#host.limits;
-    const max = Math.min(this.#grows ? maxWindowBytes : initialWindowBytes, this.#host.fairWindow);
-    return { base: initialWindowBytes, max, share: windowShareBytes, maxOffset: maxStreamOffset };
+  #nextLimit(): number | undefined {
+    const { clock, limits, maxWindow, roundTripMs, windowRoom } = this.#host;
+    const { initialWindowBytes: base, windowShareBytes: share, maxStreamOffset: maxOffset } = limits;
+    // Items take more memory than their bytes, so raw bytes alone earn a larger window; not those that nobody reads.
+    const most = this.#inbound === 'bytes' && !this.#discarding ? limits.maxWindowBytes : base;
+    const rules: WindowRules = { base, max: Math.min(most, maxWindow), share, maxOffset, roundTripMs };
+    return nextLimit(this.#window, rules, windowRoom, clock.monotonic());
   }
 
   /** Everything has come. */
   end(): void {
     if (this.#ended || this.#closed) return;
     this.#ended = true;
-    this.#host.countWindow(this.#window.taken - this.#window.limit);
+    this.#count();
     this.onChange?.();
   }
 
@@ -210,7 +231,7 @@ export class Inbox {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.#ended) this.#host.countWindow(this.#window.taken - this.#window.limit);
+    this.#count();
     this.#dropAssembly();
     this.#chunks = [];
     this.#items = [];

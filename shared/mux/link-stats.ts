@@ -11,4 +11,6 @@ export interface LinkStats {
   readonly inFlightBytes: number;
   /** What may be in flight: near bandwidth × delay. */
   readonly inFlightLimit: number;
+  /** The payload of a full frame, in bytes: smaller on a slow link. */
+  readonly payloadBytes: number;
 }

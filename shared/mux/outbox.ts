@@ -1,26 +1,19 @@
 /** What one stream has to send: bytes and messages in order, within the peer's credit, and END at last. */
 import type { Priority } from '../messages/kind.ts';
 import { MECHANICS } from '../messages/mechanics.ts';
+import { Packer } from './deflate.ts';
+import { DEFLATE_FROM_BYTES } from './deflate-policy.ts';
 import { creditLeft, raiseLimit, type SendCredit } from './flow.ts';
 import { encodeDataHead, encodeHeader, FLAGS } from './frame.ts';
+import { callAll, type Entry, payloadOf, remaining, type Sent, waitingBytes } from './outbox-entries.ts';
 import type { Flow, OutFrame } from './scheduler.ts';
 import type { StreamHost } from './stream-host.ts';
-
-/** Called once the last byte was sent, or with the error that prevented it. */
-export type Sent = (error?: Error) => void;
-
-interface Entry {
-  readonly type: number;
-  readonly bytes: Uint8Array;
-  /** How much of `bytes` has been sent. */
-  offset: number;
-  readonly needsCredit: boolean;
-  readonly sent: Sent | undefined;
-}
 
 /** Chunks below this are copied together into one frame when they wait side by side. */
 const MERGE_BELOW_BYTES = 8 * 1024;
 const EMPTY = new Uint8Array(0);
+
+export type { Sent } from './outbox-entries.ts';
 
 export class Outbox implements Flow {
   readonly priority: Priority;
@@ -29,6 +22,8 @@ export class Outbox implements Flow {
   readonly #host: StreamHost;
   readonly #id: number;
   readonly #credit: SendCredit;
+  readonly #compressible: boolean;
+  #packer: Packer | undefined;
   /** Called as END leaves. */
   readonly #onEnd: () => void;
   #entries: Entry[] = [];
@@ -42,7 +37,7 @@ export class Outbox implements Flow {
   constructor(
     host: StreamHost,
     id: number,
-    options: { priority: Priority; limit: number; held: boolean },
+    options: { priority: Priority; limit: number; held: boolean; compressible?: boolean },
     onEnd: () => void,
   ) {
     this.#host = host;
@@ -50,6 +45,7 @@ export class Outbox implements Flow {
     this.priority = options.priority;
     this.#credit = { limit: options.limit, sent: 0 };
     this.#held = options.held;
+    this.#compressible = options.compressible === true;
     this.#onEnd = onEnd;
   }
 
@@ -90,12 +86,17 @@ export class Outbox implements Flow {
   /** Queues a long reply, which goes before all that was queued while it was waited for. */
   pushReply(bytes: Uint8Array): void {
     this.#entries.unshift({ type: MECHANICS.reply, bytes, offset: 0, needsCredit: false, sent: undefined });
-    this.#queuedBytes += bytes.byteLength;
+    this.#countQueued(bytes.byteLength);
   }
 
   #push(entry: Entry): void {
     this.#entries.push(entry);
-    this.#queuedBytes += entry.bytes.byteLength;
+    this.#countQueued(entry.bytes.byteLength);
+  }
+
+  #countQueued(bytes: number): void {
+    this.#queuedBytes += bytes;
+    this.#host.countQueued(bytes);
   }
 
   /** Ends the direction after everything queued. Idempotent; `sent` is called once END has left. */
@@ -149,7 +150,7 @@ export class Outbox implements Flow {
   #clear(): Entry[] {
     const entries = this.#entries;
     this.#entries = [];
-    this.#queuedBytes = 0;
+    this.#countQueued(-this.#queuedBytes);
     this.#noteStarvation();
     return entries;
   }
@@ -181,7 +182,9 @@ export class Outbox implements Flow {
   next(): OutFrame {
     const entry = this.#entries[0];
     if (entry === undefined) return this.#endFrame();
-    const frame = entry.type === MECHANICS['stream.data'] ? this.#dataFrame(entry) : this.#messageFrame(entry);
+    const frame =
+      this.#packedFrame(entry) ??
+      (entry.type === MECHANICS['stream.data'] ? this.#dataFrame(entry) : this.#messageFrame(entry));
     this.#noteStarvation();
     return frame;
   }
@@ -197,6 +200,39 @@ export class Outbox implements Flow {
     this.#end = 'sent';
     this.#onEnd();
     return endSent && (() => endSent());
+  }
+
+  /** The next frame compressed, or undefined if it is to leave as it is. */
+  #packedFrame(entry: Entry): OutFrame | undefined {
+    if (!this.#compressible) return undefined;
+    const { deliveryRate, payloadBytes, deflation } = this.#host;
+    if (deliveryRate === undefined || deflation === undefined) return undefined;
+    this.#packer ??= new Packer(deflation);
+    const packer = this.#packer;
+    const wanted = packer.rawBytes(deliveryRate, payloadBytes);
+    if (wanted === 0) return undefined;
+    const room = entry.needsCredit ? creditLeft(this.#credit) : Number.POSITIVE_INFINITY;
+    const length = waitingBytes(this.#entries, Math.min(wanted, room));
+    if (length < DEFLATE_FROM_BYTES) return undefined;
+    const body = packer.pack(payloadOf(this.#entries, length), deliveryRate, payloadBytes);
+    if (body === undefined) return undefined;
+    const entries = this.#consumeAll(length);
+    const ends = this.#end === 'wanted' && this.#entries.length === 0;
+    const more = entry.type !== MECHANICS['stream.data'] && remaining(entry) > 0;
+    const flags = FLAGS.DEFLATED | (more ? FLAGS.MORE : ends ? FLAGS.END : 0);
+    const head = encodeHeader(entry.type, this.#id, flags);
+    return { head, body, sent: callAll(entries, ends ? this.#takeEnd() : undefined) };
+  }
+
+  #consumeAll(length: number): Entry[] {
+    const entries: Entry[] = [];
+    for (let left = length; left > 0; ) {
+      const entry = this.#entries[0];
+      if (entry === undefined) break;
+      left -= this.#consume(entry, left).byteLength;
+      entries.push(entry);
+    }
+    return entries;
   }
 
   #dataFrame(entry: Entry): OutFrame {
@@ -253,23 +289,9 @@ export class Outbox implements Flow {
     const part =
       length === entry.bytes.byteLength ? entry.bytes : entry.bytes.subarray(entry.offset, entry.offset + length);
     entry.offset += length;
-    this.#queuedBytes -= length;
+    this.#countQueued(-length);
     if (entry.needsCredit) this.#credit.sent += length;
     if (remaining(entry) === 0) this.#entries.shift();
     return part;
   }
-}
-
-function remaining(entry: Entry): number {
-  return entry.bytes.byteLength - entry.offset;
-}
-
-/** Calls back for the entries whose last byte is in the frame. */
-function callAll(entries: readonly Entry[], end: (() => void) | undefined): (() => void) | undefined {
-  const callbacks = entries.filter((entry) => remaining(entry) === 0 && entry.sent !== undefined);
-  if (callbacks.length === 0) return end;
-  return () => {
-    for (const entry of callbacks) entry.sent?.();
-    end?.();
-  };
 }

@@ -6,11 +6,21 @@ import type { SessionLimits } from './session-limits.ts';
 
 /** Seconds' worth that may arrive at once: what a stalled network holds back comes in one burst. */
 const BURST_SECONDS = 10;
-/** Control frames that each body frame or OPEN of ours allows the peer on top: windows, acks and ENDs answer those. */
-const CONTROL_PER_FRAME = 2;
+/** Control frames that each OPEN of ours, and each so many bytes, allow the peer on top: windows, acks and ENDs answer those. */
+const CONTROL_PER_UNIT = 2;
+/** Bytes and not frames: a peer that grants single bytes would earn with each frame what its next grant costs. */
+const CONTROL_UNIT_BYTES = 4 * 1024;
+/** Each so many bytes of an OPEN's parameters count as one more: decoding them is work that nobody has to answer. */
+const OPEN_UNIT_BYTES = 4 * 1024;
 
-/** Codes with which a session refuses a stream before anyone has worked for it. */
-const REFUSALS: ReadonlySet<string> = new Set(['OVERLOADED', 'MESSAGE_INVALID', 'SHUTDOWN']);
+/** Codes with which a stream is refused before anyone has worked for it. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'OVERLOADED',
+  'MESSAGE_INVALID',
+  'SHUTDOWN',
+  'UNSUPPORTED',
+  'DENIED_BY_HOST',
+]);
 
 /**
  * Whether an opened stream was real work, so that it does not count against the rate of opens: it ended cleanly, or
@@ -30,7 +40,8 @@ export class PeerBudgets {
   #resets: Budget | undefined;
   #control: Budget | undefined;
   #messages: Budget | undefined;
-  #bodyFramesOut = 0;
+  /** Units of what this end has sent, as far as the peer was given control frames for them. */
+  #unitsOut = 0;
 
   constructor(clock: Clock, limits: SessionLimits) {
     this.#clock = clock;
@@ -41,10 +52,10 @@ export class PeerBudgets {
     return new Budget(perSecond, perSecond * seconds, this.#clock.monotonic());
   }
 
-  /** The peer opens a stream. @throws FairleadError PROTOCOL_ERROR */
-  countOpen(): void {
+  /** The peer opens a stream, with so many bytes of parameters. @throws FairleadError PROTOCOL_ERROR */
+  countOpen(paramsBytes: number): void {
     this.#opens ??= this.#make(this.#limits.opensPerSecond, BURST_SECONDS);
-    if (!this.#opens.take(this.#clock.monotonic())) throw flood('streams opened in vain');
+    if (!this.#opens.take(this.#clock.monotonic(), openUnits(paramsBytes))) throw flood('streams opened in vain');
   }
 
   /** The peer resets a stream that it opened itself, or one that is closed. @throws FairleadError PROTOCOL_ERROR */
@@ -55,13 +66,15 @@ export class PeerBudgets {
 
   /**
    * The peer sends a frame that needs no credit.
-   * @param bodyFramesOut body frames and OPENs that this end has sent so far
+   * @param opensOut OPENs that this end has sent so far
+   * @param bytesOut frame bytes that this end has sent so far
    * @throws FairleadError PROTOCOL_ERROR
    */
-  countControl(bodyFramesOut: number): void {
+  countControl(opensOut: number, bytesOut: number): void {
     this.#control ??= this.#make(this.#limits.controlFramesPerSecond, 1);
-    this.#control.give(CONTROL_PER_FRAME * (bodyFramesOut - this.#bodyFramesOut));
-    this.#bodyFramesOut = bodyFramesOut;
+    const units = opensOut + Math.floor(bytesOut / CONTROL_UNIT_BYTES);
+    this.#control.give(CONTROL_PER_UNIT * (units - this.#unitsOut));
+    this.#unitsOut = units;
     if (!this.#control.take(this.#clock.monotonic())) throw flood('control frames');
   }
 
@@ -72,16 +85,20 @@ export class PeerBudgets {
   }
 
   /** This end opens a stream, at the rate that the peer allows without its burst. @returns false if it is too early */
-  takeOwnOpen(): boolean {
+  takeOwnOpen(paramsBytes: number): boolean {
     this.#ownOpens ??= this.#make(this.#limits.opensPerSecond, 1);
-    return this.#ownOpens.take(this.#clock.monotonic());
+    return this.#ownOpens.take(this.#clock.monotonic(), openUnits(paramsBytes));
   }
 
-  /** A stream was real work. */
+  /** A stream was real work. What its parameters counted stays counted. */
   refundOpen(opener: 'self' | 'peer'): void {
     if (opener === 'self') this.#ownOpens?.give(1);
     else this.#opens?.give(1);
   }
+}
+
+function openUnits(paramsBytes: number): number {
+  return 1 + Math.floor(paramsBytes / OPEN_UNIT_BYTES);
 }
 
 function flood(what: string): FairleadError {

@@ -22,10 +22,14 @@ export interface Flow {
   waiting: boolean;
 }
 
-/** What a flow may send per round: one full frame, so that flows of one class get the same bytes whatever their frames. */
-const QUANTUM_BYTES = FRAME_PAYLOAD_BYTES;
 /** Bulk gets one byte for so many interactive ones when both have frames all the time: a tenth of all. */
 const INTERACTIVE_PER_BULK = 9;
+
+/**
+ * What the network has room for: control frames always leave, interactive ones may go a little beyond what may be in
+ * flight, so that a keystroke does not wait for bulk to arrive.
+ */
+export type Room = 'control' | 'interactive' | 'bulk';
 
 export function frameBytes(frame: OutFrame): number {
   return frame.head.byteLength + (frame.body?.byteLength ?? 0);
@@ -34,6 +38,8 @@ export function frameBytes(frame: OutFrame): number {
 /** Surplus round robin over the flows of one class: each sends while its deficit is positive, then waits a round. */
 class Ring {
   readonly #flows: Flow[] = [];
+  /** What a flow may send per round, in bytes: one full frame, so that flows get the same bytes whatever their frames. */
+  quantum = FRAME_PAYLOAD_BYTES;
 
   add(flow: Flow): void {
     if (flow.waiting) return;
@@ -53,7 +59,7 @@ class Ring {
         continue;
       }
       if (flow.deficit > 0) return flow;
-      flow.deficit += QUANTUM_BYTES;
+      flow.deficit += this.quantum;
       if (flow.deficit > 0) return flow;
       this.#rotate(flow);
     }
@@ -90,6 +96,15 @@ export class Scheduler {
   /** Bytes that interactive frames owe to bulk. */
   #owed = 0;
   #bodyFrames = 0;
+  #quantum = FRAME_PAYLOAD_BYTES;
+
+  /** The payload of a full frame, by which flows take turns: smaller on a slow link. */
+  set quantum(bytes: number) {
+    if (bytes === this.#quantum) return;
+    this.#quantum = bytes;
+    if (this.#interactive !== undefined) this.#interactive.quantum = bytes;
+    if (this.#bulk !== undefined) this.#bulk.quantum = bytes;
+  }
 
   get controlFrames(): number {
     return this.#control.length - this.#first;
@@ -108,29 +123,33 @@ export class Scheduler {
   /** Tells that a flow has frames to send. */
   wake(flow: Flow): void {
     if (flow.priority === 'interactive') {
-      this.#interactive ??= new Ring();
+      this.#interactive ??= this.#makeRing();
       this.#interactive.add(flow);
     } else {
-      this.#bulk ??= new Ring();
+      this.#bulk ??= this.#makeRing();
       this.#bulk.add(flow);
     }
   }
 
-  get ready(): boolean {
-    return this.controlFrames > 0 || this.#interactive?.ready === true || this.#bulk?.ready === true;
+  #makeRing(): Ring {
+    const ring = new Ring();
+    ring.quantum = this.#quantum;
+    return ring;
+  }
+
+  /** Whether a flow has frames to send, if there is room. */
+  get bodyReady(): boolean {
+    return this.#interactive?.ready === true || this.#bulk?.ready === true;
+  }
+
+  /** Whether there is a control frame, or a frame of a flow for which there is room. */
+  ready(room: Room): boolean {
+    return this.controlFrames > 0 || this.#turnOf(room) !== undefined;
   }
 
   /** Frames of flows that were handed out so far. */
   get bodyFrames(): number {
     return this.#bodyFrames;
-  }
-
-  next(): OutFrame | undefined {
-    const control = this.nextControl();
-    if (control !== undefined) return control;
-    const body = this.#nextBody();
-    if (body !== undefined) this.#bodyFrames += 1;
-    return body;
   }
 
   nextControl(): OutFrame | undefined {
@@ -148,19 +167,33 @@ export class Scheduler {
     return frame;
   }
 
-  #nextBody(): OutFrame | undefined {
+  /** The class whose turn it is. What interactive frames owe to bulk may go beyond the limit as they did. */
+  #turnOf(room: Room): Priority | undefined {
+    if (room === 'control') return undefined;
     const bulkReady = this.#bulk?.ready === true;
-    if (!(bulkReady && this.#owed >= QUANTUM_BYTES)) {
-      const frame = this.#interactive?.next();
-      if (frame !== undefined) {
-        if (bulkReady) this.#owed += frameBytes(frame) / INTERACTIVE_PER_BULK;
+    if (bulkReady && this.#owed >= this.#quantum) return 'bulk';
+    if (this.#interactive?.ready === true) return 'interactive';
+    return bulkReady && room === 'bulk' ? 'bulk' : undefined;
+  }
+
+  /** The next frame of a flow, as far as there is room. Control frames go before. */
+  nextBody(room: Room): OutFrame | undefined {
+    const turn = this.#turnOf(room);
+    if (turn !== undefined) this.#bodyFrames += 1;
+    switch (turn) {
+      case 'interactive': {
+        const frame = this.#interactive?.next();
+        if (frame !== undefined && this.#bulk?.ready === true) this.#owed += frameBytes(frame) / INTERACTIVE_PER_BULK;
         return frame;
       }
+      case 'bulk': {
+        const frame = this.#bulk?.next();
+        if (frame !== undefined) this.#owed = Math.max(0, this.#owed - frameBytes(frame));
+        return frame;
+      }
+      default:
+        return undefined;
     }
-    if (!bulkReady) return undefined;
-    const frame = this.#bulk?.next();
-    if (frame !== undefined) this.#owed = Math.max(0, this.#owed - frameBytes(frame));
-    return frame;
   }
 
   /** Forgets everything that waits. */

@@ -1,16 +1,19 @@
 /** What arrives at a session: each frame is counted, its size and header are checked, and it goes to its stream. */
 import type { Clock } from '../clock.ts';
 import { FairleadError, toWireError } from '../errors.ts';
+import { MECHANICS } from '../messages/mechanics.ts';
 import type { Acks } from './acks.ts';
 import {
   CONTROL_STREAM,
   decodeHeader,
   FLAGS,
   FRAME_HEADER_BYTES,
+  type FrameHeader,
   hasUnknownFlags,
   MIN_FRAME_START_BYTES,
 } from './frame.ts';
 import type { Liveness } from './liveness.ts';
+import type { OutFrame } from './scheduler.ts';
 import type { ControlChannel, SessionPhase } from './session-control.ts';
 import { violation } from './session-end.ts';
 import type { SessionLimits } from './session-limits.ts';
@@ -85,9 +88,13 @@ export class SessionArrivals {
   }
 
   #acknowledge(): void {
-    const { acks, liveness, writer } = this.#host;
-    const ack = acks.due(this.#bytes, liveness.heardAt, writer.controlBytes > 0);
-    if (ack !== undefined) writer.queueCredit(ack);
+    if (this.#host.acks.isDue(this.#bytes)) this.#host.writer.scheduleAck();
+  }
+
+  /** The ack to send now, together with others, if any. */
+  nextAck(): OutFrame | undefined {
+    const { acks, liveness } = this.#host;
+    return this.#host.phase() === 'ready' ? acks.next(this.#bytes, liveness.heardAt) : undefined;
   }
 
   #receive(first: Uint8Array, rest: readonly Uint8Array[], bytes: number): void {
@@ -100,7 +107,7 @@ export class SessionArrivals {
     const header = decodeHeader(first);
     if (header === undefined) throw violation('a frame is shorter than its header');
     if (hasUnknownFlags(header.flags)) throw violation(`unknown flags ${header.flags}`);
-    if (header.flags & FLAGS.DEFLATED) throw violation('a compressed frame, which was not negotiated');
+    if (header.flags & FLAGS.DEFLATED) checkDeflated(header, streams.deflation !== undefined);
     if (header.stream !== CONTROL_STREAM) {
       if (phase === 'greeting') throw violation('a stream before the welcome');
       streams.receive(header, first, rest);
@@ -110,4 +117,18 @@ export class SessionArrivals {
     const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
     control.receive(header.type, frame.subarray(FRAME_HEADER_BYTES));
   }
+}
+
+/** Types whose payload may be compressed. */
+const DEFLATABLE: ReadonlySet<number> = new Set([
+  MECHANICS['stream.data'],
+  MECHANICS.reply,
+  MECHANICS.item,
+  MECHANICS.trailer,
+]);
+
+/** @throws FairleadError PROTOCOL_ERROR unless a frame with this header may be compressed */
+function checkDeflated({ type }: FrameHeader, agreed: boolean): void {
+  if (!agreed) throw violation('a compressed frame, which was not negotiated');
+  if (!DEFLATABLE.has(type)) throw violation(`a compressed frame of type ${type}`);
 }

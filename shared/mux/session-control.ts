@@ -9,6 +9,7 @@ import { MECHANICS } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
 import type { Acks } from './acks.ts';
 import { CONTROL_STREAM, encodeFrame, FRAME_HEADER_BYTES } from './frame.ts';
+import type { InFlight } from './in-flight.ts';
 import { Outcome } from './outcome.ts';
 import { Pings } from './pings.ts';
 import { type GoawayOptions, violation } from './session-end.ts';
@@ -32,6 +33,7 @@ export interface ControlHost {
   readonly writer: Writer;
   readonly streams: SessionStreams;
   readonly acks: Acks;
+  readonly inFlight: InFlight;
   phase(): SessionPhase;
   /** A welcome was sent or has come: the greeting is over. */
   onReady(): void;
@@ -50,6 +52,8 @@ export class ControlChannel {
   /** The peer's hello or welcome. */
   readonly greeting = new Outcome<Hello | Welcome>();
   readonly #host: ControlHost;
+  /** The compressions that the agent has named in its hello. */
+  #offered: readonly string[] = [];
   #pings: Pings | undefined;
 
   constructor(host: ControlHost) {
@@ -70,15 +74,23 @@ export class ControlChannel {
     if (phase === 'greeting' && !greets(kind)) throw new Error(`${kind.name} was sent before the welcome`);
     if (kind.code === welcome.code) this.#checkWelcome(value as Welcome);
     writer.queueControl({ head: this.#encode(kind, value) });
-    if (kind.code === welcome.code) this.#host.onReady();
+    if (kind.code === hello.code) this.#offered = (value as Hello).compression ?? [];
+    if (kind.code !== welcome.code) return;
+    if ((value as Welcome).compression !== undefined) this.#host.streams.allowDeflate();
+    this.#host.onReady();
   }
 
   /** A welcome that grants what this end would then refuse is a mistake to find at once. */
   #checkWelcome(value: Welcome): void {
     const own = this.#host.advertised;
     const { frameBytes, windowBytes, streams } = value.limits;
+    if (!this.#mayUse(value.compression)) throw new Error('a welcome names a compression that was not offered');
     if (frameBytes <= own.frameBytes && windowBytes <= own.windowBytes && streams <= own.streams) return;
     throw new Error('a welcome grants more than the limits of its session');
+  }
+
+  #mayUse(compression: string | undefined): boolean {
+    return compression === undefined || this.#offered.includes(compression);
   }
 
   #encode(kind: ControlKind, value: unknown): Uint8Array {
@@ -92,7 +104,12 @@ export class ControlChannel {
 
   /** @returns the round trip in ms. @throws FairleadError TIMEOUT (10 s unless given), OVERLOADED, or what `failPings` is called with */
   ping(timeoutMs = PING_TIMEOUT_MS): Promise<number> {
-    return this.#pingsOf().send(timeoutMs, (id) => this.send(ping, { id }));
+    return this.#pingsOf()
+      .send(timeoutMs, (id) => this.send(ping, { id }))
+      .then((ms) => {
+        this.#host.inFlight.ponged(ms, this.#host.clock.monotonic());
+        return ms;
+      });
   }
 
   #pingsOf(): Pings {
@@ -121,11 +138,19 @@ export class ControlChannel {
 
   /** Takes in a frame of the control stream. @throws FairleadError if the peer broke the protocol: the session must end */
   receive(type: number, payload: Uint8Array): void {
-    const { side, catalogue, limits, writer, streams, acks } = this.#host;
+    const { side, catalogue, clock, limits, writer, streams, acks, inFlight } = this.#host;
     const phase = this.#host.phase();
     streams.countControlFrame();
     if (type === MECHANICS['session.ack'] && phase === 'ready') {
       acks.take(payload, writer.bytes);
+      inFlight.acked(acks.acked, acks.ackedAt, clock.monotonic());
+      const question = acks.ask(inFlight.inFlightLimit, inFlight.bytesPerMs);
+      if (question !== undefined) writer.queueControl(question);
+      writer.acknowledged();
+      return;
+    }
+    if (type === MECHANICS['session.ack.frequency'] && phase === 'ready') {
+      acks.takeFrequency(payload);
       return;
     }
     const kind = catalogue.control.get(type);
@@ -151,6 +176,7 @@ export class ControlChannel {
     switch (kind.code) {
       case hello.code:
         if (this.greeting.settled) throw violation('a second hello');
+        this.#offered = (value as Hello).compression ?? [];
         this.greeting.resolve(value as Hello);
         break;
       case welcome.code:
@@ -176,6 +202,8 @@ export class ControlChannel {
     const { frameBytes, windowBytes, streams } = value.limits;
     const { greetingFrameBytes, maxStreamOffset } = this.#host.limits;
     if (frameBytes < greetingFrameBytes) throw violation('a welcome with a frame limit below that of a hello');
+    if (!this.#mayUse(value.compression)) throw violation('a welcome with a compression that was not offered');
+    if (value.compression !== undefined) this.#host.streams.allowDeflate();
     this.#host.streams.setPeerLimits({ frameBytes, windowBytes: Math.min(windowBytes, maxStreamOffset), streams });
     this.#host.onReady();
     this.greeting.resolve(value);

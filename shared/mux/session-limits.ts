@@ -1,19 +1,19 @@
 /** The limits a session works with: the defaults of this version, which tests may narrow. */
 import {
-  ACK_AT_ONCE_BYTES,
-  ACK_BYTES,
-  ACK_INTERVAL_MS,
+  ACK_EVERY_BYTES,
   CLOSED_STREAM_GRACE_MS,
   FRAME_PAYLOAD_BYTES,
   GOAWAY_DEADLINE_MS,
   HELLO_TIMEOUT_MS,
   INITIAL_WINDOW_BYTES,
+  MAX_ACK_EVERY_BYTES,
   MAX_CONTROL_FRAMES_PER_SECOND,
   MAX_CONTROL_MESSAGE_BYTES,
   MAX_CONTROL_MESSAGE_NODES,
   MAX_CONTROL_MESSAGES_PER_SECOND,
   MAX_FRAME_BYTES,
   MAX_FRAME_BYTES_BEFORE_HELLO,
+  MAX_INFLATED_BYTES_PER_SECOND,
   MAX_ITEM_BYTES,
   MAX_ITEM_NODES,
   MAX_MESSAGE_BYTES,
@@ -31,6 +31,7 @@ import {
   MAX_STREAM_OFFSET,
   MAX_UNANSWERED_OPENS,
   MAX_WINDOW_BYTES,
+  MIN_ACK_EVERY_BYTES,
   SESSION_BUDGET_BYTES,
   WINDOW_SHARE_BYTES,
 } from '../limits.ts';
@@ -63,9 +64,10 @@ export interface SessionLimits {
   readonly opensPerSecond: number;
   readonly resetsPerSecond: number;
   readonly controlFramesPerSecond: number;
-  readonly ackBytes: number;
-  readonly ackIntervalMs: number;
-  readonly ackAtOnceBytes: number;
+  readonly ackEveryBytes: number;
+  readonly minAckEveryBytes: number;
+  readonly maxAckEveryBytes: number;
+  readonly inflatedBytesPerSecond: number;
   readonly pendingPings: number;
   readonly queuedControlFrames: number;
   readonly queuedControlBytes: number;
@@ -99,9 +101,10 @@ export const DEFAULT_LIMITS: SessionLimits = {
   opensPerSecond: MAX_OPENS_PER_SECOND,
   resetsPerSecond: MAX_RESETS_PER_SECOND,
   controlFramesPerSecond: MAX_CONTROL_FRAMES_PER_SECOND,
-  ackBytes: ACK_BYTES,
-  ackIntervalMs: ACK_INTERVAL_MS,
-  ackAtOnceBytes: ACK_AT_ONCE_BYTES,
+  ackEveryBytes: ACK_EVERY_BYTES,
+  minAckEveryBytes: MIN_ACK_EVERY_BYTES,
+  maxAckEveryBytes: MAX_ACK_EVERY_BYTES,
+  inflatedBytesPerSecond: MAX_INFLATED_BYTES_PER_SECOND,
   pendingPings: MAX_PENDING_PINGS,
   queuedControlFrames: MAX_QUEUED_CONTROL_FRAMES,
   queuedControlBytes: MAX_QUEUED_CONTROL_BYTES,

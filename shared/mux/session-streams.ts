@@ -5,16 +5,19 @@ import { MAX_REASON_CHARS } from '../limits.ts';
 import type { Catalogue, Params, StreamKind } from '../messages/kind.ts';
 import { MECHANICS } from '../messages/mechanics.ts';
 import { fits, validate } from '../validate.ts';
+import { type DeflateCount, Deflation, NOTHING_DEFLATED } from './deflate.ts';
 import { encodeFrame, FLAGS, FRAME_HEADER_BYTES, type FrameHeader, MAX_BIN_HEAD_BYTES } from './frame.ts';
 import type { LinkStats } from './link-stats.ts';
+import type { MemoryPool } from './memory-pool.ts';
 import { isPaidFor, PeerBudgets } from './peer-budgets.ts';
 import { type Flow, FrameQueue, type OutFrame } from './scheduler.ts';
 import { violation } from './session-end.ts';
 import type { SessionLimits } from './session-limits.ts';
+import { SessionMemory } from './session-memory.ts';
 import { MuxStream } from './stream.ts';
 import { toStreamError } from './stream-error.ts';
 import type { StreamHost } from './stream-host.ts';
-import { sendsBytes } from './stream-role.ts';
+import { inboundOf, type StreamRole, sendsBytes } from './stream-role.ts';
 import { type Side, StreamTable } from './stream-table.ts';
 import { decodeValue, encodeValue } from './values.ts';
 import type { Writer } from './writer.ts';
@@ -34,6 +37,10 @@ export interface SessionStreamsOptions {
   readonly writer: Writer;
   /** What is known of the network. */
   readonly link: LinkStats;
+  /** Shared with the other sessions of the process. */
+  readonly memory: MemoryPool | undefined;
+  /** Finds out the round trip, which `link` then knows. */
+  measureRoundTrip(): void;
   onStream(stream: MuxStream): void;
   /** The session must end. */
   fail(error: FairleadError): void;
@@ -41,6 +48,8 @@ export interface SessionStreamsOptions {
   onIdle(): void;
 }
 
+/** How often the round trip is measured while windows are used, in ms. */
+const MEASURE_EVERY_MS = 1_000;
 const NO_RESETS: ReadonlyMap<string, number> = new Map();
 
 export class SessionStreams implements StreamHost {
@@ -53,13 +62,15 @@ export class SessionStreams implements StreamHost {
   #peerLimits: PeerLimits;
   #draining = false;
   #ended = false;
-  #windowBytes = 0;
-  #assemblyBytes = 0;
+  readonly #memory: SessionMemory;
+  #measuredAt = Number.NEGATIVE_INFINITY;
   #starvedMs = 0;
   #opensOut = 0;
   #framesDropped = 0;
   #resets: Map<string, number> | undefined;
   #signals: FrameQueue | undefined;
+  #mayDeflate = false;
+  #deflation: Deflation | undefined;
 
   constructor(options: SessionStreamsOptions, peerLimits: PeerLimits) {
     this.#options = options;
@@ -68,6 +79,7 @@ export class SessionStreams implements StreamHost {
     this.#writer = options.writer;
     this.#table = new StreamTable(options.side, options.limits, options.clock);
     this.#budgets = new PeerBudgets(options.clock, options.limits);
+    this.#memory = new SessionMemory(options.limits, options.memory);
     this.#peerLimits = peerLimits;
   }
 
@@ -82,6 +94,11 @@ export class SessionStreams implements StreamHost {
 
   get framesDropped(): number {
     return this.#framesDropped;
+  }
+
+  /** What all streams hold, or have promised to take, in bytes. */
+  get memoryBytes(): number {
+    return this.#memory.bytes;
   }
 
   get starvedMs(): number {
@@ -115,13 +132,15 @@ export class SessionStreams implements StreamHost {
     if (this.#draining) throw new FairleadError('SHUTDOWN', 'the session takes no new streams');
     this.#table.checkOwnRoom(this.#peerLimits.streams);
     if (!this.hasControlRoom(0)) throw new FairleadError('OVERLOADED', 'the peer does not read');
+    if (!this.#hasMemoryFor(kind, 'opener')) throw lackOfMemory();
     const what = `the parameters of ${kind.name}`;
-    const { depth, nodes } = this.limits;
+    const { depth, itemNodes: nodes } = this.limits;
     const bytes = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES;
     const payload = encodeValue(validate(kind.params, params, what), { bytes, depth, nodes }, what);
     const id = this.#table.nextId();
     if (id === undefined) throw new FairleadError('SHUTDOWN', 'all stream ids of the session are used up');
-    if (!this.#budgets.takeOwnOpen()) throw new FairleadError('OVERLOADED', 'streams are opened too fast');
+    if (!this.#budgets.takeOwnOpen(payload.byteLength))
+      throw new FairleadError('OVERLOADED', 'streams are opened too fast');
     this.#table.useOwnId(id);
     const stream = new MuxStream(this, 'opener', id, kind, params, this.#peerLimits.windowBytes);
     this.#table.add(stream as MuxStream<StreamKind>);
@@ -163,8 +182,9 @@ export class SessionStreams implements StreamHost {
     const { stream: id } = header;
     const kind = this.#kindOf(header);
     this.#table.usePeerId(id);
-    this.#budgets.countOpen();
-    const params = decodeValue(payload, this.limits, `the parameters of ${kind.name}`);
+    this.#budgets.countOpen(payload.byteLength);
+    const { depth, itemNodes: nodes } = this.limits;
+    const params = decodeValue(payload, { depth, nodes }, `the parameters of ${kind.name}`);
     const refusal = this.#refusalOf(kind, params);
     if (refusal !== undefined) {
       this.sendReset(id, refusal);
@@ -201,8 +221,13 @@ export class SessionStreams implements StreamHost {
   #refusalOf(kind: StreamKind, params: unknown): FairleadError | undefined {
     if (this.#draining) return new FairleadError('SHUTDOWN', 'the session takes no new streams');
     if (!this.#table.hasPeerRoom) return new FairleadError('OVERLOADED', 'too many streams are open');
+    if (!this.#hasMemoryFor(kind, 'acceptor')) return lackOfMemory();
     if (fits(kind.params, params)) return undefined;
     return new FairleadError('MESSAGE_INVALID', `the parameters of ${kind.name} do not fit their schema`);
+  }
+
+  #hasMemoryFor(kind: StreamKind, role: StreamRole): boolean {
+    return inboundOf(kind, role) === 'nothing' || this.#memory.hasStreamRoom;
   }
 
   // ————— the end
@@ -218,13 +243,14 @@ export class SessionStreams implements StreamHost {
   end(error: FairleadError): void {
     this.#ended = true;
     for (const stream of this.#table.all()) stream.interrupt(error);
+    this.#memory.close();
   }
 
   // ————— what streams need
 
   get payloadBytes(): number {
     const room = this.#peerLimits.frameBytes - FRAME_HEADER_BYTES - MAX_BIN_HEAD_BYTES;
-    return Math.min(this.limits.payloadBytes, room);
+    return Math.min(this.limits.payloadBytes, room, this.#options.link.payloadBytes);
   }
 
   get deliveryRate(): number | undefined {
@@ -232,15 +258,45 @@ export class SessionStreams implements StreamHost {
   }
 
   get roundTripMs(): number | undefined {
-    return this.#options.link.roundTripMs;
+    const { roundTripMs, roundTripIdleMs } = this.#options.link;
+    if (roundTripMs === undefined || roundTripIdleMs === undefined) return roundTripMs;
+    return Math.min(roundTripMs, 2 * roundTripIdleMs);
   }
 
-  get fairWindow(): number {
-    return Math.floor(this.limits.budgetBytes / Math.max(1, this.#table.size));
+  measureRoundTrip(): void {
+    const now = this.clock.monotonic();
+    if (now - this.#measuredAt < MEASURE_EVERY_MS) return;
+    this.#measuredAt = now;
+    this.#options.measureRoundTrip();
+  }
+
+  get maxWindow(): number {
+    return this.#memory.maxWindow(this.#table.size);
   }
 
   get windowRoom(): number {
-    return this.limits.budgetBytes - this.#windowBytes;
+    return this.#memory.windowRoom;
+  }
+
+  get deflation(): Deflation | undefined {
+    // Made when first needed: most sessions are idle.
+    if (this.#mayDeflate) this.#deflation ??= new Deflation(this.clock, this.limits.inflatedBytesPerSecond);
+    return this.#deflation;
+  }
+
+  /** The greeting has agreed on compressed frames. */
+  allowDeflate(): void {
+    this.#mayDeflate = true;
+  }
+
+  /** Payload bytes of compressed frames out, before and after. */
+  get deflated(): Readonly<DeflateCount> {
+    return this.#deflation?.sent ?? NOTHING_DEFLATED;
+  }
+
+  /** The same of those that came in. */
+  get inflated(): Readonly<DeflateCount> {
+    return this.#deflation?.received ?? NOTHING_DEFLATED;
   }
 
   wake(flow: Flow): void {
@@ -274,13 +330,15 @@ export class SessionStreams implements StreamHost {
   }
 
   countWindow(bytes: number): void {
-    this.#windowBytes += bytes;
+    this.#memory.countWindow(bytes);
+  }
+
+  countQueued(bytes: number): void {
+    this.#memory.countQueued(bytes);
   }
 
   countAssembly(bytes: number): boolean {
-    if (bytes > 0 && this.#assemblyBytes + bytes > this.limits.budgetBytes) return false;
-    this.#assemblyBytes += bytes;
-    return true;
+    return this.#memory.countAssembly(bytes);
   }
 
   /** Counts a message of the peer's on the control stream. @throws FairleadError if there are too many */
@@ -289,7 +347,7 @@ export class SessionStreams implements StreamHost {
   }
 
   countControlFrame(): void {
-    this.#budgets.countControl(this.#writer.bodyFrames + this.#opensOut);
+    this.#budgets.countControl(this.#opensOut, this.#writer.bytes);
   }
 
   answered(id: number): void {
@@ -317,6 +375,10 @@ export class SessionStreams implements StreamHost {
     if (isPaidFor(error, own === (by === 'local'))) this.#budgets.refundOpen(own ? 'self' : 'peer');
     if (this.#table.size === 0) this.#options.onIdle();
   }
+}
+
+function lackOfMemory(): FairleadError {
+  return new FairleadError('OVERLOADED', 'no memory is left for another stream');
 }
 
 /** Whether a frame of this type may come on a stream that is open. */

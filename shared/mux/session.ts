@@ -48,8 +48,14 @@ export class Session {
     const { clock, transport } = options;
     this.#options = options;
     this.#limits = options.limits === undefined ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, ...options.limits };
-    this.#writer = new Writer(transport, clock, this.#limits, () => this.#overflow());
     this.#acks = new Acks(this.#limits);
+    this.#writer = new Writer(transport, {
+      clock,
+      limits: this.#limits,
+      inFlight: this.#inFlight,
+      nextAck: () => this.#arrivals.nextAck(),
+      onOverflow: () => this.#overflow(),
+    });
     this.#liveness = new Liveness(clock);
     this.#streams = this.#makeStreams();
     this.#control = this.#makeControl();
@@ -75,6 +81,9 @@ export class Session {
       limits: this.#limits,
       writer: this.#writer,
       link: this.#inFlight,
+      memory: this.#options.memory,
+      // One that fails has measured nothing, and why is told elsewhere.
+      measureRoundTrip: () => void this.ping().catch(() => undefined),
       onStream: (stream: MuxStream) => this.#options.onStream(stream),
       fail: (error: FairleadError) => this.destroy(error),
       onIdle: () => this.#idle(),
@@ -114,6 +123,7 @@ export class Session {
       writer: this.#writer,
       streams: this.#streams,
       acks: this.#acks,
+      inFlight: this.#inFlight,
       phase,
     };
   }
@@ -152,9 +162,12 @@ export class Session {
       framesIn: this.#arrivals.frames,
       framesOut: this.#writer.frames,
       framesDropped: this.#streams.framesDropped,
+      memoryBytes: this.#streams.memoryBytes,
       creditStarvedMs: this.#streams.starvedMs,
       socketBlockedMs: this.#writer.blockedMs,
       resetsByCode: this.#streams.resetsByCode,
+      deflated: this.#streams.deflated,
+      inflated: this.#streams.inflated,
       queuedBytes: { control: this.#writer.controlBytes, ...this.#streams.queuedBytes },
     };
   }

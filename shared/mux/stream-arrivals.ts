@@ -12,6 +12,8 @@ import { sendsBytes } from './stream-role.ts';
 import { structureFault } from './structure.ts';
 import { decodeValue } from './values.ts';
 
+const NO_PARTS: readonly Uint8Array[] = [];
+
 /**
  * Takes in a frame of this stream that is not its OPEN; its header lies whole in `first`.
  * @throws FairleadError if the peer broke the protocol: the session must end
@@ -23,8 +25,12 @@ export function receiveFrame(
   first: Uint8Array,
   rest: readonly Uint8Array[],
 ): void {
+  if (flags & FLAGS.DEFLATED) {
+    receivePacked(core, type, flags, first, rest);
+    return;
+  }
   if (type === MECHANICS['stream.data']) {
-    receiveData(core, flags, first, rest);
+    receiveData(core, flags, FRAME_HEADER_BYTES, first, rest);
     return;
   }
   const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
@@ -51,7 +57,32 @@ function expectBody(core: StreamCore): void {
   if (core.role === 'opener' && core.phase === 'reply') throw violation(`${core.kind.name} sent before its reply`);
 }
 
-function receiveData(core: StreamCore, flags: number, first: Uint8Array, rest: readonly Uint8Array[]): void {
+/** Takes in a compressed body frame: what comes out of it is checked as if it had come like that. */
+function receivePacked(
+  core: StreamCore,
+  type: number,
+  flags: number,
+  first: Uint8Array,
+  rest: readonly Uint8Array[],
+): void {
+  const { deflation } = core.host;
+  if (deflation === undefined || core.kind.compressible !== true) {
+    throw violation(`a compressed frame on a stream of ${core.kind.name}`);
+  }
+  const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
+  const payload = deflation.unpack(frame.subarray(FRAME_HEADER_BYTES));
+  if (type === MECHANICS['stream.data']) receiveData(core, flags, 0, payload, NO_PARTS);
+  else receiveMessage(core, type, flags, payload);
+}
+
+/** The chunk's MessagePack head starts at `at` in `first`. */
+function receiveData(
+  core: StreamCore,
+  flags: number,
+  at: number,
+  first: Uint8Array,
+  rest: readonly Uint8Array[],
+): void {
   const sender = core.role === 'opener' ? 'acceptor' : 'opener';
   if (!sendsBytes(core.kind, sender)) throw violation(`bytes on a stream of ${core.kind.name}`);
   if (flags & FLAGS.MORE) throw violation('a byte chunk with MORE');
@@ -59,7 +90,7 @@ function receiveData(core: StreamCore, flags: number, first: Uint8Array, rest: r
   if (core.phase === 'end') throw violation('bytes after the trailer');
   if (core.inbox.assembling) throw violation('bytes inside a message');
   const totalBytes = rest.reduce((sum, part) => sum + part.byteLength, first.byteLength);
-  const start = binStart(first, FRAME_HEADER_BYTES, totalBytes);
+  const start = binStart(first, at, totalBytes);
   if (start === undefined) throw new FairleadError('MESSAGE_INVALID', 'a byte chunk is no MessagePack bin');
   if (totalBytes === start) core.host.countControlFrame();
   core.inbox.data(first.subarray(start), rest);
@@ -129,7 +160,8 @@ function receiveEnd(core: StreamCore): void {
 
 function receiveMechanics(core: StreamCore, type: number, flags: number, payload: Uint8Array): void {
   if (flags !== 0) throw violation('flags on a frame that takes none');
-  const { limits } = core.host;
+  const { depth, controlMessageNodes: nodes } = core.host.limits;
+  const limits = { depth, nodes };
   if (type === MECHANICS['stream.window']) {
     core.host.countControlFrame();
     const value = decodeValue(payload, limits, 'a window');

@@ -61,6 +61,8 @@ function endBytes(core: StreamCore, sent: (error?: Error) => void): void {
 
 /** The Duplex was destroyed: a failure, unless there was nothing left to read or to write. */
 function abandoned(core: StreamCore, error: Error | null): void {
+  // What has come and was not read has no reader any more.
+  if (core.inbox.ended && core.kind.item === undefined) core.inbox.close();
   if (core.state === 'closed' || mayLeave(core, error)) return;
   core.reset(toStreamError(error));
 }

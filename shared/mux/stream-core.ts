@@ -11,7 +11,7 @@ import { SignalGate, type SignalPacer } from './signals.ts';
 import { type StreamEvent, type StreamState, transition } from './states.ts';
 import { toStreamError } from './stream-error.ts';
 import type { StreamHost } from './stream-host.ts';
-import { type StreamPhase, type StreamRole, sendsBytes } from './stream-role.ts';
+import { inboundOf, type StreamPhase, type StreamRole, sendsBytes } from './stream-role.ts';
 import { encodeValue } from './values.ts';
 
 export class StreamCore {
@@ -43,9 +43,9 @@ export class StreamCore {
     this.id = id;
     this.kind = kind;
     const held = role === 'acceptor';
-    this.outbox = new Outbox(host, id, { priority: kind.priority, limit, held }, () => this.#advance('send END'));
-    // Items of any size take more memory than their bytes, so only raw bytes earn a larger window.
-    this.inbox = new Inbox(host, kind.item === undefined, (value) => this.#sendWindow(value));
+    const { priority, compressible = false } = kind;
+    this.outbox = new Outbox(host, id, { priority, limit, held, compressible }, () => this.#advance('send END'));
+    this.inbox = new Inbox(host, inboundOf(kind, role), (value) => this.#sendWindow(value));
     this.inbox.onChange = () => this.#changed();
     this.#advance(role === 'opener' ? 'send OPEN' : 'receive OPEN');
     if (sendsBytes(kind, 'opener')) return;
@@ -81,6 +81,15 @@ export class StreamCore {
     this.host.sendReset(this.id, error);
     this.#advance('send reset');
     this.#fail(error, 'local');
+  }
+
+  /** Nobody will read what is left of a stream that has closed; whoever still tries gets the error. */
+  leave(error: FairleadError): void {
+    const { received, taken } = this.inbox.window;
+    if (received === taken || this.#error !== undefined) return;
+    this.#error = error;
+    this.inbox.close();
+    this.bytes?.destroy(error);
   }
 
   /** The peer has reset the stream. */

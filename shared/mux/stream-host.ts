@@ -1,6 +1,7 @@
 /** What a stream needs of its session, and no more. */
 import type { Clock } from '../clock.ts';
 import type { FairleadError } from '../errors.ts';
+import type { Deflation } from './deflate.ts';
 import type { Flow, OutFrame } from './scheduler.ts';
 import type { SessionLimits } from './session-limits.ts';
 
@@ -11,8 +12,10 @@ export interface StreamHost {
   readonly payloadBytes: number;
   /** What the network delivers, in bytes per second; undefined until it was measured. */
   readonly deliveryRate: number | undefined;
-  /** The smoothed round trip in ms; undefined until one was measured. */
+  /** The round trip in ms, with no more waiting on the way than the way itself takes; undefined until one was measured. */
   readonly roundTripMs: number | undefined;
+  /** Compressed payloads; undefined unless both ends have agreed on them. */
+  readonly deflation: Deflation | undefined;
   /** Tells the scheduler that a stream has body frames to send. */
   wake(flow: Flow): void;
   /** Queues a frame of the control class. */
@@ -25,12 +28,16 @@ export interface StreamHost {
   hasControlRoom(bytes: number): boolean;
   /** Counts time in which a stream had bytes to send and no credit. */
   countStarved(ms: number): void;
-  /** One stream's part of the session's budget for windows, if all open streams get the same, in bytes. */
-  readonly fairWindow: number;
-  /** What is left of the session's budget for windows, in bytes; may be negative. */
+  /** The largest window of one stream now: a fair part of what session and process have, in bytes. */
+  readonly maxWindow: number;
+  /** What session and process have left for windows, in bytes; may be negative. */
   readonly windowRoom: number;
+  /** A window is being used, so that the round trip should be known. Does nothing if that was measured of late. */
+  measureRoundTrip(): void;
   /** Counts bytes that the peer may still send or the application has not taken yet. */
   countWindow(bytes: number): void;
+  /** Counts bytes that wait to be sent. */
+  countQueued(bytes: number): void;
   /** Counts bytes of messages that are being put together without credit. @returns false if there is no room. */
   countAssembly(bytes: number): boolean;
   /** Counts a control frame from the peer. @throws FairleadError if there are too many */

@@ -22,7 +22,10 @@ export async function* takeItems(core: StreamCore): AsyncGenerator<unknown> {
     }
     complete = true;
   } finally {
-    if (!complete) core.reset(new FairleadError('CANCELLED', 'the reader left the stream'));
+    if (!complete) {
+      core.reset(new FairleadError('CANCELLED', 'the reader left the stream'));
+      core.inbox.close();
+    }
   }
 }
 

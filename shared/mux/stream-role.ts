@@ -12,6 +12,14 @@ export function sendsBytes(kind: StreamKind, role: StreamRole): boolean {
   return kind.bytes === 'both' || kind.bytes === role;
 }
 
+/** What comes in at an end of a stream: nothing beyond messages without credit, items, or raw bytes alone. */
+export type Inbound = 'nothing' | 'items' | 'bytes';
+
+export function inboundOf(kind: StreamKind, role: StreamRole): Inbound {
+  if (role === 'opener' && kind.item !== undefined) return 'items';
+  return sendsBytes(kind, role === 'opener' ? 'acceptor' : 'opener') ? 'bytes' : 'nothing';
+}
+
 /** Whether the acceptor's reply is all it sends. */
 export function isUnary(kind: StreamKind): boolean {
   return kind.item === undefined && kind.trailer === undefined && !sendsBytes(kind, 'acceptor');

@@ -144,9 +144,10 @@ export class MuxStream<K extends StreamKind = StreamKind> {
     finish(this.#core, trailer);
   }
 
-  /** Ends both directions at once, and tells the peer. Idempotent. */
+  /** Ends both directions at once, and tells the peer. Of a stream that has closed it drops what was not read. Idempotent. */
   reset(error: FairleadError): void {
-    this.#core.reset(error);
+    if (this.#core.state === 'closed') this.#core.leave(error);
+    else this.#core.reset(error);
   }
 
   /** The session's: the session has ended under the stream. */

@@ -31,6 +31,8 @@ const HIGH_WATER_BYTES = 256 * 1024;
 const CLOSE_TIMEOUT_MS = 1_000;
 /** Messages that may wait for a session: before its hello is answered a peer has one thing to say. */
 const MAX_WAITING_MESSAGES = 16;
+/** Messages after which the other connections get their turn: tiny ones could hold up the event loop for long. */
+const MESSAGES_PER_TURN = 512;
 /** A body below this is copied behind its head: one small write costs less than two. */
 const COPY_BODY_BELOW_BYTES = 2 * 1024;
 
@@ -177,6 +179,7 @@ class WsTransport implements Transport {
   #full = false;
   #error: Error | undefined;
   #closing = false;
+  #messagesOfTurn = 0;
 
   constructor(ws: WebSocket, options: WsTransportOptions) {
     const internals = ws as unknown as WebSocketInternals;
@@ -234,9 +237,20 @@ class WsTransport implements Transport {
 
   #binary(first: Uint8Array, rest: readonly Uint8Array[]): void {
     if (this.#closing) return;
+    this.#messagesOfTurn += 1;
+    if (this.#messagesOfTurn === MESSAGES_PER_TURN) this.#rest();
     if (this.#events !== undefined) this.#events.message(first, rest);
     else if (this.#waiting.length < MAX_WAITING_MESSAGES) this.#waiting.push(Buffer.concat([first, ...rest]));
     else this.destroy();
+  }
+
+  /** Reads on once all other connections had their turn. */
+  #rest(): void {
+    this.#ws.pause();
+    setImmediate(() => {
+      this.#messagesOfTurn = 0;
+      this.#ws.resume();
+    });
   }
 
   #violation(code: 'PROTOCOL_ERROR' | 'FRAME_TOO_LARGE', reason: string): void {

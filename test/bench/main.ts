@@ -4,8 +4,11 @@ import { keepYoungHeapSmall } from '../../shared/young-heap.ts';
 import { bulk } from './figures/bulk.ts';
 import { calls } from './figures/calls.ts';
 import { certificates } from './figures/certificates.ts';
+import { changingLink } from './figures/changing-link.ts';
+import { compression } from './figures/compression.ts';
 import { handshakes } from './figures/handshakes.ts';
 import { idleAgents } from './figures/idle-agents.ts';
+import { slowLinks } from './figures/slow-links.ts';
 import { stalled } from './figures/stalled.ts';
 import { type Row, renderTable } from './table.ts';
 
@@ -13,6 +16,9 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   bulk,
   calls,
   stalled,
+  'slow-links': slowLinks,
+  'changing-link': changingLink,
+  compression,
   'idle-agents': idleAgents,
   handshakes,
   certificates,

@@ -13,7 +13,13 @@ export interface Row {
   /** The target in words; absent: for information only. */
   target?: string;
   held?: boolean;
+  /** What the same run measured for other systems, in the same unit; stands in the baseline's place. */
+  others?: readonly Other[];
+  /** It was more, but what was waited for had not come when the measurement ended. */
+  atLeast?: boolean;
 }
+
+export type Other = Pick<Row, 'value' | 'atLeast'> & { name: string };
 
 const HEAD = ['figure', 'value', 'baseline', 'ratio', 'target', 'held'] as const;
 
@@ -24,12 +30,21 @@ function short(value: number): string {
   return value.toFixed(Math.min(digits, 3));
 }
 
-function cells(row: Row): string[] {
+function amount({ value, atLeast = false }: Pick<Row, 'value' | 'atLeast'>): string {
+  return atLeast ? `> ${short(value)}` : short(value);
+}
+
+function compared(row: Row): string {
+  if (row.others !== undefined) return row.others.map((other) => `${other.name} ${amount(other)}`).join(', ');
   const baseline = row.baseline === undefined ? '' : `${short(row.baseline)} ${row.unit}`;
+  return row.against === undefined ? baseline : `${baseline} (${row.against})`;
+}
+
+function cells(row: Row): string[] {
   return [
     row.figure,
-    `${short(row.value)} ${row.unit}`,
-    row.against === undefined ? baseline : `${baseline} (${row.against})`,
+    `${amount(row)} ${row.unit}`,
+    compared(row),
     row.baseline === undefined ? '' : (row.value / row.baseline).toFixed(2),
     row.target ?? '',
     row.held === undefined ? '' : row.held ? 'yes' : 'NO',

@@ -319,6 +319,18 @@ test('an agent leaves the mesh and gets an answer before its session ends', asyn
   assert.equal((await session.closed).code, 'CERT_REVOKED');
 });
 
+test('an agent that asks to leave and resets, over and over, leaves once', async (t) => {
+  const { port, active, left } = await start(t);
+  const pair = await agentPair(own);
+  active.add(pair.serial);
+  const session = await connect(t, port, pair);
+  for (let asked = 0; asked < 50; asked += 1) {
+    session.open(hostLeave, { reason: 'moved' }).reset(new FairleadError('CANCELLED', 'never mind'));
+  }
+  assert.equal((await session.closed).code, 'CERT_REVOKED');
+  assert.deepEqual(left, [pair.hostId]);
+});
+
 test('a stopping server tells its agents when to come back', async (t) => {
   const { port, active, listener } = await start(t);
   const pair = await agentPair(own);
@@ -348,7 +360,8 @@ test('handshakes that are never finished do not keep an agent out', async (t) =>
   const { port, active } = await start(t);
   const pair = await agentPair(own);
   active.add(pair.serial);
-  const silent = Array.from({ length: 200 }, () => net.connect(port, '127.0.0.1'));
+  // More than shake hands at a time.
+  const silent = Array.from({ length: 300 }, () => net.connect(port, '127.0.0.1'));
   t.after(() => {
     for (const socket of silent) socket.destroy();
   });

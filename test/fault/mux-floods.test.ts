@@ -2,18 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../../shared/errors.ts';
-import { ping } from '../../shared/messages/control.ts';
 import { MECHANICS } from '../../shared/messages/mechanics.ts';
 import { encodeFrame, FLAGS } from '../../shared/mux/frame.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { callKind, execKind, listKind, logKind, pipeKind, readyPair, settle } from '../support/mux.ts';
+import { callKind, execKind, listKind, pipeKind, readyPair, settle } from '../support/mux.ts';
 import { readyRawSession } from '../support/raw-session.ts';
 
 const { OPEN, END, MORE } = FLAGS;
-const WINDOW = 256 * 1024;
 const text = { text: '' };
-const empty = Buffer.alloc(0);
 
 test('more than 64 unanswered opens are refused one by one', async () => {
   const { session, peer, streams } = await readyRawSession();
@@ -36,34 +33,6 @@ test('more than 256 open streams are refused one by one, also when both ends ope
     () => session.open(callKind, text),
     (error: FairleadError) => error.code === 'OVERLOADED',
   );
-});
-
-test('a flood of opens that are refused ends the session', async () => {
-  const { session, peer } = await readyRawSession({ clock: new FakeClock() });
-  for (let id = 1; id < 2 * 11_000; id += 2) {
-    peer.open(callKind, id, text);
-    if (id % 1000 === 1) await settle(10);
-  }
-  const end = await session.closed;
-  assert.equal(end.code, 'PROTOCOL_ERROR');
-  assert.match(end.reason, /flood/);
-});
-
-test('a flood of opens and resets ends the session', async () => {
-  const { session, peer, streams } = await readyRawSession({ clock: new FakeClock() });
-  for (let id = 1; id < 2 * 11_000; id += 2) {
-    peer.open(callKind, id, text);
-    peer.reset(id);
-  }
-  assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
-  assert.ok(streams.length <= 10_001);
-});
-
-test('a flood of resets for closed streams ends the session', async () => {
-  const { session, peer } = await readyRawSession({ clock: new FakeClock() });
-  peer.open(callKind, 1, text);
-  for (let count = 0; count < 11_000; count += 1) peer.reset(1);
-  assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
 });
 
 test('calls that are answered are no flood, whether with a reply or an error', async () => {
@@ -99,57 +68,6 @@ test('an end that opens and resets too fast is stopped before its peer ends the 
   assert.throws(openAndLeave, (error: FairleadError) => error.code === 'OVERLOADED');
   await settle();
   assert.equal(agent.draining, false);
-});
-
-test('a flood of empty frames, of ends and of windows ends the session', async () => {
-  const floods: ((peer: Awaited<ReturnType<typeof readyRawSession>>['peer']) => void)[] = [
-    (peer) => peer.data(1, 0),
-    (peer) => peer.frame(MECHANICS['stream.window'], 1, 0, { limit: WINDOW }),
-    (peer) => peer.frame(MECHANICS['session.ack'], 0, 0, { bytes: 0 }),
-    (peer) => peer.raw(encodeFrame(MECHANICS.reply, 2, MORE, empty)),
-  ];
-  for (const flood of floods) {
-    const { session, peer } = await readyRawSession({
-      clock: new FakeClock(),
-      onStream: (stream) => stream.sendReply({}),
-    });
-    peer.open(pipeKind, 1, {}, OPEN);
-    session.open(listKind, {});
-    await settle();
-    for (let count = 0; count < 20_100; count += 1) flood(peer);
-    assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
-  }
-});
-
-test('pings to a peer that does not read its pongs end the session', async () => {
-  const { session, peer, link } = await readyRawSession();
-  // The network takes nothing from the session, which then can keep only a few pongs.
-  const log = session.open(logKind, {});
-  await settle();
-  peer.frame(MECHANICS.reply, log.id, 0, {});
-  peer.open(pipeKind, 1, {}, OPEN);
-  await settle();
-  link.server.stall();
-  for (let count = 0; count < 100; count += 1) peer.frame(ping.code, 0, 0, { id: count });
-  assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
-});
-
-test('refusals that a peer does not read end the session before they pile up', async () => {
-  const { session, peer, link } = await readyRawSession({ clock: new FakeClock() });
-  link.server.stall();
-  for (let id = 1; id < 2 * 5000; id += 2) peer.open(callKind, id, { text: 1 });
-  assert.equal((await session.closed).code, 'OVERLOADED');
-  assert.ok(session.stats.queuedBytes.control < 1024 * 1024);
-});
-
-test('a flood of signals resets its stream alone', async () => {
-  const { session, peer, streams } = await readyRawSession({ clock: new FakeClock() });
-  peer.open(execKind, 1, {}, OPEN);
-  await settle();
-  streams[0]?.onSignal(() => undefined);
-  for (let count = 0; count < 600; count += 1) peer.frame(MECHANICS['stream.signal'], 1, 0, { resize: count });
-  assert.equal((await streams[0]?.closed)?.code, 'RATE_LIMITED');
-  assert.equal(session.draining, false);
 });
 
 test('signals that nobody listens to are kept up to a number', async () => {

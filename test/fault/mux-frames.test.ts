@@ -28,6 +28,7 @@ const WINDOW = MECHANICS['stream.window'];
 const RESET = MECHANICS['stream.reset'];
 const SIGNAL = MECHANICS['stream.signal'];
 const ACK = MECHANICS['session.ack'];
+const ACK_FREQUENCY = MECHANICS['session.ack.frequency'];
 const STREAM_END = MECHANICS['stream.end'];
 const { reply, item, trailer } = MECHANICS;
 const EMPTY_MAP = pack({});
@@ -189,7 +190,9 @@ const LIMITS: Fault[] = [
   ),
   ...['-1', '2 ** 53', '2 ** 64 - 1', '1.5', 'text', 'nothing', 'a field too many'].flatMap((what) => [
     invalid(`a window of ${what}`, ({ theirs }) => [frame(WINDOW, theirs.pipe, 0, badCount('limit', what))]),
-    invalid(`an ack of ${what}`, () => [frame(ACK, 0, 0, badCount('bytes', what))]),
+    invalid(`an ack of ${what}`, () => [frame(ACK, 0, 0, badCount('bytes', what, 'at'))]),
+    invalid(`an ack at ${what}`, () => [frame(ACK, 0, 0, badCount('at', what, 'bytes'))]),
+    invalid(`a wish for acks of ${what}`, () => [frame(ACK_FREQUENCY, 0, 0, badCount('bytes', what))]),
   ]),
   {
     what: 'a window that fell',
@@ -201,10 +204,10 @@ const LIMITS: Fault[] = [
     code: 'FLOW_CONTROL_ERROR',
     frames: ({ mine }) => [windowOf(mine.pipe, Number.MAX_SAFE_INTEGER), windowOf(mine.pipe, 2 ** 40)],
   },
-  protocolError('an ack of more than was sent', () => [frame(ACK, 0, 0, pack({ bytes: 1_000_000 }))]),
+  protocolError('an ack of more than was sent', () => [frame(ACK, 0, 0, pack({ bytes: 1_000_000, at: 0 }))]),
   protocolError('an ack that fell', () => [
-    frame(ACK, 0, 0, pack({ bytes: 40 })),
-    frame(ACK, 0, 0, pack({ bytes: 39 })),
+    frame(ACK, 0, 0, pack({ bytes: 40, at: 0 })),
+    frame(ACK, 0, 0, pack({ bytes: 39, at: 0 })),
   ]),
   invalid('a reset without a code', ({ theirs }) => [frame(RESET, theirs.pipe, 0, pack({ message: '' }))]),
   invalid('a reset with an endless message', ({ theirs }) => [
@@ -222,17 +225,27 @@ function windowOf(stream: number, limit: number): Uint8Array {
   return frame(WINDOW, stream, 0, pack({ limit }));
 }
 
-function badCount(field: string, what: string): Uint8Array {
-  const values: Record<string, unknown> = {
+/** A map whose `field` is no count; `other` is one. */
+function badCount(field: string, what: string, other?: string): Uint8Array {
+  const good = other === undefined ? {} : { [other]: 0 };
+  const values: Record<string, object> = {
     '-1': { [field]: -1 },
     '2 ** 53': { [field]: 2 ** 53 },
     '1.5': { [field]: 1.5 },
     text: { [field]: '300000' },
     nothing: {},
-    'a field too many': { [field]: 300_000, more: 1 },
+    'a field too many': { [field]: 0, more: 1 },
   };
-  if (what in values) return pack(values[what]);
-  return Buffer.concat([Uint8Array.of(0x81), pack(field), Uint8Array.of(0xcf), Buffer.alloc(8, 0xff)]);
+  if (what in values) return pack({ ...good, ...values[what] });
+  const rest = pack(good);
+  const count = (rest[0] ?? 0) + 1; // the map has one entry more
+  return Buffer.concat([
+    Uint8Array.of(count),
+    rest.subarray(1),
+    pack(field),
+    Uint8Array.of(0xcf),
+    Buffer.alloc(8, 0xff),
+  ]);
 }
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import type { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -11,8 +12,13 @@ import { execKind, logKind, pipeKind, type ReadyMemoryPair, readyPair, settle } 
 const WINDOW = 1024;
 const SHARE = 128;
 const MAX_WINDOW = 4 * WINDOW;
-/** One budget that is used up by two streams, and one that never is. */
-const BUDGETS = [WINDOW + WINDOW / 2, 100_000];
+/** A session's budget that is used up by two streams, one that never is, and a pool that both sessions soon fill. */
+const MEMORIES = [
+  { budget: WINDOW + WINDOW / 2, pool: 1_000_000 },
+  { budget: 100_000, pool: 1_000_000 },
+  { budget: 100_000, pool: 6 * WINDOW },
+];
+type Memory = (typeof MEMORIES)[number];
 
 type Side = 'server' | 'agent';
 type Op =
@@ -153,13 +159,15 @@ class End {
 
 class Model {
   readonly pair: ReadyMemoryPair;
+  readonly pool: MemoryPool;
   readonly clock: FakeClock;
   readonly ends: [End, End][] = [];
   readonly arrivals: Map<number, End>;
   over = false;
 
-  constructor(pair: ReadyMemoryPair, clock: FakeClock, arrivals: Map<number, End>) {
+  constructor(pair: ReadyMemoryPair, pool: MemoryPool, clock: FakeClock, arrivals: Map<number, End>) {
     this.pair = pair;
+    this.pool = pool;
     this.clock = clock;
     this.arrivals = arrivals;
   }
@@ -168,6 +176,19 @@ class Model {
     const pair = this.ends[op.stream % Math.max(1, this.ends.length)];
     const first = pair?.[0];
     return op.end === 0 ? first : first?.peer;
+  }
+
+  /** @returns undefined where memory is short */
+  #open(session: Session, exec: boolean): MuxStream | undefined {
+    const isShort = !this.pool.hasRoom(WINDOW);
+    try {
+      const opened = session.open(exec ? execKind : pipeKind, {}) as unknown as MuxStream;
+      assert.ok(!isShort, 'a stream was opened without memory for it');
+      return opened;
+    } catch (error) {
+      assert.ok(isShort && isFairleadError(error, 'OVERLOADED'), String(error));
+      return undefined;
+    }
   }
 
   /** Joins the two ends of streams that have arrived. */
@@ -185,7 +206,8 @@ class Model {
       case 'open': {
         const session = this.pair[op.side];
         if (session.draining || this.ends.length > 5) break;
-        const opened = session.open(op.exec ? execKind : pipeKind, {}) as unknown as MuxStream;
+        const opened = this.#open(session, op.exec);
+        if (opened === undefined) break;
         const first = new End(opened, opened.id * 2);
         this.ends.push([first, first]);
         break;
@@ -238,6 +260,8 @@ class Model {
   }
 
   check(): void {
+    const { server, agent } = this.pair;
+    assert.equal(this.pool.usedBytes, server.stats.memoryBytes + agent.stats.memoryBytes, 'the pool knows all');
     for (const [first] of this.ends) {
       first.check();
       first.peer?.check();
@@ -252,6 +276,8 @@ class Model {
   async drain(): Promise<void> {
     for (let idle = 0; idle < 3; ) {
       await settle(6);
+      // A sender that paces itself waits for the time to pass.
+      this.clock.advance(5);
       this.#join();
       this.check();
       let moved = false;
@@ -274,14 +300,16 @@ class Model {
 }
 
 /** A fresh stream of bytes gets exactly the window that the budget has left, with one idle stream beside it. */
-async function probe(session: Session, budget: number): Promise<void> {
+async function probe(session: Session, { budget, pool }: Memory): Promise<void> {
+  await session.ping();
   const idle = session.open(pipeKind, {});
   const log = session.open(logKind, {});
   await log.reply;
   await settle(3);
   assert.equal((log.bytes.read() as Buffer | null)?.byteLength, WINDOW);
   assert.equal(log.bytes.read(), null, 'asking for more tells that the first chunk was taken');
-  const most = Math.min(2 * WINDOW, MAX_WINDOW, Math.floor(budget / 2));
+  // A pool that is nearly full lets no window grow.
+  const most = Math.min(pool > budget ? 2 * WINDOW : WINDOW, MAX_WINDOW, Math.floor(budget / 2));
   assert.equal(
     log.flow.receiveLimit - log.flow.taken,
     Math.max(SHARE, Math.min(most, budget - WINDOW)),
@@ -291,7 +319,7 @@ async function probe(session: Session, budget: number): Promise<void> {
   await settle(3);
 }
 
-async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise<void> {
+async function play(memory: Memory, ops: Op[], at: [number, Op] | null): Promise<void> {
   const clock = new FakeClock();
   const arrivals = new Map<number, End>();
   const accept = (arrived: MuxStream) => {
@@ -303,8 +331,10 @@ async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise
     arrivals.set(arrived.id, new End(arrived, arrived.id * 2 + 1));
     arrived.sendReply({});
   };
+  const pool = new MemoryPool(memory.pool);
   const pair = await readyPair({
     clock,
+    memory: { server: pool, agent: pool },
     onServer: accept,
     onAgent: accept,
     highWaterBytes: 2000,
@@ -313,10 +343,10 @@ async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise
       maxWindowBytes: MAX_WINDOW,
       windowShareBytes: SHARE,
       payloadBytes: WINDOW,
-      budgetBytes: budget,
+      budgetBytes: memory.budget,
     },
   });
-  const model = new Model(pair, clock, arrivals);
+  const model = new Model(pair, pool, clock, arrivals);
   const script: Op[] = [{ op: 'open', side: 'server', exec: false }, { op: 'open', side: 'agent', exec: true }, ...ops];
   if (at !== null) script.splice(at[0] % (script.length + 1), 0, at[1]);
   for (const op of script) await model.run(op);
@@ -328,8 +358,10 @@ async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise
     await model.drain();
     for (const one of model.all) assert.equal(one.stream.state, 'closed', `stream ${one.stream.id} does not end`);
     assert.equal(pair.server.openStreams + pair.agent.openStreams, 0);
-    await probe(pair.server, budget);
-    await probe(pair.agent, budget);
+    assert.equal(pool.usedBytes, 0, 'memory leaked');
+    await probe(pair.server, memory);
+    await probe(pair.agent, memory);
+    assert.equal(pool.usedBytes, 0);
     pair.link.cut();
   } else {
     clock.advance(1000);
@@ -337,6 +369,7 @@ async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise
   }
   await settle(3);
   model.check();
+  assert.equal(pool.usedBytes, 0, 'a session that has ended keeps memory');
   for (const one of model.all) {
     assert.equal(one.stream.state, 'closed');
     const cause = await one.stream.closed;
@@ -345,11 +378,14 @@ async function play(budget: number, ops: Op[], at: [number, Op] | null): Promise
   }
 }
 
-for (const budget of BUDGETS) {
-  test(`any operations over two sessions with a budget of ${budget} bytes`, { timeout: 30_000 }, async () => {
+for (const memory of MEMORIES) {
+  const { budget, pool } = memory;
+  test(`any operations over two sessions, a budget of ${budget} and a pool of ${pool}`, {
+    timeout: 30_000,
+  }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operation, { maxLength: 60, size: 'max' }), disaster, (ops, at) =>
-        play(budget, ops, at),
+        play(memory, ops, at),
       ),
       { numRuns: 1000, interruptAfterTimeLimit: 1_800 },
     );

@@ -55,14 +55,15 @@ async function seed(store: Store, server: Server, root: string, count: number): 
   return stateDirs;
 }
 
-interface SeededAgent {
+export interface SeededAgent {
   hostId: string;
   name: string;
   keyPem: string;
   certPem: string;
 }
 
-async function issue(store: Store, authority: Authority, name: string): Promise<SeededAgent> {
+/** One more host with a certificate of its own, in the store. */
+export async function issue(store: Store, authority: Authority, name: string): Promise<SeededAgent> {
   const hostId = randomUUID();
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const spki = publicKey.export({ type: 'spki', format: 'der' });

@@ -34,6 +34,8 @@ export class MemoryTransport implements Transport {
   recorded: Uint8Array[] | undefined;
   /** The most bytes that ever waited here. */
   peakBytes = 0;
+  /** Changes what arrives here, if it is set. */
+  rewrite: ((message: Uint8Array) => Uint8Array) | undefined;
 
   constructor(link: Link, highWaterBytes: number) {
     this.#link = link;
@@ -142,7 +144,7 @@ export class MemoryTransport implements Transport {
     if (this.#ended) return;
     if (message.byteLength > this.#maxMessageBytes)
       this.#events?.violation('FRAME_TOO_LARGE', 'a message beyond the limit');
-    else this.#events?.message(message);
+    else this.#events?.message(this.rewrite?.(message) ?? message);
   }
 
   close(code: number, reason: string): void {

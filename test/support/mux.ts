@@ -5,7 +5,8 @@ import { systemClock } from '../../shared/clock.ts';
 import { HEARTBEAT_MS, SILENCE_MS } from '../../shared/limits.ts';
 import { CONTROL_KINDS, type Hello, type Welcome, welcome } from '../../shared/messages/control.ts';
 import { catalogue, type StreamKind } from '../../shared/messages/kind.ts';
-import { greetServer, receiveHello } from '../../shared/mux/handshake.ts';
+import { COMPRESSIONS, chosenCompression, greetServer, receiveHello } from '../../shared/mux/handshake.ts';
+import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session, type SessionOptions } from '../../shared/mux/session.ts';
 import type { SessionLimits } from '../../shared/mux/session-limits.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
@@ -56,6 +57,7 @@ export const listKind = {
   code: 0x7004,
   name: 'test.list',
   priority: 'interactive',
+  compressible: true,
   params: Type.Object({}),
   reply: Type.Object({}),
   item: Type.Object({ n: Type.Integer(), fill: Type.Optional(Type.String()) }),
@@ -68,6 +70,7 @@ export const logKind = {
   code: 0x7005,
   name: 'test.log',
   priority: 'bulk',
+  compressible: true,
   params: Type.Object({}),
   reply: Type.Object({}),
   bytes: 'acceptor',
@@ -90,6 +93,7 @@ export const anyKind = {
   code: 0x7007,
   name: 'test.any',
   priority: 'interactive',
+  compressible: true,
   params: Type.Unknown(),
   reply: Type.Unknown(),
   item: Type.Unknown(),
@@ -133,6 +137,10 @@ export type StreamHandler = (stream: MuxStream) => void;
 export interface MuxPairOptions {
   readonly clock?: Clock;
   readonly limits?: Partial<SessionLimits>;
+  /** The process's memory at each end. */
+  readonly memory?: { readonly server?: MemoryPool; readonly agent?: MemoryPool };
+  /** Whether the greeting agrees on compressed frames. */
+  readonly compression?: boolean;
   /** Takes streams that the agent opened. */
   readonly onServer?: StreamHandler;
   /** Takes streams that the server opened. */
@@ -161,6 +169,7 @@ export function sessionsOver(
       catalogue: TEST_CATALOGUE,
       clock: options.clock ?? systemClock,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...(options.memory?.[side] === undefined ? {} : { memory: options.memory[side] }),
       onStream,
       onControl: options.onControl ?? (() => undefined),
     });
@@ -171,10 +180,11 @@ export function sessionsOver(
 }
 
 /** Greets: both sessions are ready then. */
-export async function greet({ server, agent }: MuxPair): Promise<void> {
-  const welcomed = greetServer(agent, HELLO);
-  await receiveHello(server);
-  server.sendControl(welcome, welcomeFrom(server));
+export async function greet({ server, agent }: MuxPair, options: { compression?: boolean } = {}): Promise<void> {
+  const offered = options.compression === true ? { compression: [...COMPRESSIONS] } : {};
+  const welcomed = greetServer(agent, { ...HELLO, ...offered });
+  const greeting = await receiveHello(server);
+  server.sendControl(welcome, { ...welcomeFrom(server), ...chosenCompression(greeting.hello) });
   await welcomed;
 }
 
@@ -184,7 +194,7 @@ export async function readyOver(
   options: MuxPairOptions = {},
 ): Promise<MuxPair> {
   const pair = sessionsOver(transports, options);
-  await greet(pair);
+  await greet(pair, options);
   return pair;
 }
 
@@ -196,6 +206,11 @@ export interface ReadyMemoryPair extends MuxPair {
 export async function readyPair(options: MuxPairOptions & { highWaterBytes?: number } = {}): Promise<ReadyMemoryPair> {
   const link = memoryPair(options);
   return { ...(await readyOver(link, options)), link };
+}
+
+/** Makes a session believe that its link delivers so many bytes per second. */
+export function pretendRate(session: Session, rate: number | undefined): void {
+  Object.defineProperty(session.stats.link, 'deliveryRate', { configurable: true, get: () => rate });
 }
 
 /** Everything a readable gives, in one buffer. */

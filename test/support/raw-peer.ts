@@ -50,8 +50,8 @@ export class RawPeer {
     this.frame(MECHANICS['stream.reset'], stream, 0, { code: 'CANCELLED', message: '' });
   }
 
-  greet(): void {
-    this.frame(hello.code, 0, 0, HELLO);
+  greet(compression?: readonly string[]): void {
+    this.frame(hello.code, 0, 0, compression === undefined ? HELLO : { ...HELLO, compression });
   }
 
   /** The code of the last goaway that came. */

@@ -2,7 +2,7 @@
 import type { Clock } from '../../shared/clock.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { welcome } from '../../shared/messages/control.ts';
-import { receiveHello } from '../../shared/mux/handshake.ts';
+import { COMPRESSIONS, chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { SessionLimits } from '../../shared/mux/session-limits.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
@@ -21,6 +21,8 @@ export interface RawSession {
 export interface RawSessionOptions {
   readonly clock?: Clock;
   readonly limits?: Partial<SessionLimits>;
+  /** Whether the greeting agrees on compressed frames. */
+  readonly compression?: boolean;
   onStream?(stream: MuxStream): void;
 }
 
@@ -45,8 +47,8 @@ export function rawSession(options: RawSessionOptions = {}): RawSession {
 
 export async function readyRawSession(options: RawSessionOptions = {}): Promise<RawSession> {
   const raw = rawSession(options);
-  raw.peer.greet();
-  await receiveHello(raw.session);
-  raw.session.sendControl(welcome, welcomeFrom(raw.session));
+  raw.peer.greet(options.compression === true ? COMPRESSIONS : undefined);
+  const greeting = await receiveHello(raw.session);
+  raw.session.sendControl(welcome, { ...welcomeFrom(raw.session), ...chosenCompression(greeting.hello) });
   return raw;
 }

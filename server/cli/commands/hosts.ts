@@ -1,13 +1,15 @@
 /** `host` and `info`: the hosts of the mesh. */
 import type { Command } from 'commander';
 import { type ApiClient, path } from '../api-client.ts';
-import type { HostInfo, HostView } from '../api-types.ts';
+import type { HostDetail, HostInfo, HostView } from '../api-types.ts';
 import { act, type Cli, collect } from '../commander.ts';
 import { usageError } from '../errors.ts';
 import { bytes, duration, relative } from '../format.ts';
 import { write } from '../io.ts';
+import { linkFacts } from '../link-facts.ts';
 import { print, printRows } from '../output.ts';
 import { type Column, facts } from '../table.ts';
+import { addPing } from './ping.ts';
 
 /** The columns of a list of hosts; ages are taken at `now`, ms since 1970. */
 export function hostColumns(now: number): Column<HostView>[] {
@@ -31,6 +33,7 @@ function dockerText(host: HostView): string | undefined {
 export function addHost(root: Command, cli: Cli): void {
   const host = root.command('host').description('the hosts of the mesh');
   addReads(host, cli);
+  addPing(host, cli);
   addChanges(host, cli);
   addEnds(host, cli);
 }
@@ -48,12 +51,12 @@ function addReads(host: Command, cli: Cli): void {
 
   const show = host.command('show').description('show one host').argument('<host>', 'its name or id');
   act<object, [string]>(show, cli, async ({ api, io, options }, ref) => {
-    const found = await api.get<HostView>(path`/api/v1/hosts/${ref}`);
+    const found = await api.get<HostDetail>(path`/api/v1/hosts/${ref}`);
     await print(io, options, found, (value) => hostFacts(value, io.now()));
   });
 }
 
-function hostFacts(host: HostView, now: number): string {
+function hostFacts(host: HostDetail, now: number): string {
   const since = (time: string | null | undefined) => (time ? `${time} (${relative(time, now)})` : undefined);
   return facts([
     ['Name', host.name],
@@ -71,6 +74,7 @@ function hostFacts(host: HostView, now: number): string {
     ['Allows only', host.policy?.allow.join(', ')],
     ['Denies', host.policy?.deny.join(', ')],
     ['Certificate', host.certificate ? `${host.certificate.serial}, until ${host.certificate.notAfter}` : undefined],
+    ...linkFacts(host.link ?? null),
     ['Revoked', since(host.revokedAt)],
     ['Reason', host.revokeReason ?? undefined],
   ]);

@@ -1,4 +1,4 @@
-/** The product's own session over a WebSocket and mutual TLS, with two kinds of stream that only benchmarks know. */
+/** The product's own session over a WebSocket and mutual TLS, with kinds of stream that only benchmarks know. */
 import { once } from 'node:events';
 import Type from 'typebox';
 import type { WebSocket } from 'ws';
@@ -6,14 +6,14 @@ import { systemClock } from '../../../shared/clock.ts';
 import { HEARTBEAT_MS, INITIAL_WINDOW_BYTES, MAX_FRAME_BYTES, SILENCE_MS } from '../../../shared/limits.ts';
 import { CONTROL_KINDS, type Hello, type Welcome, welcome } from '../../../shared/messages/control.ts';
 import { type Catalogue, catalogue, type StreamKind } from '../../../shared/messages/kind.ts';
-import { greetServer, receiveHello } from '../../../shared/mux/handshake.ts';
+import { chosenCompression, greetServer, receiveHello } from '../../../shared/mux/handshake.ts';
 import { Session } from '../../../shared/mux/session.ts';
 import type { MuxStream } from '../../../shared/mux/stream.ts';
 import { wsTransport } from '../../../shared/mux/ws-transport.ts';
 import { startPeer } from '../peer.ts';
 import type { MuxPeer } from '../peers/mux.ts';
 import type { BenchTls } from '../tls.ts';
-import { CALL_BYTES, type CallLink, Counter, type Direction, pump } from './link.ts';
+import { CALL_BYTES, Counter, type Direction, direct, type EchoLink, echoOver, pump, type Route } from './link.ts';
 import { listenWs } from './raw-ws.ts';
 
 const common = { from: 'server', role: 'viewer', policy: 'read' } as const;
@@ -40,9 +40,36 @@ export const callKind = {
   bytes: 'none',
 } as const satisfies StreamKind;
 
-const CATALOGUE: Catalogue = catalogue(CONTROL_KINDS, [bulkKind, callKind]);
+/** Gives back what it gets, as a terminal does. */
+export const echoKind = {
+  ...common,
+  code: 0x7003,
+  name: 'bench.echo',
+  priority: 'interactive',
+  params: Type.Object({}),
+  reply: Type.Object({}),
+  bytes: 'both',
+} as const satisfies StreamKind;
 
-/** A benchmark opens more, and faster, than a session allows a stranger. */
+/** A container's log without end, or bytes in its place that nothing makes smaller. */
+export const logKind = {
+  ...common,
+  code: 0x7004,
+  name: 'bench.log',
+  priority: 'bulk',
+  compressible: true,
+  params: Type.Object({ sample: Type.Enum(['access', 'json', 'noise']) }),
+  reply: Type.Object({}),
+  bytes: 'acceptor',
+} as const satisfies StreamKind;
+
+const CATALOGUE: Catalogue = catalogue(CONTROL_KINDS, [bulkKind, callKind, echoKind, logKind]);
+
+/**
+ * What a session allows a stranger is lifted where a benchmark asks for more: 500 bulk streams at once, and calls as fast
+ * as they go, each of which is an open; with the product's limits the figure would be the limit. Windows, budgets and what
+ * may be queued stay as they are.
+ */
 const LIMITS = {
   openStreams: 1024,
   unansweredOpens: 1024,
@@ -89,19 +116,23 @@ function makeSession(side: 'server' | 'agent', ws: WebSocket, onStream: (stream:
 /** A ready session at the server's end. */
 export async function serveSession(ws: WebSocket): Promise<Session> {
   const session = makeSession('server', ws, () => undefined);
-  await receiveHello(session);
-  session.sendControl(welcome, WELCOME);
+  const greeting = await receiveHello(session);
+  session.sendControl(welcome, { ...WELCOME, ...chosenCompression(greeting.hello) });
   return session;
 }
 
 /** A ready session at the agent's end. */
-export async function joinSession(ws: WebSocket, onStream: (stream: MuxStream) => void): Promise<Session> {
+export async function joinSession(
+  ws: WebSocket,
+  onStream: (stream: MuxStream) => void,
+  compression: readonly string[] = [],
+): Promise<Session> {
   const session = makeSession('agent', ws, onStream);
-  await greetServer(session, HELLO);
+  await greetServer(session, { ...HELLO, compression: [...compression] });
   return session;
 }
 
-export interface MuxLink extends CallLink {
+export interface MuxLink extends EchoLink {
   /** The server's end, in this process. */
   readonly session: Session;
   /** Bytes that arrive in this process. */
@@ -111,14 +142,12 @@ export interface MuxLink extends CallLink {
 }
 
 /** A session between this process, the server's end, and a new one. */
-export async function openMux(tls: BenchTls): Promise<MuxLink> {
+export async function openMux(tls: BenchTls, route: Route = direct): Promise<MuxLink> {
   const peer = startPeer<MuxPeer>('mux.ts');
   const listener = await listenWs(tls);
   const arrival = once(listener.sockets, 'connection') as Promise<[WebSocket]>;
-  const connected = peer.call('connect', { port: listener.port, tls });
-  const [ws] = await arrival;
-  const session = await serveSession(ws);
-  await connected;
+  const connected = peer.call('connect', { port: await route(listener.port), tls });
+  const [session] = await Promise.all([arrival.then(([ws]) => serveSession(ws)), connected]);
   const counter = new Counter();
   const text = 'q'.repeat(CALL_BYTES);
   return {
@@ -129,6 +158,12 @@ export async function openMux(tls: BenchTls): Promise<MuxLink> {
     sample: async (direction) => (direction === 'down' ? counter.sample() : await peer.call('sample')),
     async call() {
       await session.open(callKind, { text }).reply;
+    },
+    async echo() {
+      const stream = session.open(echoKind, {});
+      await stream.reply;
+      stream.bytes.on('error', () => undefined); // the end of the other process
+      return echoOver(stream.bytes);
     },
     async close() {
       listener.close();

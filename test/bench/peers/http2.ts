@@ -2,7 +2,6 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { WINDOW_BYTES } from '../links/http2.ts';
 import { CALL_BYTES, Counter, pump } from '../links/link.ts';
 import type { Sample } from '../measure.ts';
 import { serve } from '../peer.ts';
@@ -21,6 +20,8 @@ function answerStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHt
     stream.on('data', (data: Buffer) => {
       counter.bytes += data.length;
     });
+  } else if (headers[':path'] === '/echo') {
+    stream.pipe(stream);
   } else {
     stream.on('data', () => undefined);
     stream.on('end', () => stream.end(answer));
@@ -28,12 +29,12 @@ function answerStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHt
 }
 
 const methods = {
-  async listen(tls: BenchTls): Promise<number> {
+  async listen({ tls, windowBytes }: { tls: BenchTls; windowBytes: number }): Promise<number> {
     const server = http2.createSecureServer({
       ...serverOptions(tls),
-      settings: { initialWindowSize: WINDOW_BYTES, maxConcurrentStreams: 1024 },
+      settings: { initialWindowSize: windowBytes, maxConcurrentStreams: 1024 },
     });
-    server.on('session', (session) => session.setLocalWindowSize(2 * WINDOW_BYTES));
+    server.on('session', (session) => session.setLocalWindowSize(windowBytes));
     server.on('stream', answerStream);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');

@@ -1,7 +1,7 @@
 /** The other process of the mux link: the agent's end. */
 import type { MuxStream } from '../../../shared/mux/stream.ts';
 import { CALL_BYTES, Counter, pump } from '../links/link.ts';
-import { bulkKind, callKind, joinSession } from '../links/mux.ts';
+import { bulkKind, callKind, echoKind, joinSession } from '../links/mux.ts';
 import { connectWs } from '../links/raw-ws.ts';
 import { type Sample, settledMemory } from '../measure.ts';
 import { serve } from '../peer.ts';
@@ -18,6 +18,10 @@ function accept(stream: MuxStream): void {
   if (isKind(stream, callKind)) {
     stream.sendReply({ text });
     stream.finish();
+  } else if (isKind(stream, echoKind)) {
+    stream.sendReply({});
+    stream.bytes.on('error', () => undefined); // the end of the other process
+    stream.bytes.pipe(stream.bytes);
   } else if (isKind(stream, bulkKind)) {
     stream.sendReply({});
     stream.bytes.on('error', () => undefined); // the end of the other process

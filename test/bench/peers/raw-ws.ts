@@ -11,8 +11,9 @@ let ws: WebSocket | undefined;
 
 const methods = {
   async connect({ port, tls }: { port: number; tls: BenchTls }): Promise<void> {
-    ws = await connectWs(port, tls);
-    countWs(ws, counter);
+    const socket = await connectWs(port, tls);
+    countWs(socket, counter, (question) => socket.send(question));
+    ws = socket;
   },
   send(): void {
     if (ws !== undefined) pumpWs(ws);

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { createCa, openCa } from '../../../certs/authority.ts';
 import { readApiCertificate, readCaPassphrase, readConfig, ServerFlags } from '../../../server/config.ts';
+import { machineBytes, streamMemoryBytes } from '../../../server/stream-memory.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { flagsOf, readFlags } from '../../../shared/flags.ts';
 import { tempDir } from '../../support/tmp.ts';
@@ -26,6 +27,7 @@ test('the flags are the documented ones', () => {
       '--api-cert',
       '--api-key',
       '--trust-proxy',
+      '--stream-memory',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -41,6 +43,7 @@ test('without flags everything has its default', async () => {
     caPassphraseFile: undefined,
     apiTls: { mode: 'internal' },
     trustProxy: false,
+    streamMemoryBytes: streamMemoryBytes(undefined, machineBytes()),
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -56,6 +59,7 @@ test('everything can be set by the environment', async () => {
       FAIRLEAD_PUBLIC_HOST: 'mesh.example.com, 192.0.2.1,[2001:db8::1],2001:db8::2',
       FAIRLEAD_API_TLS: 'off',
       FAIRLEAD_TRUST_PROXY: '1',
+      FAIRLEAD_STREAM_MEMORY: '64',
       FAIRLEAD_LOG_LEVEL: 'debug',
     },
   );
@@ -67,6 +71,7 @@ test('everything can be set by the environment', async () => {
     caPassphraseFile: undefined,
     apiTls: { mode: 'off' },
     trustProxy: true,
+    streamMemoryBytes: 64 * 1024 * 1024,
     logLevel: 'debug',
     resetAdminToken: false,
   });
@@ -84,6 +89,13 @@ test('listen addresses that are none are named', async () => {
   const both = { apiListen: '0.0.0.0:9000', agentListen: '0.0.0.0:9000' };
   await assert.rejects(configOf(both), { code: 'VALIDATION', message: /they need two ports/ });
   await configOf({ apiListen: '127.0.0.1:0', agentListen: '127.0.0.1:0' });
+});
+
+test('the memory of streams is a whole number of MiB', async () => {
+  for (const streamMemory of ['15', '-1', '1.5', '64M', '']) {
+    await assert.rejects(async () => configOf({ streamMemory }), { code: 'VALIDATION', message: /^--stream-memory/ });
+  }
+  assert.equal((await configOf({ streamMemory: '16' })).streamMemoryBytes, 16 * 1024 * 1024);
 });
 
 test('public hosts are names or addresses', async () => {

@@ -1,6 +1,7 @@
 /** What a scrape says, and that no counter ever falls. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import type { LinkTraffic } from '../../../server/hosts/host-link.ts';
 import { type MeteredSession, Metrics } from '../../../server/metrics.ts';
 import type { HostRow } from '../../../server/store/hosts.ts';
 
@@ -28,7 +29,7 @@ class FakeSession implements MeteredSession {
   }
 }
 
-function made(t: TestContext, hosts: Partial<HostRow>[] = [], notAfters: number[] = []) {
+function made(t: TestContext, hosts: Partial<HostRow>[] = [], notAfters: number[] = [], traffic?: LinkTraffic) {
   let online: (link: object) => void = () => undefined;
   let beat: () => void = () => undefined;
   const metrics = new Metrics({
@@ -37,7 +38,7 @@ function made(t: TestContext, hosts: Partial<HostRow>[] = [], notAfters: number[
         online = listener.online;
         return () => undefined;
       },
-      link: (id) => (id === 'on' ? {} : undefined),
+      link: (id) => (id === 'on' ? { traffic: () => traffic } : undefined),
     },
     store: {
       hosts: { list: async () => ({ items: hosts as HostRow[] }) },
@@ -128,4 +129,23 @@ test('requests are counted by route and status, and the process is there', async
   const line = 'fairlead_http_requests_total{method="GET",route="/api/v1/hosts/:host",status="200"}';
   assert.equal(await value(line), 2);
   assert.ok(((await value('process_resident_memory_bytes')) ?? 0) > 0);
+});
+
+test('sessions without series of their own are counted', async (t) => {
+  const traffic = {
+    ...{ bytesIn: 1, bytesOut: 1, openStreams: 0, memoryBytes: 0, fromAgent: undefined },
+    ...{ compressedIn: { rawBytes: 0, wireBytes: 0 }, compressedOut: { rawBytes: 0, wireBytes: 0 } },
+    toAgent: {
+      inFlightBytes: 7,
+      queuedBytes: { control: 0, interactive: 0, bulk: 0 },
+      creditStarvedMs: 0,
+      socketBlockedMs: 0,
+    },
+  };
+  const { value, online } = made(t, [{ id: 'on', name: 'shed' }], [], traffic);
+  online({ session: new FakeSession() });
+  assert.equal(await value('fairlead_session_series_omitted'), 0);
+  online({ session: new FakeSession() });
+  assert.equal(await value('fairlead_session_series_omitted'), 1);
+  assert.equal(await value('fairlead_session_in_flight_bytes{host="shed",direction="out"}'), 7);
 });

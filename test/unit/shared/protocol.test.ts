@@ -8,7 +8,7 @@ import { ERRORS, type ErrorCode, FairleadError } from '../../../shared/errors.ts
 import * as limits from '../../../shared/limits.ts';
 import { CONTROL_KINDS } from '../../../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS, SUBPROTOCOL } from '../../../shared/messages/index.ts';
-import { AckValue, MECHANICS, ResetValue, WindowValue } from '../../../shared/messages/mechanics.ts';
+import { AckFrequencyValue, AckValue, MECHANICS, ResetValue, WindowValue } from '../../../shared/messages/mechanics.ts';
 import { FRAME_HEADER_BYTES } from '../../../shared/mux/frame.ts';
 import { isPaidFor } from '../../../shared/mux/peer-budgets.ts';
 import { closeCode } from '../../../shared/mux/session-end.ts';
@@ -68,7 +68,12 @@ test('the fields of control messages', () => {
 });
 
 test('the fields of mechanics', () => {
-  const schemas = { 'stream.window': WindowValue, 'stream.reset': ResetValue, 'session.ack': AckValue };
+  const schemas = {
+    'stream.window': WindowValue,
+    'stream.reset': ResetValue,
+    'session.ack': AckValue,
+    'session.ack.frequency': AckFrequencyValue,
+  };
   const rows = rowsOf('Mechanics: what makes streams work');
   assert.equal(rows.length, Object.keys(MECHANICS).length);
   for (const [name = '', , , body, , payload = ''] of rows) {

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import type { Handler, HandlerContext } from '../../../../agent/handlers/index.ts';
 import { Dispatcher } from '../../../../agent/link/dispatch.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
+import { MAX_OPEN_STREAMS } from '../../../../shared/limits.ts';
 import { containerExecOpen, containerList } from '../../../../shared/messages/container.ts';
 import { hostInfo } from '../../../../shared/messages/host.ts';
 import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
@@ -49,6 +50,24 @@ test('a stream reaches the handler of its kind, and counts while that runs', asy
   await turn();
   assert.equal(it.running, 0);
   assert.deepEqual(resets, []);
+});
+
+test('handlers whose streams were reset still count: no more of them at work than streams may be open', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const it = dispatcher([[hostInfo, () => promise]]);
+  for (let begun = 0; begun < MAX_OPEN_STREAMS; begun += 1) it.accept(fakeStream(hostInfo, AbortSignal.abort()).stream);
+  assert.equal(it.running, MAX_OPEN_STREAMS);
+  const { stream, resets } = fakeStream(hostInfo);
+  it.accept(stream);
+  assert.equal(it.running, MAX_OPEN_STREAMS);
+  assert.deepEqual(
+    resets.map(({ code }) => code),
+    ['OVERLOADED'],
+  );
+  resolve();
+  await turn();
+  it.accept(fakeStream(hostInfo).stream);
+  assert.equal(it.running, 1);
 });
 
 test('what the policy denies never reaches a handler', () => {

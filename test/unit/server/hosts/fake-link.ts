@@ -1,5 +1,5 @@
 /** A link whose host never answers, for tests of what is above the wire. */
-import type { HostLink, LinkDescription } from '../../../../server/hosts/host-link.ts';
+import type { HostLink, LinkDescription, LinkTraffic } from '../../../../server/hosts/host-link.ts';
 import { type ErrorCode, FairleadError } from '../../../../shared/errors.ts';
 
 export interface FakeLink extends HostLink {
@@ -9,7 +9,12 @@ export interface FakeLink extends HostLink {
   drop(code: ErrorCode): void;
 }
 
-export function fakeLink(hostId: string, instanceId = 'instance', described: Partial<LinkDescription> = {}): FakeLink {
+export function fakeLink(
+  hostId: string,
+  instanceId = 'instance',
+  described: Partial<LinkDescription> = {},
+  traffic?: LinkTraffic,
+): FakeLink {
   const { promise: closed, resolve } = Promise.withResolvers<FairleadError>();
   let closedWith: { code: ErrorCode; reason: string } | undefined;
   const refuse = () => Promise.reject(new FairleadError('UNSUPPORTED', 'a fake link serves nothing'));
@@ -31,6 +36,8 @@ export function fakeLink(hostId: string, instanceId = 'instance', described: Par
       lastSeenAt: 2000,
       ...described,
     }),
+    traffic: () => traffic,
+    ping: refuse,
     close: (code, reason) => {
       closedWith ??= { code, reason };
       resolve(new FairleadError(code, reason));

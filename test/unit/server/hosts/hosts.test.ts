@@ -147,3 +147,24 @@ test('a host that leaves is revoked without losing the session that carries its 
   assert.equal(row?.actor, 'host:alpha');
   assert.equal(row?.address, '192.0.2.7');
 });
+
+test('what a link has measured comes with its host alone, and while it is online', async (t) => {
+  const { registry, hosts, enroll: add } = await setUp(t);
+  const id = await add('alpha', 'A1');
+  assert.equal((await hosts.get('alpha')).traffic, undefined);
+  const toAgent = {
+    ...{ roundTripMs: 3, inFlightBytes: 0, creditStarvedMs: 0, socketBlockedMs: 0 },
+    queuedBytes: { control: 0, interactive: 0, bulk: 0 },
+  };
+  const none = { rawBytes: 0, wireBytes: 0 };
+  const traffic = {
+    ...{ bytesIn: 1, bytesOut: 2, openStreams: 3, memoryBytes: 4, compressedIn: none, compressedOut: none },
+    ...{ toAgent, fromAgent: undefined },
+  };
+  registry.attach(fakeLink(id, 'instance', {}, traffic));
+  assert.equal((await hosts.get('alpha')).traffic, traffic);
+  const { items } = await hosts.list({ limit: 10 });
+  assert.ok(items.every((host) => !('traffic' in host)));
+  await hosts.revoke('alpha', 'sold', ADMIN);
+  assert.equal((await hosts.get('alpha')).traffic, undefined);
+});

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { HandshakeGate } from '../../../../server/mesh/handshake-gate.ts';
+import { HandshakeGate, type HandshakeLimits } from '../../../../server/mesh/handshake-gate.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
   let destroyed = false;
@@ -17,8 +18,19 @@ function socket(remoteAddress: string, remotePort: number) {
   return { socket: fake as unknown as Socket, isDestroyed: () => destroyed };
 }
 
+/** A gate, and the ports of the connections it let through. */
+function gateOf(given: Partial<HandshakeLimits>) {
+  const begun: (number | undefined)[] = [];
+  const clock = new FakeClock();
+  const limits = { total: 10, perAddress: 10, atOnce: 10, slowMs: 1000, waitMs: 5000, ...given };
+  const gate = new HandshakeGate({ begin: ({ remotePort }) => begun.push(remotePort), clock, limits });
+  return { gate, begun, clock };
+}
+
+const at = (remotePort: number) => ({ remoteAddress: '192.0.2.1', remotePort });
+
 test('an address beyond its share is cut off, another one gets in', () => {
-  const gate = new HandshakeGate({ total: 10, perAddress: 2 });
+  const { gate } = gateOf({ perAddress: 2 });
   const flood = [1, 2, 3].map((port) => socket('192.0.2.1', port));
   assert.deepEqual(
     flood.map((one) => gate.enter(one.socket)),
@@ -32,15 +44,15 @@ test('an address beyond its share is cut off, another one gets in', () => {
   assert.equal(gate.pending, 3);
 });
 
-test('all addresses together stay below the total', () => {
-  const gate = new HandshakeGate({ total: 2, perAddress: 2 });
+test('all addresses together stay below the total, begun or not', () => {
+  const { gate } = gateOf({ total: 2, atOnce: 1 });
   assert.equal(gate.enter(socket('192.0.2.1', 1).socket), true);
   assert.equal(gate.enter(socket('192.0.2.2', 1).socket), true);
   assert.equal(gate.enter(socket('192.0.2.3', 1).socket), false);
 });
 
 test('a place is free again when the handshake is done or the connection is gone, once', () => {
-  const gate = new HandshakeGate({ total: 10, perAddress: 1 });
+  const { gate } = gateOf({ perAddress: 1 });
   const first = socket('192.0.2.1', 1);
   gate.enter(first.socket);
   gate.leave({ remoteAddress: '192.0.2.1', remotePort: 1 });
@@ -52,4 +64,56 @@ test('a place is free again when the handshake is done or the connection is gone
   second.socket.emit('close');
   assert.equal(gate.pending, 0);
   assert.equal(gate.enter(socket('192.0.2.1', 3).socket), true);
+});
+
+test('a burst is served one after the other, in order', () => {
+  const { gate, begun } = gateOf({ atOnce: 2 });
+  for (let port = 1; port <= 4; port++) gate.enter(socket('192.0.2.1', port).socket);
+  assert.deepEqual(begun, [1, 2]);
+  gate.leave(at(2));
+  assert.deepEqual(begun, [1, 2, 3]);
+  gate.leave(at(2));
+  assert.deepEqual(begun, [1, 2, 3], 'a place is free once');
+  gate.leave(at(1));
+  assert.deepEqual(begun, [1, 2, 3, 4]);
+});
+
+test('silent peers keep nobody waiting for long', () => {
+  const { gate, begun, clock } = gateOf({ atOnce: 2 });
+  for (let port = 1; port <= 5; port++) gate.enter(socket('192.0.2.1', port).socket);
+  clock.advance(1000);
+  clock.advance(1);
+  assert.deepEqual(begun, [1, 2]);
+  clock.advance(1000);
+  assert.deepEqual(begun, [1, 2, 3, 4]);
+  assert.equal(gate.pending, 5, 'they still count against the total');
+});
+
+test('who has left or waited too long takes no place of those behind', () => {
+  const { gate, begun, clock } = gateOf({ atOnce: 1, slowMs: 60_000 });
+  gate.enter(socket('192.0.2.1', 1).socket);
+  const late = socket('192.0.2.1', 2);
+  gate.enter(late.socket);
+  clock.advance(5001);
+  const gone = socket('192.0.2.1', 3);
+  gate.enter(gone.socket);
+  gone.socket.emit('close');
+  gate.enter(socket('192.0.2.1', 4).socket);
+  gate.leave(at(1));
+  assert.deepEqual(begun, [1, 4]);
+  assert.equal(late.isDestroyed(), true);
+  assert.equal(gate.pending, 1);
+});
+
+test('closing destroys what waits and what shakes hands', () => {
+  const { gate, begun } = gateOf({ atOnce: 1 });
+  const all = [1, 2].map((port) => socket('192.0.2.1', port));
+  for (const one of all) gate.enter(one.socket);
+  gate.close();
+  assert.deepEqual(
+    all.map((one) => one.isDestroyed()),
+    [true, true],
+  );
+  assert.equal(gate.pending, 0);
+  assert.deepEqual(begun, [1]);
 });

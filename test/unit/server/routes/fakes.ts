@@ -3,7 +3,7 @@ import { Duplex, PassThrough } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
 import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
-import type { HostLink, LinkStream } from '../../../../server/hosts/host-link.ts';
+import type { HostLink, LinkDescription, LinkStream } from '../../../../server/hosts/host-link.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Api } from '../../../../server/routes/app-types.ts';
 import type { ApiDeps, AuditEntry, HostRecord } from '../../../../server/routes/deps.ts';
@@ -105,8 +105,21 @@ export class FakeHost implements HostLink {
     } as unknown as LinkStream<typeof kind>;
   };
 
-  describe(): never {
-    throw new Error('no test asks for it');
+  /** What pings meet, one after the other; the last one again and again. */
+  pings: (number | FairleadError)[] = [new FairleadError('UNSUPPORTED', 'a fake host answers no ping')];
+
+  async ping(): Promise<number> {
+    const [next] = this.pings.length > 1 ? this.pings.splice(0, 1) : this.pings;
+    if (typeof next !== 'number') throw next;
+    return next;
+  }
+
+  traffic(): undefined {
+    return undefined;
+  }
+
+  describe(): LinkDescription {
+    return { capabilities: Object.keys(this.answers) } as unknown as LinkDescription;
   }
 
   close(): void {

@@ -220,3 +220,33 @@ test('errors of the store keep their codes', async (t) => {
   });
   assert.deepEqual([answer.statusCode, answer.json().code], [507, 'STORE_FULL']);
 });
+
+test('a host by itself comes with what its session has measured, in a list it does not', async (t) => {
+  const toAgent = {
+    ...{ roundTripIdleMs: 40, inFlightBytes: 9, creditStarvedMs: 2, socketBlockedMs: 1 },
+    queuedBytes: { control: 1, interactive: 2, bulk: 3 },
+  };
+  const compressed = { rawBytes: 10, wireBytes: 3 };
+  const counted = {
+    ...{ bytesIn: 5, bytesOut: 6, openStreams: 1, memoryBytes: 7 },
+    ...{ compressedIn: compressed, compressedOut: compressed },
+  };
+  const traffic = { ...counted, toAgent, fromAgent: undefined };
+  const { api } = await fixture({
+    hosts: [
+      { ...HOST, traffic },
+      { ...HOST, id: 'other', name: 'other' },
+    ],
+  });
+  t.after(() => api.close());
+  const show = async (host: string) => (await ask(api, { url: `/api/v1/hosts/${host}`, headers: as('viewer') })).json();
+  const unknown = { roundTripMs: null, deliveryBytesPerSecond: null, inFlightLimitBytes: null };
+  assert.deepEqual((await show('edge-1')).link, {
+    ...counted,
+    toAgent: { ...toAgent, ...unknown },
+    fromAgent: null,
+  });
+  assert.equal((await show('other')).link, null);
+  const { items } = (await ask(api, { url: '/api/v1/hosts', headers: as('viewer') })).json();
+  assert.ok(items.every((host: object) => !('link' in host)));
+});

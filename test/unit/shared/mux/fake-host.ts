@@ -1,5 +1,6 @@
 /** A session as one stream sees it, whose scheduler and accounts lie open. */
 import type { FairleadError } from '../../../../shared/errors.ts';
+import type { Deflation } from '../../../../shared/mux/deflate.ts';
 import type { Flow, OutFrame } from '../../../../shared/mux/scheduler.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from '../../../../shared/mux/session-limits.ts';
 import type { StreamHost } from '../../../../shared/mux/stream-host.ts';
@@ -11,6 +12,7 @@ export class FakeHost implements StreamHost {
   payloadBytes: number;
   deliveryRate: number | undefined;
   roundTripMs: number | undefined;
+  deflation: Deflation | undefined;
   readonly woken = new Set<Flow>();
   readonly control: OutFrame[] = [];
   readonly signals: OutFrame[] = [];
@@ -18,7 +20,9 @@ export class FakeHost implements StreamHost {
   readonly releases: [id: number, error: FairleadError | undefined, by: string][] = [];
   controlFrames = 0;
   starvedMs = 0;
+  measurements = 0;
   windowBytes = 0;
+  queuedBytes = 0;
   assemblyBytes = 0;
   assemblyRoom = Number.POSITIVE_INFINITY;
 
@@ -27,7 +31,7 @@ export class FakeHost implements StreamHost {
     this.payloadBytes = this.limits.payloadBytes;
   }
 
-  get fairWindow(): number {
+  get maxWindow(): number {
     return this.limits.budgetBytes;
   }
 
@@ -59,8 +63,16 @@ export class FakeHost implements StreamHost {
     this.starvedMs += ms;
   }
 
+  measureRoundTrip(): void {
+    this.measurements += 1;
+  }
+
   countWindow(bytes: number): void {
     this.windowBytes += bytes;
+  }
+
+  countQueued(bytes: number): void {
+    this.queuedBytes += bytes;
   }
 
   countAssembly(bytes: number): boolean {

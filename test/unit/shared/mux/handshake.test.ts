@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { encode } from '@msgpack/msgpack';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { HELLO_TIMEOUT_MS } from '../../../../shared/limits.ts';
 import { hello, welcome } from '../../../../shared/messages/control.ts';
-import { greetServer, receiveHello } from '../../../../shared/mux/handshake.ts';
+import { encodeFrame } from '../../../../shared/mux/frame.ts';
+import { chosenCompression, greetServer, receiveHello } from '../../../../shared/mux/handshake.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { memoryPair } from '../../../support/memory-pair.ts';
 import { callKind, greet, HELLO, sessionsOver, settle, welcomeFrom } from '../../../support/mux.ts';
@@ -128,3 +130,42 @@ test('a welcome that grants more than its session takes is a mistake of this end
   }
   link.cut();
 });
+
+for (const [what, offered, agreed] of [
+  ['an agent that offers none', undefined, false],
+  ['an agent that offers an empty list', [], false],
+  ['an agent that offers another', ['zstd'], false],
+  ['an agent that offers it among others', ['zstd', 'deflate'], true],
+] as const) {
+  test(`compression with ${what}: ${agreed ? 'agreed' : 'none'}`, async () => {
+    const { server, agent, link } = make();
+    const offer = offered === undefined ? {} : { compression: [...offered] };
+    const welcomed = greetServer(agent, { ...HELLO, ...offer });
+    const greeting = await receiveHello(server);
+    server.sendControl(welcome, { ...welcomeFrom(server), ...chosenCompression(greeting.hello) });
+    assert.equal((await welcomed).compression, agreed ? 'deflate' : undefined);
+    link.cut();
+  });
+}
+
+test('a welcome with a compression that the agent did not offer is a mistake of the server', async () => {
+  const { server, agent, link } = make();
+  agent.sendControl(hello, HELLO);
+  await receiveHello(server);
+  const value = { ...welcomeFrom(server), compression: 'deflate' } as const;
+  assert.throws(() => server.sendControl(welcome, value), /was not offered/);
+  link.cut();
+});
+
+for (const [compression, ends] of [
+  ['deflate', 'PROTOCOL_ERROR'],
+  ['zstd', 'MESSAGE_INVALID'],
+] as const) {
+  test(`an agent that is told to use ${compression}, which it did not offer, ends the session`, async () => {
+    const { server, agent, link } = make();
+    const greeting = greetServer(agent, HELLO);
+    link.server.inject(encodeFrame(welcome.code, 0, 0, encode({ ...welcomeFrom(server), compression })));
+    await assert.rejects(greeting, code(ends));
+    assert.equal((await agent.closed).code, ends);
+  });
+}

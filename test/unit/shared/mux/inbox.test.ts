@@ -5,6 +5,7 @@ import { isFairleadError } from '../../../../shared/errors.ts';
 import { MECHANICS } from '../../../../shared/messages/mechanics.ts';
 import { Inbox } from '../../../../shared/mux/inbox.ts';
 import type { SessionLimits } from '../../../../shared/mux/session-limits.ts';
+import type { Inbound } from '../../../../shared/mux/stream-role.ts';
 import { FakeHost } from './fake-host.ts';
 
 const WINDOW = 1000;
@@ -12,7 +13,7 @@ const ONE = Buffer.of(1);
 const NO_PARTS: readonly Uint8Array[] = [];
 const { item: ITEM, reply: REPLY, trailer: TRAILER } = MECHANICS;
 
-function make(options: { grows?: boolean; limits?: Partial<SessionLimits> } = {}) {
+function make(options: { inbound?: Inbound; limits?: Partial<SessionLimits> } = {}) {
   const host = new FakeHost({
     initialWindowBytes: WINDOW,
     maxWindowBytes: 8 * WINDOW,
@@ -20,8 +21,9 @@ function make(options: { grows?: boolean; limits?: Partial<SessionLimits> } = {}
     messageBytes: 5000,
     ...options.limits,
   });
+  host.roundTripMs = 1;
   const grants: number[] = [];
-  const inbox = new Inbox(host, options.grows ?? true, (limit) => grants.push(limit));
+  const inbox = new Inbox(host, options.inbound ?? 'bytes', (limit) => grants.push(limit));
   const changes = { count: 0 };
   inbox.onChange = () => {
     changes.count += 1;
@@ -117,8 +119,8 @@ test('limits only rise', () => {
 });
 
 test('only raw bytes earn a larger window', () => {
-  const sizes = [true, false].map((grows) => {
-    const { inbox } = make({ grows });
+  const sizes = (['bytes', 'items'] as const).map((inbound) => {
+    const { inbox } = make({ inbound });
     for (let round = 0; round < 10; round += 1) {
       const bytes = inbox.window.limit - inbox.window.received;
       inbox.data(Buffer.alloc(bytes), NO_PARTS);
@@ -139,7 +141,7 @@ test('a message in one frame is not copied', () => {
 });
 
 test('an item uses credit, which comes back as it is taken', () => {
-  const { inbox, grants } = make({ grows: false });
+  const { inbox, grants } = make({ inbound: 'items' });
   const whole = inbox.fragment(ITEM, Buffer.alloc(600), false);
   assert.ok(typeof whole === 'object');
   assert.equal(whole.credit, 600);
@@ -162,7 +164,7 @@ test('fragments come out as one message, and give their memory back', () => {
 });
 
 test('an item larger than the window completes', () => {
-  const { inbox } = make({ grows: false });
+  const { inbox } = make({ inbound: 'items' });
   const message = randomBytes(4 * WINDOW);
   for (let at = 0; at < message.byteLength; at += 500) {
     assert.ok(inbox.window.limit - inbox.window.received >= 500, `no credit at ${at}`);
@@ -172,7 +174,7 @@ test('an item larger than the window completes', () => {
 });
 
 test('a long item behind an unread one waits, and goes on when that is taken', () => {
-  const { inbox, grants } = make({ grows: false });
+  const { inbox, grants } = make({ inbound: 'items' });
   assert.ok(inbox.item(ONE, (inbox.fragment(ITEM, Buffer.alloc(100), false) as { credit: number }).credit));
   inbox.fragment(ITEM, Buffer.alloc(900), true);
   assert.deepEqual(grants, [], 'the sender stops here');
@@ -185,6 +187,27 @@ test('a long item behind an unread one waits, and goes on when that is taken', (
   inbox.item(whole.bytes, whole.credit);
   inbox.nextItem();
   assert.equal(inbox.window.taken, inbox.window.received, 'no credit is lost');
+});
+
+test('a stream that brings nothing counts for nothing', () => {
+  const { inbox, host, grants } = make({ inbound: 'nothing' });
+  assert.equal(host.windowBytes, 0);
+  feed(inbox, REPLY, Buffer.alloc(4000), 1000);
+  inbox.discard();
+  inbox.end();
+  inbox.close();
+  assert.equal(host.windowBytes, 0);
+  assert.deepEqual(grants, []);
+});
+
+test('the round trip is asked for before bytes come, and while a window is used', () => {
+  const { inbox, host } = make();
+  assert.equal(host.measurements, 1);
+  inbox.data(Buffer.alloc(WINDOW / 4 - 1), NO_PARTS);
+  assert.equal(host.measurements, 1);
+  inbox.data(ONE, NO_PARTS);
+  assert.equal(host.measurements, 2);
+  assert.equal(make({ inbound: 'items' }).host.measurements, 0);
 });
 
 test('a message must not begin inside another', () => {
@@ -219,12 +242,12 @@ test('there is a limit on items that wait, however small', () => {
   const { inbox } = make();
   let waiting = 0;
   while (waiting < 100_000 && inbox.item(ONE, 0)) waiting += 1;
-  assert.equal(waiting, 16_384);
+  assert.equal(waiting, 4_096);
   inbox.nextItem();
   assert.equal(inbox.item(ONE, 0), true);
 });
 
-test('what has come may be read after the end, and earns nothing any more', () => {
+test('what has come may be read after the end, earns nothing, and counts until it is taken', () => {
   const { inbox, grants, host, changes } = make();
   inbox.data(Buffer.alloc(800), NO_PARTS);
   inbox.end();
@@ -232,7 +255,10 @@ test('what has come may be read after the end, and earns nothing any more', () =
   assert.equal(inbox.ended, true);
   assert.equal(changes.count, 2);
   assert.equal(readAll(inbox).byteLength, 800);
-  inbox.taken(800);
+  assert.equal(host.windowBytes, 800);
+  inbox.taken(500);
+  assert.equal(host.windowBytes, 300);
+  inbox.taken(300);
   assert.deepEqual(grants, []);
   assert.equal(host.windowBytes, 0);
 });
@@ -263,7 +289,20 @@ test('a chunk that was handed out before the rest was discarded earns its credit
 
 /** Ways in which a stream's receiving end goes, from any state it may be in. */
 const ENDINGS: [name: string, end: (inbox: Inbox) => void][] = [
-  ['end', (inbox) => inbox.end()],
+  [
+    'end, and all was taken',
+    (inbox) => {
+      inbox.end();
+      inbox.taken(inbox.window.received - inbox.window.taken);
+    },
+  ],
+  [
+    'end, then discard',
+    (inbox) => {
+      inbox.end();
+      inbox.discard();
+    },
+  ],
   ['close', (inbox) => inbox.close()],
   [
     'end, then close',

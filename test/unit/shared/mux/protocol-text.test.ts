@@ -70,6 +70,7 @@ test('kinds of streams', () => {
       yes(kind.item),
       yes(kind.signal),
       yes(kind.trailer),
+      kind.compressible === true ? 'yes' : 'no',
     ]),
   );
 });

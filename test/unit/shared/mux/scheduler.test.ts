@@ -35,11 +35,16 @@ class TestFlow implements Flow {
   }
 }
 
+/** The next frame, on a network that has room. */
+function next(scheduler: Scheduler): OutFrame | undefined {
+  return scheduler.nextControl() ?? scheduler.nextBody('bulk');
+}
+
 /** Takes so many bytes, and returns the sizes of the frames in order. */
 function run(scheduler: Scheduler, bytes: number): number[] {
   const sizes: number[] = [];
   for (let sent = 0; sent < bytes; ) {
-    const frame = scheduler.next();
+    const frame = next(scheduler);
     if (frame === undefined) break;
     sent += frameBytes(frame);
     sizes.push(frameBytes(frame));
@@ -57,8 +62,8 @@ test('a frame counts with its body', () => {
 
 test('nothing waits in a new scheduler', () => {
   const scheduler = new Scheduler();
-  assert.equal(scheduler.ready, false);
-  assert.equal(scheduler.next(), undefined);
+  assert.equal(scheduler.ready('bulk'), false);
+  assert.equal(next(scheduler), undefined);
   assert.equal(scheduler.nextControl(), undefined);
 });
 
@@ -70,12 +75,12 @@ test('control goes before everything, in order, whenever it comes', () => {
   scheduler.wake(terminal);
   for (let mark = 0; mark < 3; mark += 1) scheduler.pushControl(control(mark));
   assert.deepEqual(
-    [0, 1, 2].map(() => scheduler.next()?.head[0]),
+    [0, 1, 2].map(() => next(scheduler)?.head[0]),
     [0, 1, 2],
   );
-  assert.equal(scheduler.next()?.head.byteLength, 100);
+  assert.equal(next(scheduler)?.head.byteLength, 100);
   scheduler.pushControl(control(3));
-  assert.equal(scheduler.next()?.head[0], 3);
+  assert.equal(next(scheduler)?.head[0], 3);
 });
 
 test('the control queue knows its frames and bytes through thousands of them', () => {
@@ -98,7 +103,7 @@ test('the control queue knows its frames and bytes through thousands of them', (
   while (scheduler.nextControl() !== undefined) taken += 1;
   assert.equal(taken, pushed);
   assert.equal(scheduler.controlBytes, 0);
-  assert.equal(scheduler.ready, false);
+  assert.equal(scheduler.ready('bulk'), false);
 });
 
 test('a keystroke overtakes a backlog of bulk', () => {
@@ -140,7 +145,7 @@ test('bulk gets everything that interactive streams leave', () => {
     100,
     ...Array.from({ length: 50 }, () => 64 * KIB),
   ]);
-  assert.equal(scheduler.ready, false);
+  assert.equal(scheduler.ready('bulk'), false);
 });
 
 test('interactive streams that come alone run up no debt to bulk', () => {
@@ -176,7 +181,7 @@ test('no stream waits longer than one round of the others', () => {
   const order: string[] = [];
   for (let turn = 0; turn < 40; turn += 1) {
     const before = flows.map((flow) => flow.sentFrames);
-    scheduler.next();
+    next(scheduler);
     order.push(flows.find((flow, index) => flow.sentFrames !== before[index])?.name ?? '');
   }
   for (let start = 0; start + 8 <= order.length; start += 8) {
@@ -191,12 +196,12 @@ test('a stream that stops being ready leaves the ring and comes back with the ne
   scheduler.wake(one);
   scheduler.wake(two);
   assert.equal(run(scheduler, Number.POSITIVE_INFINITY).length, 7);
-  assert.equal(scheduler.ready, false);
+  assert.equal(scheduler.ready('bulk'), false);
   assert.deepEqual([one.waiting, one.deficit, two.waiting, two.deficit], [false, 0, false, 0]);
   one.frames = 1;
-  assert.equal(scheduler.next(), undefined, 'nobody was told');
+  assert.equal(next(scheduler), undefined, 'nobody was told');
   scheduler.wake(one);
-  assert.equal(scheduler.ready, true);
+  assert.equal(scheduler.ready('bulk'), true);
   assert.deepEqual(run(scheduler, Number.POSITIVE_INFINITY), [1000]);
 });
 
@@ -229,10 +234,10 @@ test('clear forgets everything that waits', () => {
   scheduler.wake(new TestFlow('log', 'bulk', 10));
   scheduler.wake(new TestFlow('terminal', 'interactive', 10));
   scheduler.clear();
-  assert.equal(scheduler.ready, false);
+  assert.equal(scheduler.ready('bulk'), false);
   assert.equal(scheduler.controlFrames, 0);
   assert.equal(scheduler.controlBytes, 0);
-  assert.equal(scheduler.next(), undefined);
+  assert.equal(next(scheduler), undefined);
 });
 
 test('a queue of frames is an interactive stream of its own', () => {
@@ -243,7 +248,50 @@ test('a queue of frames is an interactive stream of its own', () => {
   signals.push(control(2));
   assert.equal(signals.length, 2);
   scheduler.wake(signals);
-  assert.deepEqual([scheduler.next()?.head[0], scheduler.next()?.head[0]], [1, 2]);
+  assert.deepEqual([next(scheduler)?.head[0], next(scheduler)?.head[0]], [1, 2]);
   assert.equal(signals.ready, false);
   assert.throws(() => signals.next());
+});
+
+test('without room only control frames leave', () => {
+  const scheduler = new Scheduler();
+  const terminal = new TestFlow('terminal', 'interactive', 100);
+  scheduler.wake(terminal);
+  assert.deepEqual([scheduler.bodyReady, scheduler.ready('control')], [true, false]);
+  assert.equal(scheduler.nextBody('control'), undefined);
+  scheduler.pushControl(control(1));
+  assert.equal(scheduler.ready('control'), true);
+  assert.equal(terminal.sentFrames, 0);
+});
+
+test('where there is room for interactive frames alone, bulk waits', () => {
+  const scheduler = new Scheduler();
+  const terminal = new TestFlow('terminal', 'interactive', 100, 3);
+  const log = new TestFlow('log', 'bulk', 64 * KIB);
+  scheduler.wake(log);
+  scheduler.wake(terminal);
+  while (scheduler.nextBody('interactive') !== undefined);
+  assert.deepEqual([terminal.sentFrames, log.sentFrames], [3, 0]);
+  assert.deepEqual([scheduler.ready('interactive'), scheduler.ready('bulk')], [false, true]);
+});
+
+test('bulk keeps its tenth even where there is never room for more than interactive frames', () => {
+  const scheduler = new Scheduler();
+  const terminal = new TestFlow('terminal', 'interactive', 16 * KIB);
+  const log = new TestFlow('log', 'bulk', 16 * KIB);
+  scheduler.wake(log);
+  scheduler.wake(terminal);
+  for (let count = 0; count < 1000; count += 1) scheduler.nextBody('interactive');
+  assert.ok(log.sentFrames >= 90 && log.sentFrames <= 110, `${log.sentFrames}`);
+});
+
+test('with smaller frames flows take turns by smaller ones', () => {
+  const scheduler = new Scheduler();
+  scheduler.quantum = 4 * KIB;
+  const one = new TestFlow('one', 'bulk', 4 * KIB);
+  const two = new TestFlow('two', 'bulk', 4 * KIB);
+  scheduler.wake(one);
+  scheduler.wake(two);
+  for (let count = 0; count < 4; count += 1) next(scheduler);
+  assert.deepEqual([one.sentFrames, two.sentFrames], [2, 2]);
 });

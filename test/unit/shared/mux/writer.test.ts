@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Priority } from '../../../../shared/messages/kind.ts';
+import { InFlight } from '../../../../shared/mux/in-flight.ts';
 import type { Flow, OutFrame } from '../../../../shared/mux/scheduler.ts';
 import { DEFAULT_LIMITS, type SessionLimits } from '../../../../shared/mux/session-limits.ts';
 import type { Transport, TransportEnd } from '../../../../shared/mux/transport.ts';
@@ -80,11 +81,19 @@ function make(limits: Partial<SessionLimits> = {}) {
   const transport = new FakeTransport();
   const clock = new FakeClock();
   const overflows = { count: 0 };
-  const writer = new Writer(transport, clock, { ...DEFAULT_LIMITS, ...limits }, () => {
-    overflows.count += 1;
+  const inFlight = new InFlight();
+  const acks: OutFrame[] = [];
+  const writer = new Writer(transport, {
+    clock,
+    limits: { ...DEFAULT_LIMITS, ...limits },
+    inFlight,
+    nextAck: () => acks.shift(),
+    onOverflow: () => {
+      overflows.count += 1;
+    },
   });
   const control = (mark: number, sent?: () => void) => writer.queueControl({ head: Uint8Array.of(mark), sent });
-  return { transport, clock, writer, overflows, control };
+  return { transport, clock, writer, overflows, control, inFlight, acks };
 }
 
 test('the frames of one turn leave in one write', async () => {
@@ -226,4 +235,75 @@ test('flushing sends what control frames wait although the transport is full', a
   writer.stop();
   clock.advance(40);
   assert.equal(writer.blockedMs, 40);
+});
+
+/** A flow of bulk frames of 16 KiB. */
+function bulkFlow(frames: number): TestFlow {
+  const flow = new TestFlow(9, frames);
+  flow.next = () => {
+    flow.frames -= 1;
+    return { head: Uint8Array.of(9), body: new Uint8Array(16 * 1024 - 1) };
+  };
+  return flow;
+}
+
+test('bulk beyond what may be in flight waits for acks; a keystroke and control do not', async () => {
+  const { transport, clock, writer, inFlight, control } = make();
+  writer.wake(bulkFlow(100));
+  await settle(3);
+  const first = transport.sent.length;
+  assert.equal(first, 4, 'what may be in flight before anything is known is 64 KiB');
+  writer.wake(new TestFlow(5, 1, 'interactive'));
+  control(1);
+  await settle(3);
+  assert.deepEqual(transport.sent.slice(first), [1, 5]);
+  clock.advance(40);
+  inFlight.acked(32 * 1024, 1, 40);
+  writer.acknowledged();
+  clock.advance(20);
+  await settle(3);
+  assert.ok(transport.sent.length > first + 2, 'an ack makes room');
+  assert.deepEqual(new Set(transport.sent.slice(first + 2)), new Set([9]));
+});
+
+test('on a measured link bulk leaves at its pace', async () => {
+  const { transport, clock, writer, inFlight } = make();
+  writer.wake(bulkFlow(1000));
+  await settle(3);
+  // A link of 100 ms that delivers a frame each 5 ms, whose acks are held up at last.
+  const sent: number[] = [];
+  let acked = 0;
+  for (let at = 0; at < 2_000; at += 5) {
+    sent.push(writer.bytes);
+    clock.advance(5);
+    await settle(2);
+    const arrived = Math.min(sent[sent.length - 20] ?? 0, acked + 16 * 1024);
+    if (at >= 1_900 || arrived <= acked) continue;
+    inFlight.acked(arrived, clock.monotonic() - 50, clock.monotonic());
+    acked = arrived;
+    writer.acknowledged();
+    await settle(2);
+  }
+  const before = transport.sent.length;
+  // They come at once: without a pace, as much would leave at once.
+  inFlight.acked(sent[sent.length - 20] ?? 0, clock.monotonic() - 50, clock.monotonic());
+  writer.acknowledged();
+  await settle(3);
+  const burst = transport.sent.length - before;
+  assert.ok(burst <= 3, `${burst} frames left at once`);
+  assert.ok(clock.pendingTimers > 0, 'nobody wakes the rest');
+  clock.advance(20);
+  await settle(3);
+  assert.ok(transport.sent.length > before + burst);
+  writer.stop();
+  assert.equal(clock.pendingTimers, 0);
+});
+
+test('an ack leaves with the credit of the same turn', async () => {
+  const { transport, writer, acks } = make();
+  acks.push({ head: Uint8Array.of(3) });
+  writer.queueCredit({ head: Uint8Array.of(7) });
+  writer.scheduleAck();
+  await settle(2);
+  assert.deepEqual(transport.batches, [[7, 3]]);
 });
