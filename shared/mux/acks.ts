@@ -64,6 +64,12 @@ export class Acks {
     };
   }
 
+  /** One such frame must not cost what a large message may. */
+  get #decoding(): { depth: number; nodes: number } {
+    const { depth, controlMessageNodes: nodes } = this.#limits;
+    return { depth, nodes };
+  }
+
   #encode(type: number, value: object, what: string): Uint8Array {
     const { messageBytes: bytes, depth, nodes } = this.#limits;
     return encodeFrame(type, CONTROL_STREAM, 0, encodeValue(value, { bytes, depth, nodes }, what));
@@ -71,7 +77,7 @@ export class Acks {
 
   /** Takes in the peer's ack. @throws FairleadError if it or its time falls, or if it speaks of bytes that were never sent */
   take(payload: Uint8Array, bytesOut: number): void {
-    const value = decodeValue(payload, this.#limits, 'an ack');
+    const value = decodeValue(payload, this.#decoding, 'an ack');
     if (!fits(AckValue, value)) throw new FairleadError('MESSAGE_INVALID', 'an ack does not fit its schema');
     if (value.bytes > bytesOut) throw violation('an ack of more bytes than were sent');
     if (value.bytes < this.#acked) throw violation('an ack that fell');
@@ -98,7 +104,7 @@ export class Acks {
 
   /** Takes in how often the peer wants an ack; this end keeps to its own bounds. */
   takeFrequency(payload: Uint8Array): void {
-    const value = decodeValue(payload, this.#limits, 'an ack frequency');
+    const value = decodeValue(payload, this.#decoding, 'an ack frequency');
     if (!fits(AckFrequencyValue, value)) {
       throw new FairleadError('MESSAGE_INVALID', 'an ack frequency does not fit its schema');
     }

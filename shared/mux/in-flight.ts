@@ -27,6 +27,8 @@ const GAIN_STEP = 1.3;
 const DRAINED_GAIN = 0.75;
 /** The queue, in ms, that a link of no delay needs to be busy: what both ends take to wake up. */
 const SLACK_MS = 1;
+/** For so long a process stands still now and then, in ms: a queue of that is none of the network's. */
+const STALL_MS = 10;
 /** A queue below this part of the idle round trip, and of the slack, counts as none. */
 const QUEUE_TOLERANCE = 1 / 8;
 /** Interactive frames may go beyond the limit by so much: a keystroke does not wait for bulk to arrive. */
@@ -147,7 +149,7 @@ export class InFlight implements LinkStats {
 
   /** A queue longer than this end causes while it knows the rate, in ms. */
   get #longQueue(): number {
-    return this.#smallest + 2 * SLACK_MS;
+    return this.#smallest + STALL_MS;
   }
 
   #addToRound(queueMs: number): void {

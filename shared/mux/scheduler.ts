@@ -95,7 +95,6 @@ export class Scheduler {
   #bulk: Ring | undefined;
   /** Bytes that interactive frames owe to bulk. */
   #owed = 0;
-  #bodyFrames = 0;
   #quantum = FRAME_PAYLOAD_BYTES;
 
   /** The payload of a full frame, by which flows take turns: smaller on a slow link. */
@@ -147,11 +146,6 @@ export class Scheduler {
     return this.controlFrames > 0 || this.#turnOf(room) !== undefined;
   }
 
-  /** Frames of flows that were handed out so far. */
-  get bodyFrames(): number {
-    return this.#bodyFrames;
-  }
-
   nextControl(): OutFrame | undefined {
     const frame = this.#control[this.#first];
     if (frame === undefined) return undefined;
@@ -178,9 +172,7 @@ export class Scheduler {
 
   /** The next frame of a flow, as far as there is room. Control frames go before. */
   nextBody(room: Room): OutFrame | undefined {
-    const turn = this.#turnOf(room);
-    if (turn !== undefined) this.#bodyFrames += 1;
-    switch (turn) {
+    switch (this.#turnOf(room)) {
       case 'interactive': {
         const frame = this.#interactive?.next();
         if (frame !== undefined && this.#bulk?.ready === true) this.#owed += frameBytes(frame) / INTERACTIVE_PER_BULK;

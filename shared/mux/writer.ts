@@ -46,11 +46,6 @@ export class Writer {
     return this.#frames;
   }
 
-  /** Frames of streams' bodies alone. */
-  get bodyFrames(): number {
-    return this.#scheduler.bodyFrames;
-  }
-
   /** Time in which the transport took no more, in ms. */
   get blockedMs(): number {
     if (this.#blockedAt === undefined) return this.#blockedMs;

@@ -1,6 +1,6 @@
 /**
  * What a fleet of idle agents costs a real server, against bare mutual-TLS WebSockets, and how it comes back after the
- * server was killed. Scale it with FAIRLEAD_BENCH_AGENTS; 10,000 take some three minutes.
+ * server was killed. Scale it with FAIRLEAD_BENCH_AGENTS; 10,000 take about five minutes.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HEARTBEAT_MS } from '../../../shared/limits.ts';
