@@ -1,12 +1,37 @@
-/** Keeps the memory of a process that streams much near what it holds. */
+/** Keeps the memory of a process that streams much near what it holds, and its pauses short. */
 import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 /**
- * Stops V8 from growing its space for young objects. Streamed bytes die young, and V8 lets the garbage of a larger space
- * reach tens of MiB before it looks: a log of 100 MB that a client reads slowly costs two processes 100 MiB without this
- * and 20 to 50 with it.
- * V8 reads this flag each time it thinks of growing, so that it may be set while it runs.
+ * Streamed bytes between two collections. V8 counts buffers outside its heap against a limit of tens of MiB and then
+ * marks the whole heap; a collection of young objects alone, before that, frees the same buffers in a tenth of the time.
+ */
+const COLLECT_EVERY_BYTES = 6 * 1024 * 1024;
+
+type Collect = (options: { type: 'minor' }) => void;
+
+let collect: Collect | undefined;
+let uncollectedBytes = 0;
+
+/**
+ * Stops V8 from growing its space for young objects, and has it collect them as bytes stream by. Streamed bytes die
+ * young, and V8 lets the garbage of a larger space reach tens of MiB before it looks: a log of 100 MB that a client
+ * reads slowly costs two processes 100 MiB without this and 20 to 50 with it; and a link of 1 GB/s loses a third of its
+ * rate to pauses of 2 to 12 ms.
+ * V8 reads the first flag each time it thinks of growing, so that it may be set while it runs; the second is only
+ * needed to get hold of the function.
  */
 export function keepYoungHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--expose-gc');
+  collect = runInNewContext('gc') as Collect;
+  setFlagsFromString('--no-expose-gc');
+}
+
+/** Tells of bytes that have come in buffers of their own and will soon be garbage. Cheap; does nothing unless `keepYoungHeapSmall` was called. */
+export function countStreamedBytes(bytes: number): void {
+  uncollectedBytes += bytes;
+  if (uncollectedBytes < COLLECT_EVERY_BYTES) return;
+  uncollectedBytes = 0;
+  collect?.({ type: 'minor' });
 }

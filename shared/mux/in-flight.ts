@@ -26,7 +26,7 @@ const GAIN_STEP = 1.3;
 /** While the idle round trip is measured anew. */
 const DRAINED_GAIN = 0.75;
 /** The queue, in ms, that a link of no delay needs to be busy: what both ends take to wake up. */
-const SLACK_MS = 1;
+const SLACK_MS = 0.4;
 /** For so long a process stands still now and then, in ms: a queue of that is none of the network's. */
 const STALL_MS = 10;
 /** A queue below this part of the idle round trip, and of the slack, counts as none. */

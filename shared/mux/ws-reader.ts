@@ -3,6 +3,7 @@
  * one new buffer, which for bulk is half of what receiving costs. Everything else that can come on a WebSocket still
  * goes through ws itself.
  */
+import { countStreamedBytes } from '../young-heap.ts';
 import { Assembly } from './assembly.ts';
 
 /** The parts of ws's receiver that this relies on; `supportsReader` looks whether they are there. */
@@ -76,6 +77,7 @@ export class WsReader {
 
   #write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const unread = this.#read(chunk);
+    countStreamedBytes(chunk.byteLength);
     if (unread === undefined) done();
     else this.#fallback(unread, encoding, done);
   }

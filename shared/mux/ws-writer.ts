@@ -4,6 +4,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { FRAME_PAYLOAD_BYTES } from '../limits.ts';
+import { countStreamedBytes } from '../young-heap.ts';
 import { MIN_FRAME_START_BYTES } from './frame.ts';
 import { applyMask, MASK_BYTES, nextMask, rotated } from './ws-mask.ts';
 
@@ -84,6 +85,8 @@ export class WsWriter {
   #flush(): void {
     const messages = this.#messages;
     if (messages.length === 0) return;
+    // What is sent was read from somewhere, into buffers that are now garbage.
+    countStreamedBytes(this.#bytes);
     const pool = poolFor(this.#bytes);
     const batch = pool?.take() ?? Buffer.allocUnsafe(this.#bytes);
     this.#messages = [];
