@@ -19,8 +19,8 @@ interface Mark {
 }
 
 export interface RateSample {
-  /** Bytes per ms. */
-  readonly perMs: number;
+  /** Bytes per ms; undefined if the clocks saw no time pass. */
+  readonly perMs: number | undefined;
   /** The way of the newest frame that was acknowledged. */
   readonly trip: Trip;
   /** Whether the sender had less to send than the link could take. */
@@ -110,9 +110,10 @@ export class DeliveryRate {
     const roundTripMs = now - mark.sentAt;
     const arriving = mark.ackedArrivedAt === undefined ? roundTripMs : arrivedAt - mark.ackedArrivedAt;
     const elapsed = Math.max(arriving, mark.sentAt - mark.ackedSentAt);
-    const perMs = elapsed > 0 ? (total - mark.acked) / elapsed : 0;
+    // What took no time that the clocks can tell says nothing of the rate.
+    const perMs = elapsed > 0 ? (total - mark.acked) / elapsed : undefined;
     const roundOver = mark.acked >= this.#roundEnd ? this.#turnRound(total) : 'no';
-    this.#take(perMs, mark.dry);
+    if (perMs !== undefined) this.#take(perMs, mark.dry);
     return { perMs, trip: { roundTripMs, sentAt: mark.sentAt, arrivedAt }, dry: mark.dry, roundOver };
   }
 

@@ -139,7 +139,7 @@ export class InFlight implements LinkStats {
     if (sample.roundOver === 'full') this.#endRound(now);
     if (!sample.dry) this.#addToRound(queueMs);
     if (queueMs > smallest * (CRUISING_GAIN - 1) + SLACK_MS) this.#gain = CRUISING_GAIN;
-    if (queueMs > this.#longQueue) this.#rate.fallTo(sample.perMs);
+    if (sample.perMs !== undefined && queueMs > this.#longQueue) this.#rate.fallTo(sample.perMs);
     this.#setLimit(now);
   }
 
@@ -169,6 +169,7 @@ export class InFlight implements LinkStats {
 
   #setLimit(now: number): void {
     const { perMs } = this.#rate;
+    if (perMs === 0) return;
     const smallest = this.#smallest;
     // What waits on the way back is on its way, too; more than a round trip of it is the peer's own doing.
     const roundTrip = smallest + Math.min(this.#path.returnQueueMs, smallest);

@@ -175,6 +175,8 @@ class WsTransport implements Transport {
 
   uncork(): void {
     this.#writer.uncork();
+    // A kernel that took it all at once leaves nothing to drain.
+    if (this.#full && !this.#socket.writableNeedDrain) setImmediate(() => this.#drain());
   }
 
   setMaxMessageBytes(bytes: number): void {

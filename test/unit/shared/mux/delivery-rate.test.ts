@@ -35,7 +35,7 @@ test('acks that come in a bunch do not make the link look faster than what was s
   for (let at = 50; at <= 90; at += 10) send(rate, 1, at);
   // All arrive within a ms of the peer's clock, though they were sent over 40.
   const sample = rate.acked(6 * 16 * KIB, 21, 131);
-  assert.ok(sample !== undefined && sample.perMs <= (5 * 16 * KIB) / 40, `${sample?.perMs}`);
+  assert.ok(sample?.perMs !== undefined && sample.perMs <= (5 * 16 * KIB) / 40, `${sample?.perMs}`);
 });
 
 test('an arrival that seems to lie in the past gives no rate beyond that of sending', () => {
@@ -44,7 +44,14 @@ test('an arrival that seems to lie in the past gives no rate beyond that of send
   rate.acked(16 * KIB, 1_000, 40);
   send(rate, 1, 50);
   const sample = rate.acked(32 * KIB, 1_000, 90);
-  assert.ok(sample !== undefined && Number.isFinite(sample.perMs));
+  assert.ok(sample?.perMs !== undefined && Number.isFinite(sample.perMs));
+});
+
+test('what took no time says nothing', () => {
+  const rate = new DeliveryRate();
+  send(rate, 4, 7);
+  assert.equal(rate.acked(64 * KIB, 7, 7)?.perMs, undefined);
+  assert.deepEqual([rate.perMs, rate.limited], [0, false]);
 });
 
 test('a sender that ran dry does not lower what is known', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { InFlight } from '../../../../shared/mux/in-flight.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { MBIT, type SimulatedFlow, SimulatedSender, SimulatedWay } from '../../../support/simulated-link.ts';
 
@@ -214,6 +215,16 @@ describe('in-flight control', () => {
     const { deliveryRate: later } = sender.inFlight;
     assert.ok(later !== undefined && deliveryRate !== undefined);
     assert.ok(Math.abs(later / deliveryRate - 1) < 0.2, `${deliveryRate} became ${later}`);
+  });
+
+  it('neither stops nor paces while the clocks see no time pass', () => {
+    const inFlight = new InFlight();
+    for (let sent = 0; sent < 100; sent += 1) {
+      assert.ok(inFlight.hasBulkRoom);
+      assert.equal(inFlight.waitMs(5), 0);
+      inFlight.sent(16 * 1024, true, 5);
+      inFlight.acked((sent + 1) * 16 * 1024, 5, 5);
+    }
   });
 
   it('knows nothing before the first ack, and sends little', () => {
