@@ -33,6 +33,11 @@ export interface RateSample {
 const MIN_MARK_BYTES = 1024;
 const MARK_BYTES = 16 * 1024;
 const MARK_MS = 0.2;
+/**
+ * The largest rate is remembered for this long at least, in ms, and twice that at most: on a short link both ends are
+ * slower than the network for many round trips now and then, and what was measured then is no reason to send less.
+ */
+const REMEMBERED_MS = 100;
 /** What is sent beyond so many marks is measured with the last of them. */
 const MAX_MARKS = 4096;
 
@@ -48,19 +53,21 @@ export class DeliveryRate {
   #dryUntil = -1;
   /** The round is over once a mark that knew of so many acknowledged bytes is acknowledged itself. */
   #roundEnd = 0;
-  #roundMax = 0;
-  #lastRoundMax = 0;
   #roundLimited = false;
-  #limited = false;
+  /** The largest rate since `#maxSince`, and before. */
+  #max = 0;
+  #maxSince = 0;
+  #lastMax = 0;
+  #limitedAt: number | undefined;
 
-  /** The largest rate of this round trip and the one before, in bytes per ms; 0 until one is known. */
+  /** The largest rate of late, a round trip and 100 ms at least, in bytes per ms; 0 until one is known. */
   get perMs(): number {
-    return Math.max(this.#roundMax, this.#lastRoundMax);
+    return Math.max(this.#max, this.#lastMax);
   }
 
-  /** Whether the rate was ever measured while there was more to send than the link took. */
-  get limited(): boolean {
-    return this.#limited;
+  /** When the rate was last measured while there was more to send than the link took; undefined if it never was. */
+  get limitedAt(): number | undefined {
+    return this.#limitedAt;
   }
 
   /** Bytes sent and not acknowledged. */
@@ -112,8 +119,8 @@ export class DeliveryRate {
     const elapsed = Math.max(arriving, mark.sentAt - mark.ackedSentAt);
     // What took no time that the clocks can tell says nothing of the rate.
     const perMs = elapsed > 0 ? (total - mark.acked) / elapsed : undefined;
-    const roundOver = mark.acked >= this.#roundEnd ? this.#turnRound(total) : 'no';
-    if (perMs !== undefined) this.#take(perMs, mark.dry);
+    const roundOver = mark.acked >= this.#roundEnd ? this.#turnRound(total, now) : 'no';
+    if (perMs !== undefined) this.#take(perMs, mark.dry, now);
     return { perMs, trip: { roundTripMs, sentAt: mark.sentAt, arrivedAt }, dry: mark.dry, roundOver };
   }
 
@@ -138,27 +145,30 @@ export class DeliveryRate {
     return newest;
   }
 
-  #turnRound(total: number): 'dry' | 'full' {
+  #turnRound(total: number, now: number): 'dry' | 'full' {
     this.#roundEnd = total;
     // A round in which the sender had little to send says nothing of the link.
     if (!this.#roundLimited) return 'dry';
-    this.#lastRoundMax = this.#roundMax;
-    this.#roundMax = 0;
     this.#roundLimited = false;
+    if (now - this.#maxSince >= REMEMBERED_MS) {
+      this.#lastMax = this.#max;
+      this.#max = 0;
+      this.#maxSince = now;
+    }
     return 'full';
   }
 
-  #take(perMs: number, dry: boolean): void {
+  #take(perMs: number, dry: boolean, now: number): void {
     if (dry && perMs < this.perMs) return;
-    this.#roundMax = Math.max(this.#roundMax, perMs);
+    this.#max = Math.max(this.#max, perMs);
     if (dry) return;
     this.#roundLimited = true;
-    this.#limited = true;
+    this.#limitedAt = now;
   }
 
   /** Forgets any larger rate. */
   fallTo(perMs: number): void {
-    this.#roundMax = Math.min(this.#roundMax, perMs);
-    this.#lastRoundMax = Math.min(this.#lastRoundMax, perMs);
+    this.#max = Math.min(this.#max, perMs);
+    this.#lastMax = Math.min(this.#lastMax, perMs);
   }
 }

@@ -2,8 +2,8 @@
  * How much of what a session sends may be on its way: near bandwidth × delay, so that what waits, waits in the
  * scheduler, where class and fairness rule it. Pure but for the times it is handed.
  *
- * The limit is `gain × rate × smallest round trip + rate × slack`. The rate is the largest that acks showed in this
- * round trip and the one before (delivery-rate.ts). While a whole round shows no queue the gain is 2, so that a link
+ * The limit is `gain × rate × smallest round trip + rate × slack`. The rate is the largest that acks showed of
+ * late (delivery-rate.ts). While a whole round shows no queue the gain is 2, so that a link
  * that has become faster is filled within a few round trips; else it is just above 1: a short queue keeps the link
  * busy, and a keystroke waits for it.
  */
@@ -25,12 +25,16 @@ const PROBING_GAIN = 2;
 const GAIN_STEP = 1.3;
 /** While the idle round trip is measured anew. */
 const DRAINED_GAIN = 0.75;
+/** A limit that fell below this part of what it was while the queue stayed has fallen in vain. */
+const IN_VAIN_PART = 0.5;
 /** The queue, in ms, that a link of no delay needs to be busy: what both ends take to wake up. */
-const SLACK_MS = 0.4;
+const SLACK_MS = 0.3;
 /** For so long a process stands still now and then, in ms: a queue of that is none of the network's. */
-const STALL_MS = 10;
+const STALL_MS = 50;
 /** A queue below this part of the idle round trip, and of the slack, counts as none. */
 const QUEUE_TOLERANCE = 1 / 8;
+/** How long a measured rate is taken for the link's, in ms. */
+const RATE_HOLDS_MS = 10_000;
 /** Interactive frames may go beyond the limit by so much: a keystroke does not wait for bulk to arrive. */
 const INTERACTIVE_RESERVE_BYTES = 16 * 1024;
 /** Frames leave no faster than this multiple of the rate … */
@@ -59,6 +63,10 @@ export class InFlight implements LinkStats {
   #limit = INITIAL_LIMIT_BYTES;
   #gain = PROBING_GAIN;
   #round = newRound();
+  /** The limit when the queue was first seen that every round has shown since. */
+  #limitBefore: number | undefined;
+  /** Since when the limit is reached without an ack. */
+  #fullSince: number | undefined;
 
   get roundTripIdleMs(): number | undefined {
     return this.#path.smallest;
@@ -69,8 +77,14 @@ export class InFlight implements LinkStats {
   }
 
   get deliveryRate(): number | undefined {
-    const { limited, perMs } = this.#rate;
-    return limited ? perMs * 1000 : undefined;
+    const { limitedAt, perMs } = this.#rate;
+    return limitedAt === undefined ? undefined : perMs * 1000;
+  }
+
+  /** As `deliveryRate`, but undefined once the link has not been full for so long that it may have become another. */
+  deliveryRateAt(now: number): number | undefined {
+    const { limitedAt, perMs } = this.#rate;
+    return limitedAt === undefined || now - limitedAt > RATE_HOLDS_MS ? undefined : perMs * 1000;
   }
 
   get inFlightBytes(): number {
@@ -93,8 +107,8 @@ export class InFlight implements LinkStats {
 
   /** The payload of a full frame, in bytes: its time on the wire is what a keystroke waits for. */
   get payloadBytes(): number {
-    const { limited, perMs } = this.#rate;
-    if (!limited) return UNMEASURED_PAYLOAD_BYTES;
+    const { limitedAt, perMs } = this.#rate;
+    if (limitedAt === undefined) return UNMEASURED_PAYLOAD_BYTES;
     return (PAYLOADS.find(({ belowPerMs }) => perMs < belowPerMs) ?? FULL_PAYLOAD).bytes;
   }
 
@@ -105,18 +119,24 @@ export class InFlight implements LinkStats {
 
   /** How long the next frame of bulk should wait, in ms; 0 if it may leave. */
   waitMs(now: number): number {
-    const { limited, perMs } = this.#rate;
-    if (!limited || perMs > MAX_PACED_PER_MS) {
+    const { limitedAt, perMs } = this.#rate;
+    if (limitedAt === undefined || perMs > MAX_PACED_PER_MS) {
       this.#pacer.rest(now);
       return 0;
     }
     return this.#pacer.waitMs(now, Math.max(this.#gain, PACING_GAIN) * perMs, this.payloadBytes);
   }
 
+  /** For how long all that may be in flight has been, and no ack has come, in ms. */
+  unacknowledgedMs(now: number): number {
+    return this.#fullSince === undefined ? 0 : now - this.#fullSince;
+  }
+
   /** Counts the bytes of a frame out. @param body whether it is a body frame: by those alone the link is measured */
   sent(bytes: number, body: boolean, now: number): void {
     this.#rate.sent(bytes, body, now);
     if (body) this.#pacer.sent(bytes);
+    if (!this.hasBulkRoom) this.#fullSince ??= now;
   }
 
   /** This end has nothing more to send: what is measured until it is all acknowledged shows less than the link can do. */
@@ -131,6 +151,7 @@ export class InFlight implements LinkStats {
 
   /** Takes in how many bytes have arrived in all, and when the last of them did, in ms by the peer's clock. */
   acked(total: number, arrivedAt: number, now: number): void {
+    this.#fullSince = undefined;
     const sample = this.#rate.acked(total, arrivedAt, now);
     if (sample === undefined) return;
     this.#path.take(sample.trip, now);
@@ -162,8 +183,13 @@ export class InFlight implements LinkStats {
     const { smallest, sum, samples } = this.#round;
     const queued = sum / samples > (this.#smallest + SLACK_MS) * QUEUE_TOLERANCE;
     this.#gain = queued ? CRUISING_GAIN : Math.min(PROBING_GAIN, this.#gain * GAIN_STEP);
-    // A whole round beyond what this end's own queue explains: the path itself may have become longer.
-    if (smallest > this.#longQueue) this.#path.doubt(now);
+    if (queued) this.#limitBefore ??= this.#limit;
+    else this.#limitBefore = undefined;
+    // The queue stays though the limit falls: it is not this end's, and the path itself or its ends have become slower.
+    if (smallest > this.#longQueue || this.#limit < IN_VAIN_PART * (this.#limitBefore ?? 0)) {
+      this.#path.doubt(now);
+      this.#limitBefore = undefined;
+    }
     this.#round = newRound();
   }
 
@@ -173,7 +199,7 @@ export class InFlight implements LinkStats {
     const smallest = this.#smallest;
     // What waits on the way back is on its way, too; more than a round trip of it is the peer's own doing.
     const roundTrip = smallest + Math.min(this.#path.returnQueueMs, smallest);
-    const drained = this.#clamp(DRAINED_GAIN * perMs * (roundTrip + SLACK_MS));
+    const drained = this.#clamp(DRAINED_GAIN * perMs * roundTrip);
     const draining = this.#path.measureAnew(now, this.#rate.inFlight <= drained);
     // What is measured meanwhile shows less than the link can do.
     if (draining) this.#rate.ranDry();

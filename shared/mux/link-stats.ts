@@ -7,6 +7,8 @@ export interface LinkStats {
   readonly roundTripMs: number | undefined;
   /** Bytes per second that the peer's acks showed arriving when this end last had more to send than the link took. */
   readonly deliveryRate: number | undefined;
+  /** As `deliveryRate`, but undefined once the link has not been full for 10 s: it may have become another. */
+  deliveryRateAt(now: number): number | undefined;
   /** Frame bytes sent and not acknowledged. */
   readonly inFlightBytes: number;
   /** What may be in flight: near bandwidth × delay. */

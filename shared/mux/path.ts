@@ -6,8 +6,9 @@
 
 /** How long the smallest delays are believed unless they are seen again, in ms. */
 const BELIEVED_MS = 10_000;
-/** How soon after one measurement the next may begin when it is in doubt, in ms. */
-const DOUBT_AFTER_MS = 1_000;
+/** How soon after one measurement the next may begin when it is in doubt, in ms and in round trips. */
+const DOUBT_AFTER_MS = 100;
+const DOUBT_AFTER_ROUNDS = 10;
 /** A round trip this close to the smallest confirms it. */
 const CONFIRMS = 1.05;
 /** How long the queue is kept empty for a measurement, in round trips: a single one may be late for other reasons. */
@@ -107,7 +108,8 @@ export class Path {
 
   /** The smallest delays no longer fit what is seen. */
   doubt(now: number): void {
-    if (now - this.#measuredAt > DOUBT_AFTER_MS) this.#measurement ??= newMeasurement();
+    const waitMs = Math.max(DOUBT_AFTER_MS, DOUBT_AFTER_ROUNDS * (this.#smallest ?? 0));
+    if (now - this.#measuredAt > waitMs) this.#measurement ??= newMeasurement();
   }
 
   /**

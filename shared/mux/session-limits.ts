@@ -33,6 +33,7 @@ import {
   MAX_WINDOW_BYTES,
   MIN_ACK_EVERY_BYTES,
   SESSION_BUDGET_BYTES,
+  SILENCE_MS,
   WINDOW_SHARE_BYTES,
 } from '../limits.ts';
 
@@ -67,6 +68,7 @@ export interface SessionLimits {
   readonly ackEveryBytes: number;
   readonly minAckEveryBytes: number;
   readonly maxAckEveryBytes: number;
+  readonly ackSilenceMs: number;
   readonly inflatedBytesPerSecond: number;
   readonly pendingPings: number;
   readonly queuedControlFrames: number;
@@ -104,6 +106,7 @@ export const DEFAULT_LIMITS: SessionLimits = {
   ackEveryBytes: ACK_EVERY_BYTES,
   minAckEveryBytes: MIN_ACK_EVERY_BYTES,
   maxAckEveryBytes: MAX_ACK_EVERY_BYTES,
+  ackSilenceMs: SILENCE_MS,
   inflatedBytesPerSecond: MAX_INFLATED_BYTES_PER_SECOND,
   pendingPings: MAX_PENDING_PINGS,
   queuedControlFrames: MAX_QUEUED_CONTROL_FRAMES,

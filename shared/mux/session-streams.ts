@@ -254,7 +254,7 @@ export class SessionStreams implements StreamHost {
   }
 
   get deliveryRate(): number | undefined {
-    return this.#options.link.deliveryRate;
+    return this.#options.link.deliveryRateAt(this.clock.monotonic());
   }
 
   get roundTripMs(): number | undefined {

@@ -10,7 +10,7 @@ export interface StreamHost {
   readonly limits: SessionLimits;
   /** The largest body of a frame that the peer takes, in bytes. */
   readonly payloadBytes: number;
-  /** What the network delivers, in bytes per second; undefined until it was measured. */
+  /** What the network delivers, in bytes per second; undefined unless it was measured of late. */
   readonly deliveryRate: number | undefined;
   /** The round trip in ms, with no more waiting on the way than the way itself takes; undefined until one was measured. */
   readonly roundTripMs: number | undefined;

@@ -1,5 +1,6 @@
 /** What has brought down other multiplexers, by the names of their advisories: here it ends one session, if any. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { encode } from '@msgpack/msgpack';
 import { pino } from 'pino';
@@ -573,10 +574,37 @@ describe('ids, acks and wishes that lie', () => {
     falling.peer.frame(MECHANICS['session.ack'], 0, 0, ack(10));
     falling.peer.frame(MECHANICS['session.ack'], 0, 0, ack(9));
     await ended(falling, 'PROTOCOL_ERROR', /fell/);
+    const backwards = await scene();
+    backwards.peer.frame(MECHANICS['session.ack'], 0, 0, { bytes: 1, at: 10 });
+    backwards.peer.frame(MECHANICS['session.ack'], 0, 0, { bytes: 1, at: 9 });
+    await ended(backwards, 'PROTOCOL_ERROR', /from before/);
+  });
+
+  test('a peer that pings and never acknowledges does not stop streams for ever', async () => {
+    const clock = new FakeClock();
+    const raw = await scene({ clock });
+    const log = raw.session.open(pipeKind, {});
+    const failed = once(log.bytes, 'error');
+    raw.peer.frame(MECHANICS.reply, log.id, 0, {});
+    log.bytes.write(Buffer.alloc(200 * 1024));
+    await settle();
+    const { bytesOut } = raw.session.stats;
+    assert.ok(bytesOut < 100 * 1024, `${bytesOut} bytes went out unacknowledged`);
+    for (let beat = 1; beat <= 3; beat += 1) {
+      clock.advance(15_000);
+      raw.peer.frame(ping.code, 0, 0, { id: beat });
+      await settle();
+      assert.equal(raw.session.draining, false, `after ${beat} pings`);
+    }
+    clock.advance(15_000);
+    raw.peer.frame(ping.code, 0, 0, { id: 4 });
+    await ended(raw, 'TIMEOUT', /acknowledge/);
+    const [error] = await failed;
+    assert.equal(error.code, 'STREAM_INTERRUPTED');
   });
 
   test('acks that come before their bytes have arrived, with a clock that lies, cost their sender alone', async () => {
-    const clocks = [0, MAX_STREAM_OFFSET, 0, 1, 1, MAX_STREAM_OFFSET - 1];
+    const clocks = [0, 0, 1, 1, 1e6, 1e15, MAX_STREAM_OFFSET - 1, MAX_STREAM_OFFSET];
     const raw = await scene();
     const log = raw.session.open(pipeKind, {});
     log.bytes.on('error', () => undefined);
@@ -585,7 +613,7 @@ describe('ids, acks and wishes that lie', () => {
     raw.link.server.stall();
     for (let round = 0; round < 500; round += 1) {
       if (log.bytes.writableLength < 1024 * 1024) log.bytes.write(Buffer.alloc(64 * 1024));
-      const at = clocks[round % clocks.length] ?? 0;
+      const at = clocks[Math.min(clocks.length - 1, Math.floor(round / 50))] ?? 0;
       raw.peer.frame(MECHANICS['session.ack'], 0, 0, { bytes: raw.session.stats.bytesOut, at });
       await settle(2);
     }

@@ -213,27 +213,17 @@ describe('credit', () => {
   test('no limit goes beyond what reset and ended streams leave: credit does not leak', async () => {
     const scene = await attack('server');
     const bytes = Buffer.alloc(INITIAL_WINDOW_BYTES / 2);
+    const held = () => scene.victim.stats.memoryBytes;
+    const before = held();
     for (let round = 0; round < 300; round += 1) {
       const stream = scene.attacker.open(pipeKind, {});
       stream.bytes.write(bytes);
       await flowing(scene, 2);
+      assert.ok(held() >= before + INITIAL_WINDOW_BYTES, 'an open stream counts');
       stream.reset(new FairleadError('CANCELLED', 'next'));
       await settle(2);
     }
-    // A session whose budget had leaked away would keep this stream at its share.
-    const id = scene.ids.theirs.pipe;
-    end(scene, id).bytes.resume();
-    const sender = scene.ends.attacker.get(id);
-    for (let sent = 0; sent < 64; sent += 1) {
-      let written = false;
-      sender?.bytes.write(Buffer.alloc(128 * 1024), () => {
-        written = true;
-      });
-      for (let ms = 0; !written && ms < 1000; ms += 1) await flowing(scene, 1);
-    }
-    await settle();
-    const { receiveLimit, taken } = end(scene, id).flow;
-    assert.ok(receiveLimit - taken > INITIAL_WINDOW_BYTES, `a window of ${receiveLimit - taken}`);
+    assert.equal(held(), before);
     await scene.expectAlive();
   });
 });

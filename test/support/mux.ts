@@ -210,7 +210,7 @@ export async function readyPair(options: MuxPairOptions & { highWaterBytes?: num
 
 /** Makes a session believe that its link delivers so many bytes per second. */
 export function pretendRate(session: Session, rate: number | undefined): void {
-  Object.defineProperty(session.stats.link, 'deliveryRate', { configurable: true, get: () => rate });
+  Object.defineProperty(session.stats.link, 'deliveryRateAt', { configurable: true, value: () => rate });
 }
 
 /** Everything a readable gives, in one buffer. */

@@ -12,7 +12,7 @@ function send(rate: DeliveryRate, frames: number, now: number): void {
 test('nothing is known before an ack', () => {
   const rate = new DeliveryRate();
   send(rate, 4, 0);
-  assert.deepEqual([rate.perMs, rate.limited, rate.inFlight], [0, false, 64 * KIB]);
+  assert.deepEqual([rate.perMs, rate.limitedAt, rate.inFlight], [0, undefined, 64 * KIB]);
 });
 
 test('the rate is what arrived between two acks, over the time between its arrivals', () => {
@@ -51,7 +51,7 @@ test('what took no time says nothing', () => {
   const rate = new DeliveryRate();
   send(rate, 4, 7);
   assert.equal(rate.acked(64 * KIB, 7, 7)?.perMs, undefined);
-  assert.deepEqual([rate.perMs, rate.limited], [0, false]);
+  assert.deepEqual([rate.perMs, rate.limitedAt], [0, undefined]);
 });
 
 test('a sender that ran dry does not lower what is known', () => {
@@ -61,7 +61,7 @@ test('a sender that ran dry does not lower what is known', () => {
     rate.acked(round * 64 * KIB, round * 40 + 20, round * 40 + 39);
   }
   const known = rate.perMs;
-  assert.ok(known > 0 && rate.limited);
+  assert.ok(known > 0 && rate.limitedAt !== undefined);
   let total = 4 * 64 * KIB;
   for (let round = 1; round <= 50; round += 1) {
     const now = 1_000 + round * 40;
@@ -73,7 +73,7 @@ test('a sender that ran dry does not lower what is known', () => {
   assert.equal(rate.perMs, known);
 });
 
-test('what is known falls within two rounds once the link is slower', () => {
+test('what is known falls within 200 ms or two rounds once the link is slower', () => {
   const rate = new DeliveryRate();
   let now = 0;
   let total = 0;
@@ -87,6 +87,24 @@ test('what is known falls within two rounds once the link is slower', () => {
   assert.equal(Math.round(rate.perMs), Math.round((64 * KIB) / 40));
   for (let count = 0; count < 4; count += 1) round(400);
   assert.ok(rate.perMs < (64 * KIB) / 300, `${rate.perMs}`);
+});
+
+test('on a short link one bad round changes nothing', () => {
+  const rate = new DeliveryRate();
+  let now = 0;
+  let total = 0;
+  const round = (ms: number) => {
+    send(rate, 4, now);
+    now += ms;
+    total += 64 * KIB;
+    rate.acked(total, now, now);
+  };
+  for (let count = 0; count < 20; count += 1) round(0.5);
+  const known = rate.perMs;
+  for (let count = 0; count < 20; count += 1) round(4);
+  assert.equal(rate.perMs, known);
+  for (let count = 0; count < 40; count += 1) round(4);
+  assert.ok(rate.perMs < known / 4, `${rate.perMs} of ${known}`);
 });
 
 test('it can be told to forget larger rates', () => {

@@ -146,6 +146,19 @@ describe('in-flight control', () => {
     assert.ok(roundTripIdleMs > 155 && roundTripIdleMs < 190, `the idle round trip is ${roundTripIdleMs} ms`);
   });
 
+  it('does not starve on a short link whose ends are busy', () => {
+    const simulation = simulate(1000, 0.4);
+    const { clock, way, back, sender } = simulation;
+    sender.flow('bulk');
+    clock.advance(200);
+    // From now on each end takes 2 ms to do what takes none at its best.
+    way.delayMs = 2;
+    back.delayMs = 2;
+    clock.advance(1_000);
+    const after = observe(simulation, 500);
+    assert.ok(after.use > 0.9, `the link is used by ${after.use}`);
+  });
+
   it('fills both directions at once, though the acks of each wait behind the other', () => {
     const simulation = simulate(20, 40);
     const other = new SimulatedSender(simulation.clock, simulation.back, simulation.way);

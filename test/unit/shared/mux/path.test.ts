@@ -71,6 +71,8 @@ test('doubt begins a measurement at once, but not again and again', () => {
   assert.equal(path.smallest, 160);
   path.doubt(500);
   assert.equal(path.measureAnew(500, true), false);
-  path.doubt(1_500);
-  assert.equal(path.measureAnew(1_500, true), true);
+  path.doubt(2_000);
+  assert.equal(path.measureAnew(2_000, true), false, 'ten round trips have to pass');
+  path.doubt(2_050);
+  assert.equal(path.measureAnew(2_050, true), true);
 });
