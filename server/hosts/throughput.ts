@@ -9,6 +9,8 @@ import { type RoundTripSummary, RoundTrips, roundTrips } from './round-trips.ts'
 
 /** How long what was sent in time, and the host's last word, may take to arrive. */
 const END_MS = 10_000;
+/** How long the host may take to begin, in ms. */
+const OPEN_MS = 5_000;
 /** Pings of a test: often enough for a picture, seldom enough for the host's limit on control messages. */
 const PINGS = { count: 1_000, intervalMs: 100, timeoutMs: 5_000 };
 /** Bytes that took less time than this tell no rate. */
@@ -45,7 +47,7 @@ export async function measureThroughput(
     throw new FairleadError('UNSUPPORTED', `the host does not serve ${hostThroughput.name}: ${why}`);
   }
   const sendBytes = plan.direction === 'from-host' ? plan.bytes : 0;
-  const stream = await link.open(hostThroughput, { sendBytes, ms: plan.ms }, { signal });
+  const stream = await link.open(hostThroughput, { sendBytes, ms: plan.ms }, { signal, timeoutMs: OPEN_MS });
   const late = clock.setTimeout(() => {
     stream.reset(new FairleadError('TIMEOUT', 'the throughput test did not come to its end in time'));
   }, plan.ms + END_MS);

@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../../shared/clock.ts';
 export interface HandshakeLimits {
   /** Connections without a session yet, begun or not. */
   readonly total: number;
-  /** Hosts behind one NAT or proxy share an address, and come back together after a restart. */
+  /** Hosts behind one NAT or proxy share an address, and come back together after a restart. Of IPv6 a /64 is one address. */
   readonly perAddress: number;
   /** Handshakes under way at a time. Each takes the event loop 1 to 2 ms, and all of them may come due in one turn. */
   readonly atOnce: number;
@@ -39,11 +39,14 @@ export class HandshakeGate {
   readonly #begin: (socket: Socket) => void;
   readonly #clock: HandshakeGateOptions['clock'];
   readonly #limits: HandshakeLimits;
-  /** Connections without a session, by address and port. */
+  /** Connections without a session, by address and port; the oldest first. */
   readonly #pending = new Map<string, Pending>();
   readonly #perAddress = new Map<string, number>();
-  /** Those that have not begun, the oldest first, with the time since when they wait. */
-  readonly #waiting = new Map<string, number>();
+  /**
+   * Those that have not begun, with the time since when they wait, the oldest first; by address, the one whose turn it
+   * is first: an address that sends many has to wait for itself alone.
+   */
+  readonly #waiting = new Map<string, Map<string, number>>();
   /** Those that are under way and not slow yet, the oldest first, with the time when they began. */
   readonly #underWay = new Map<string, number>();
   /** Looks again once the oldest of `#underWay` is slow; runs only while others wait. */
@@ -62,17 +65,19 @@ export class HandshakeGate {
 
   /** Begins or queues a new connection, or destroys it if too many are pending. @returns whether it may go on */
   enter(socket: Socket): boolean {
-    const address = socket.remoteAddress ?? '';
-    const count = this.#perAddress.get(address) ?? 0;
-    if (this.#pending.size >= this.#limits.total || count >= this.#limits.perAddress) {
+    const key = keyOf(socket);
+    // A connection that waits is not read, so that its end may not have been seen when its port comes again.
+    const stale = this.#pending.get(key);
+    if (stale !== undefined) this.#drop(key, stale.socket);
+    const address = addressOf(socket.remoteAddress);
+    if (address === undefined || !this.#makeRoom(address)) {
       socket.destroy();
       return false;
     }
-    const key = keyOf(socket);
     this.#pending.set(key, { socket, address });
-    this.#perAddress.set(address, count + 1);
-    this.#waiting.set(key, this.#clock.monotonic());
-    socket.once('close', () => this.#leave(key));
+    this.#perAddress.set(address, this.#countOf(address) + 1);
+    this.#wait(key, address);
+    socket.once('close', () => this.#leave(key, socket));
     this.#beginNext();
     return true;
   }
@@ -89,20 +94,63 @@ export class HandshakeGate {
     this.#stopTimer();
   }
 
-  /** Begins the oldest connections that wait, as far as there are places. */
+  #countOf(address: string): number {
+    return this.#perAddress.get(address) ?? 0;
+  }
+
+  /** Whether there is room for one more of `address`; when all places are taken, the address with the most gives up its oldest. */
+  #makeRoom(address: string): boolean {
+    const count = this.#countOf(address);
+    if (count >= this.#limits.perAddress) return false;
+    if (this.#pending.size < this.#limits.total) return true;
+    const [busiest, most] = [...this.#perAddress].reduce((one, other) => (other[1] > one[1] ? other : one));
+    if (most <= count + 1) return false;
+    for (const [key, pending] of this.#pending) {
+      if (pending.address !== busiest) continue;
+      this.#drop(key, pending.socket);
+      break;
+    }
+    return true;
+  }
+
+  #drop(key: string, socket: Socket): void {
+    this.#leave(key, socket);
+    socket.destroy();
+  }
+
+  #wait(key: string, address: string): void {
+    const queue = this.#waiting.get(address) ?? new Map<string, number>();
+    queue.set(key, this.#clock.monotonic());
+    this.#waiting.set(address, queue);
+  }
+
+  /** Begins connections that wait, one of each address in turn, as far as there are places. */
   #beginNext(): void {
     const now = this.#clock.monotonic();
     dropOlder(this.#underWay, now - this.#limits.slowMs);
-    for (const key of dropOlder(this.#waiting, now - this.#limits.waitMs)) this.#pending.get(key)?.socket.destroy();
-    for (const key of this.#waiting.keys()) {
-      if (this.#underWay.size >= this.#limits.atOnce) break;
-      this.#waiting.delete(key);
+    while (this.#underWay.size < this.#limits.atOnce) {
+      const key = this.#nextWaiting(now - this.#limits.waitMs);
+      if (key === undefined) break;
       this.#underWay.set(key, now);
       const socket = this.#pending.get(key)?.socket;
       if (socket !== undefined) this.#begin(socket);
     }
     if (this.#waiting.size === 0) this.#stopTimer();
     else this.#timer ??= this.#clock.setTimeout(() => this.#onTimer(), this.#limits.slowMs);
+  }
+
+  /** The connection whose turn it is. Those that wait since before `since` have waited too long, and are destroyed. */
+  #nextWaiting(since: number): string | undefined {
+    for (const [address, queue] of this.#waiting) {
+      this.#waiting.delete(address);
+      for (const key of dropOlder(queue, since)) this.#pending.get(key)?.socket.destroy();
+      const [key] = queue.keys();
+      if (key === undefined) continue;
+      queue.delete(key);
+      if (queue.size > 0) this.#waiting.set(address, queue);
+      return key;
+    }
+    return undefined;
   }
 
   #onTimer(): void {
@@ -115,12 +163,15 @@ export class HandshakeGate {
     this.#timer = undefined;
   }
 
-  #leave(key: string): void {
-    const address = this.#pending.get(key)?.address;
-    if (address === undefined) return;
+  /** @param socket the one that has left, if another may have its port by now */
+  #leave(key: string, socket?: Socket): void {
+    const pending = this.#pending.get(key);
+    if (pending === undefined || (socket !== undefined && pending.socket !== socket)) return;
+    const { address } = pending;
     this.#pending.delete(key);
-    this.#waiting.delete(key);
-    const count = (this.#perAddress.get(address) ?? 1) - 1;
+    const queue = this.#waiting.get(address);
+    if (queue?.delete(key) === true && queue.size === 0) this.#waiting.delete(address);
+    const count = this.#countOf(address) - 1;
     if (count === 0) this.#perAddress.delete(address);
     else this.#perAddress.set(address, count);
     if (this.#underWay.delete(key)) this.#beginNext();
@@ -140,4 +191,17 @@ function dropOlder(times: Map<string, number>, time: number): string[] {
 
 function keyOf({ remoteAddress, remotePort }: Endpoint): string {
   return `${remoteAddress} ${remotePort}`;
+}
+
+const IPV6_GROUPS = 8;
+const NETWORK_GROUPS = 4;
+
+/** What counts as one address: of IPv6 the /64, all of which one host may have; undefined of a connection that is gone. */
+export function addressOf(remoteAddress: string | undefined): string | undefined {
+  if (remoteAddress === undefined || !remoteAddress.includes(':') || remoteAddress.includes('.')) return remoteAddress;
+  const [left = '', right] = (remoteAddress.split('%')[0] ?? '').split('::');
+  const before = left === '' ? [] : left.split(':');
+  const after = right === undefined || right === '' ? [] : right.split(':');
+  const zeros = Array.from({ length: Math.max(0, IPV6_GROUPS - before.length - after.length) }, () => '0');
+  return [...before, ...zeros, ...after].slice(0, NETWORK_GROUPS).join(':');
 }

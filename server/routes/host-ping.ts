@@ -1,6 +1,7 @@
 /** How far a host is, and how much its link takes: pings and throughput tests, as NDJSON while they go on. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
+import { FairleadError } from '../../shared/errors.ts';
 import { hundredths } from '../../shared/link-figures.ts';
 import { MAX_THROUGHPUT_BYTES } from '../../shared/messages/host.ts';
 import type { HostLink } from '../hosts/host-link.ts';
@@ -10,7 +11,14 @@ import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
-import { MAX_PINGS, MAX_THROUGHPUT_TEST_MS, MIN_PING_INTERVAL_MS, PING_RUNS, THROUGHPUT_TESTS } from './limits.ts';
+import {
+  MAX_PING_RUN_MS,
+  MAX_PINGS,
+  MAX_THROUGHPUT_TEST_MS,
+  MIN_PING_INTERVAL_MS,
+  PING_RUNS,
+  THROUGHPUT_TESTS,
+} from './limits.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
 import { HostParams } from './schemas.ts';
 import { Slots } from './slots.ts';
@@ -73,6 +81,12 @@ function pingRoute(api: Api, context: RouteContext): void {
     },
     async (request, reply) => {
       const { count = 5, intervalMs = 1000, timeoutMs = 5000 } = request.body ?? {};
+      if (count * intervalMs > MAX_PING_RUN_MS) {
+        throw new FairleadError(
+          'VALIDATION',
+          `${count} pings ${intervalMs} ms apart take longer than ${MAX_PING_RUN_MS / 60_000} minutes; ask for fewer`,
+        );
+      }
       return await stream(context, request, reply, request.params.host, runs, async (link, { signal }) => {
         const plan = { count, intervalMs, timeoutMs };
         return await begun(pingRecords(roundTrips(link, plan, context.deps.clock, signal)));

@@ -14,6 +14,8 @@ export const MAX_ENROLL_BODY_BYTES = 64 * 1024;
 export const MAX_HEADER_BYTES = 64 * 1024;
 /** Streams (followed logs, statistics, execs) that clients hold open at once. */
 export const MAX_LIVE_STREAMS = 4096;
+/** … of one token: a quarter, so that none shuts out the others. */
+export const MAX_LIVE_STREAMS_OF_TOKEN = MAX_LIVE_STREAMS / 4;
 /**
  * Connections at once: one for every stream, and some for requests that come and go. What is beyond is dropped before it
  * costs anything, so that a flood of the API leaves descriptors for the agents.
@@ -54,6 +56,8 @@ export const MAX_CHANGE_MS = 3_700_000;
 /** Pings of one request, and the shortest time between them. */
 export const MAX_PINGS = 1000;
 export const MIN_PING_INTERVAL_MS = 200;
+/** The longest run of pings. */
+export const MAX_PING_RUN_MS = 600_000;
 /** Requests that ping at once. An agent takes 100 control messages a second; these make 20 of one host. */
 export const PING_RUNS = { ofHost: 4, inAll: 256 };
 /** How long a throughput test fills the link in each direction. */

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { ApiTokensService, Principal } from './deps.ts';
-import { MAX_LIVE_STREAMS } from './limits.ts';
+import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
 
 /** Ids of revoked tokens that are remembered, for requests that were being authenticated meanwhile. */
 const MAX_REVOKED = 1000;
@@ -21,6 +21,7 @@ export interface LiveStream {
 export class LiveStreams {
   readonly #clock: Clock;
   readonly #streams = new Set<LiveStream>();
+  readonly #perToken = new Map<string, number>();
   readonly #revoked = new Set<string>();
   readonly #unsubscribe: () => void;
   #closed = false;
@@ -41,6 +42,12 @@ export class LiveStreams {
     if (this.#streams.size >= MAX_LIVE_STREAMS) {
       throw new FairleadError('OVERLOADED', `${MAX_LIVE_STREAMS} streams are open already; close some of them`);
     }
+    if (this.#countOf(principal.tokenId) >= MAX_LIVE_STREAMS_OF_TOKEN) {
+      throw new FairleadError(
+        'OVERLOADED',
+        `${MAX_LIVE_STREAMS_OF_TOKEN} streams of this token are open already; close some of them`,
+      );
+    }
     const controller = new AbortController();
     const expiry = this.#armExpiry(principal, (error) => controller.abort(error));
     const stream: LiveStream = {
@@ -49,11 +56,17 @@ export class LiveStreams {
       end: (error) => controller.abort(error),
       release: () => {
         expiry.cancel();
-        this.#streams.delete(stream);
+        if (this.#streams.delete(stream)) this.#perToken.set(stream.tokenId, this.#countOf(stream.tokenId) - 1);
+        if (this.#countOf(stream.tokenId) === 0) this.#perToken.delete(stream.tokenId);
       },
     };
     this.#streams.add(stream);
+    this.#perToken.set(principal.tokenId, this.#countOf(principal.tokenId) + 1);
     return stream;
+  }
+
+  #countOf(tokenId: string): number {
+    return this.#perToken.get(tokenId) ?? 0;
   }
 
   /** As `begin`, for a stream that also ends when the client of `response` leaves. */

@@ -50,13 +50,15 @@ export class Acks {
   /**
    * The ack to send now, if half of what makes one due has come: others leave now, with which it costs nothing. One waits at most.
    * @param at when the last byte came, a monotonic time in ms
+   * @param left called once it has left: what came while it waited may make another due
    */
-  next(bytesIn: number, at: number): OutFrame | undefined {
+  next(bytesIn: number, at: number, left: () => void): OutFrame | undefined {
     if (this.#queued || bytesIn - this.#sent < this.#everyBytes / 2) return undefined;
     this.#queued = true;
     this.#sent = bytesIn;
     const sent = () => {
       this.#queued = false;
+      left();
     };
     return {
       head: this.#encode(MECHANICS['session.ack'], { bytes: bytesIn, at: Math.round(1000 * at) }, 'an ack'),

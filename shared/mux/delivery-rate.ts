@@ -38,6 +38,8 @@ const MARK_MS = 0.2;
  * slower than the network for many round trips now and then, and what was measured then is no reason to send less.
  */
 const REMEMBERED_MS = 100;
+/** After so long without another frame a mark says nothing of the link any more, in ms. */
+const STALE_MS = 10_000;
 /** What is sent beyond so many marks is measured with the last of them. */
 const MAX_MARKS = 4096;
 
@@ -78,6 +80,7 @@ export class DeliveryRate {
   /** Counts the bytes of a frame out. @param body whether the link is measured by it */
   sent(bytes: number, body: boolean, now: number): void {
     this.#sent += bytes;
+    this.#dropStale(now);
     if (!body) return;
     const last = this.#marks.at(-1);
     if (last !== undefined) {
@@ -100,6 +103,15 @@ export class DeliveryRate {
     });
   }
 
+  /** What went out so long ago and is still not acknowledged waits for more to be acknowledged with, not for the link. */
+  #dropStale(now: number): void {
+    const last = this.#marks.at(-1);
+    if (last === undefined || now - last.sentAt < STALE_MS) return;
+    this.#marks = [];
+    this.#first = 0;
+  }
+
+  /** Nothing is left to send. */
   ranDry(): void {
     this.#dryUntil = this.#sent;
   }

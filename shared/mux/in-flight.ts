@@ -67,6 +67,7 @@ export class InFlight implements LinkStats {
   #limitBefore: number | undefined;
   /** Since when the limit is reached without an ack. */
   #fullSince: number | undefined;
+  #ackedTotal = 0;
 
   get roundTripIdleMs(): number | undefined {
     return this.#path.smallest;
@@ -151,7 +152,8 @@ export class InFlight implements LinkStats {
 
   /** Takes in how many bytes have arrived in all, and when the last of them did, in ms by the peer's clock. */
   acked(total: number, arrivedAt: number, now: number): void {
-    this.#fullSince = undefined;
+    if (total > this.#ackedTotal) this.#fullSince = undefined;
+    this.#ackedTotal = total;
     const sample = this.#rate.acked(total, arrivedAt, now);
     if (sample === undefined) return;
     this.#path.take(sample.trip, now);
@@ -160,7 +162,7 @@ export class InFlight implements LinkStats {
     if (sample.roundOver === 'full') this.#endRound(now);
     if (!sample.dry) this.#addToRound(queueMs);
     if (queueMs > smallest * (CRUISING_GAIN - 1) + SLACK_MS) this.#gain = CRUISING_GAIN;
-    if (sample.perMs !== undefined && queueMs > this.#longQueue) this.#rate.fallTo(sample.perMs);
+    if (sample.perMs !== undefined && !sample.dry && queueMs > this.#longQueue) this.#rate.fallTo(sample.perMs);
     this.#setLimit(now);
   }
 

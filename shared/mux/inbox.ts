@@ -126,8 +126,10 @@ export class Inbox {
     this.#assembly ??= new Assembly(type);
     const assembly = this.#assembly;
     if (assembly.type !== type) throw new FairleadError('PROTOCOL_ERROR', 'a message began inside another');
-    if (assembly.bytes + payload.byteLength > this.#host.limits.messageBytes) {
-      throw new FairleadError('MESSAGE_INVALID', `a message is larger than ${this.#host.limits.messageBytes} bytes`);
+    const { itemBytes, messageBytes } = this.#host.limits;
+    const most = counted ? itemBytes : messageBytes;
+    if (assembly.bytes + payload.byteLength > most) {
+      throw new FairleadError('MESSAGE_INVALID', `a message is larger than ${most} bytes`);
     }
     if (!this.#host.countAssembly(payload.byteLength)) return 'no room';
     assembly.add(payload);

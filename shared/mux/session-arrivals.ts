@@ -12,6 +12,7 @@ import {
   hasUnknownFlags,
   MIN_FRAME_START_BYTES,
 } from './frame.ts';
+import type { InFlight } from './in-flight.ts';
 import type { Liveness } from './liveness.ts';
 import type { OutFrame } from './scheduler.ts';
 import type { ControlChannel, SessionPhase } from './session-control.ts';
@@ -30,6 +31,7 @@ export interface ArrivalsHost {
   readonly streams: SessionStreams;
   readonly control: ControlChannel;
   readonly acks: Acks;
+  readonly inFlight: InFlight;
   readonly liveness: Liveness;
   phase(): SessionPhase;
   /** Any frame arrived. */
@@ -78,6 +80,7 @@ export class SessionArrivals {
         this.#receive(Buffer.concat([first, ...rest]), NO_PARTS, bytes);
       else this.#receive(first, rest, bytes);
       if (this.#host.phase() === 'ready') this.#acknowledge();
+      this.#expectAcks();
     } catch (error) {
       // Whatever a peer sends may end its session, never the process.
       const { message } = toWireError(error);
@@ -87,6 +90,13 @@ export class SessionArrivals {
     }
   }
 
+  /** A peer that is alive and never acknowledges would stop every stream for ever. */
+  #expectAcks(): void {
+    const { inFlight, limits, liveness } = this.#host;
+    if (inFlight.unacknowledgedMs(liveness.heardAt) <= limits.ackSilenceMs) return;
+    throw new FairleadError('TIMEOUT', 'the peer does not acknowledge what it was sent');
+  }
+
   #acknowledge(): void {
     if (this.#host.acks.isDue(this.#bytes)) this.#host.writer.scheduleAck();
   }
@@ -94,7 +104,9 @@ export class SessionArrivals {
   /** The ack to send now, together with others, if any. */
   nextAck(): OutFrame | undefined {
     const { acks, liveness } = this.#host;
-    return this.#host.phase() === 'ready' ? acks.next(this.#bytes, liveness.heardAt) : undefined;
+    return this.#host.phase() === 'ready'
+      ? acks.next(this.#bytes, liveness.heardAt, () => this.#acknowledge())
+      : undefined;
   }
 
   #receive(first: Uint8Array, rest: readonly Uint8Array[], bytes: number): void {

@@ -160,10 +160,6 @@ export class ControlChannel {
       throw violation(`${kind.name} while the session is ${phase}`);
     }
     streams.countControlMessage();
-    // A peer that is alive and never acknowledges would stop every stream for ever.
-    if (inFlight.unacknowledgedMs(clock.monotonic()) > limits.ackSilenceMs) {
-      throw new FairleadError('TIMEOUT', 'the peer does not acknowledge what it was sent');
-    }
     const { controlMessageBytes, controlMessageNodes: nodes, depth } = limits;
     if (payload.byteLength > controlMessageBytes) {
       throw new FairleadError(

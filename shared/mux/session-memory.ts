@@ -2,6 +2,9 @@
 import type { MemoryPool } from './memory-pool.ts';
 import type { SessionLimits } from './session-limits.ts';
 
+/** What one session may hold of the pool in messages in the making. */
+const ASSEMBLY_PART = 1 / 8;
+
 export class SessionMemory {
   readonly #limits: SessionLimits;
   readonly #pool: MemoryPool | undefined;
@@ -50,11 +53,16 @@ export class SessionMemory {
 
   /** @returns false if there is no room */
   countAssembly(bytes: number): boolean {
-    const full = this.#assemblyBytes + bytes > this.#limits.budgetBytes || this.#pool?.hasRoom(bytes) === false;
-    if (bytes > 0 && full) return false;
+    if (bytes > 0 && this.#assemblyBytes + bytes > this.#assemblyLimit) return false;
+    if (bytes > 0 && this.#pool?.hasRoom(bytes) === false) return false;
     this.#assemblyBytes += bytes;
     this.#count(bytes);
     return true;
+  }
+
+  /** One peer alone must not take what all others need for their streams. */
+  get #assemblyLimit(): number {
+    return Math.min(this.#limits.budgetBytes, ASSEMBLY_PART * (this.#pool?.totalBytes ?? Number.POSITIVE_INFINITY));
   }
 
   #count(bytes: number): void {

@@ -195,7 +195,7 @@ export class SimulatedSender {
 
   #acknowledge(): void {
     if (!this.#peerAcks.isDue(this.#received)) return;
-    const frame = this.#peerAcks.next(this.#received, this.#receivedAt);
+    const frame = this.#peerAcks.next(this.#received, this.#receivedAt, () => undefined);
     if (frame === undefined) return;
     frame.sent?.();
     this.#back.send(frameBytes(frame), () => this.#acked(frame.head.subarray(FRAME_HEADER_BYTES)));

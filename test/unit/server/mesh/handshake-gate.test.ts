@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { HandshakeGate, type HandshakeLimits } from '../../../../server/mesh/handshake-gate.ts';
+import { addressOf, HandshakeGate, type HandshakeLimits } from '../../../../server/mesh/handshake-gate.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
@@ -116,4 +116,55 @@ test('closing destroys what waits and what shakes hands', () => {
   );
   assert.equal(gate.pending, 0);
   assert.deepEqual(begun, [1]);
+});
+
+test('a port that comes again before its first connection was seen to end takes its place, and no other', () => {
+  const { gate, begun } = gateOf({ atOnce: 1 });
+  gate.enter(socket('192.0.2.1', 1).socket);
+  const first = socket('192.0.2.1', 2);
+  const again = socket('192.0.2.1', 2);
+  gate.enter(first.socket);
+  assert.equal(gate.enter(again.socket), true);
+  assert.equal(first.isDestroyed(), true);
+  assert.equal(gate.pending, 2);
+  first.socket.emit('close');
+  assert.equal(gate.pending, 2, 'the end of the first is not that of the second');
+  gate.leave(at(1));
+  assert.deepEqual(begun, [1, 2]);
+  again.socket.emit('close');
+  assert.equal(gate.pending, 0);
+});
+
+test('addresses take turns, however many connections one of them has', () => {
+  const { gate, begun } = gateOf({ atOnce: 1 });
+  for (let port = 1; port <= 5; port++) gate.enter(socket('192.0.2.1', port).socket);
+  gate.enter(socket('192.0.2.2', 100).socket);
+  gate.leave(at(1));
+  gate.leave(at(2));
+  assert.deepEqual(begun, [1, 2, 100]);
+});
+
+test('when all places are taken, the address with the most gives way, its oldest first', () => {
+  const { gate } = gateOf({ total: 4, atOnce: 1 });
+  const flood = [1, 2, 3].map((port) => socket('192.0.2.1', port));
+  for (const one of flood) gate.enter(one.socket);
+  assert.equal(gate.enter(socket('192.0.2.2', 1).socket), true);
+  assert.equal(gate.enter(socket('192.0.2.3', 1).socket), true);
+  assert.deepEqual(
+    flood.map((one) => one.isDestroyed()),
+    [true, false, false],
+  );
+  assert.equal(gate.pending, 4);
+  assert.equal(gate.enter(socket('192.0.2.1', 4).socket), false, 'but not for itself');
+});
+
+test('a network of IPv6 is one address', () => {
+  assert.equal(addressOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
+  assert.equal(addressOf('2001:db8:1:2::6'), '2001:db8:1:2');
+  assert.equal(addressOf('2001:db8::6'), '2001:db8:0:0');
+  assert.equal(addressOf('::1'), '0:0:0:0');
+  assert.equal(addressOf('fe80::1%eth0'), 'fe80:0:0:0');
+  assert.equal(addressOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
+  assert.equal(addressOf('192.0.2.1'), '192.0.2.1');
+  assert.equal(addressOf(undefined), undefined);
 });

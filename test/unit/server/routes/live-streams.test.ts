@@ -78,8 +78,14 @@ test('a token that is revoked while it is asked about opens nothing', () => {
 test('there are only so many streams', () => {
   const live = new LiveStreams({ onRevoked: () => () => undefined }, systemClock);
   const open = () => live.begin(VIEWER);
-  for (let i = 0; i < 4096; i++) open();
+  const streams = Array.from({ length: 1024 }, open);
+  assert.throws(open, /of this token/);
+  streams[0]?.release();
+  streams[0]?.release();
+  open();
   assert.throws(open, { code: 'OVERLOADED' });
+  for (let i = 1024; i < 4096; i++) live.begin({ ...VIEWER, tokenId: `token ${i % 3}` });
+  assert.throws(() => live.begin({ ...VIEWER, tokenId: 'another' }), /4096 streams are open/);
   live.close();
   assert.throws(open, { code: 'SHUTDOWN' });
 });

@@ -10,6 +10,7 @@ import { DEFAULT_LIMITS } from '../../../../shared/mux/session-limits.ts';
 import { decodeValue } from '../../../../shared/mux/values.ts';
 
 const LIMITS = { ...DEFAULT_LIMITS, ackEveryBytes: 100, minAckEveryBytes: 40, maxAckEveryBytes: 10_000 };
+const ignore = () => undefined;
 const code = (expected: string) => (error: unknown) => isFairleadError(error) && error.code === expected;
 
 function value(frame: OutFrame | undefined, type: 'session.ack' | 'session.ack.frequency' = 'session.ack'): unknown {
@@ -22,7 +23,7 @@ test('an ack is due once enough has come, and says when the last of it came', ()
   const acks = new Acks(LIMITS);
   assert.equal(acks.isDue(99), false);
   assert.equal(acks.isDue(100), true);
-  const first = acks.next(100, 7.5);
+  const first = acks.next(100, 7.5, ignore);
   assert.deepEqual(value(first), { bytes: 100, at: 7500 });
   first?.sent?.();
   assert.equal(acks.isDue(199), false);
@@ -31,18 +32,25 @@ test('an ack is due once enough has come, and says when the last of it came', ()
 
 test('an ack that leaves with others wants half of it', () => {
   const acks = new Acks(LIMITS);
-  assert.equal(acks.next(49, 1), undefined);
-  assert.deepEqual(value(acks.next(50, 1)), { bytes: 50, at: 1000 });
+  assert.equal(acks.next(49, 1, ignore), undefined);
+  assert.deepEqual(value(acks.next(50, 1, ignore)), { bytes: 50, at: 1000 });
 });
 
 test('one ack waits at most, whatever comes', () => {
   const acks = new Acks(LIMITS);
-  const waiting = acks.next(1000, 1);
+  const waiting = acks.next(1000, 1, ignore);
   assert.ok(waiting !== undefined);
   assert.equal(acks.isDue(1_000_000), false);
-  assert.equal(acks.next(1_000_000, 9), undefined);
+  assert.equal(acks.next(1_000_000, 9, ignore), undefined);
   waiting.sent?.();
-  assert.deepEqual(value(acks.next(1_000_000, 9)), { bytes: 1_000_000, at: 9000 });
+  assert.deepEqual(value(acks.next(1_000_000, 9, ignore)), { bytes: 1_000_000, at: 9000 });
+});
+
+test('once an ack has left, who made it looks for another', () => {
+  const acks = new Acks(LIMITS);
+  const due: boolean[] = [];
+  acks.next(100, 1, () => due.push(acks.isDue(250)))?.sent?.();
+  assert.deepEqual(due, [true]);
 });
 
 test("the peer's acks rise to what was sent, and no further, and so does their time", () => {

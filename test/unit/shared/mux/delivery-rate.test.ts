@@ -130,3 +130,11 @@ test('keystrokes that nobody acknowledges leave few marks behind', () => {
   const sample = rate.acked(200_000 * 30, 200_020, 200_040);
   assert.ok(sample !== undefined && sample.trip.sentAt > 0);
 });
+
+test('what was sent long ago and acknowledged with a later heartbeat is not measured', () => {
+  const rate = new DeliveryRate();
+  rate.sent(2 * KIB, true, 0);
+  for (let beat = 1; beat <= 100; beat += 1) rate.sent(200, false, 15_000 * beat);
+  assert.equal(rate.acked(2 * KIB + 100 * 200, 1_500_020, 1_500_040), undefined);
+  assert.equal(rate.inFlight, 0);
+});
