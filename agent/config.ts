@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { pinBytes } from '../certs/pin.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
+import { LogLevel } from '../shared/flags.ts';
 import { Tags } from '../shared/messages/control.ts';
 import { httpsUrl } from '../shared/pinned-http.ts';
 import { fits } from '../shared/validate.ts';
@@ -13,7 +14,6 @@ import { mergePolicy } from './policy/policy.ts';
 
 export const DEFAULT_STATE_DIR = '/etc/fairlead-agent';
 const MAX_TOKEN_CHARS = 4096;
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 const optional = (description: string, metavar: string) => Type.Optional(Type.String({ description, metavar }));
 const list = (description: string, metavar: string) =>
@@ -27,10 +27,7 @@ const common = {
     metavar: 'dir',
     default: DEFAULT_STATE_DIR,
   }),
-  logLevel: Type.Union(
-    LOG_LEVELS.map((level) => Type.Literal(level as (typeof LOG_LEVELS)[number])),
-    { description: 'how much is logged', default: 'info' },
-  ),
+  logLevel: LogLevel,
 };
 
 export const EnrollFlags = Type.Object({

@@ -6,7 +6,7 @@ import { type Logger, pino } from 'pino';
 import type { Static, TObject } from 'typebox';
 import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
-import { flagsOf, readFlags } from '../shared/flags.ts';
+import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type AppDeps, hostFacts, runAgent, unenroll } from './app.ts';
@@ -135,7 +135,7 @@ async function doUnenroll(flags: UnenrollFlags): Promise<ExitCode> {
   return EXIT.stopped;
 }
 
-function appDeps(logLevel: string): AppDeps {
+function appDeps(logLevel: LogLevel): AppDeps {
   return {
     clock: systemClock,
     log: openLog(logLevel),
@@ -146,7 +146,7 @@ function appDeps(logLevel: string): AppDeps {
 }
 
 /** JSON lines on stderr, readable ones on a terminal. Synchronous: the last line before an exit is the one that counts. */
-function openLog(level: string): Logger {
+function openLog(level: LogLevel): Logger {
   const stream = process.stderr.isTTY
     ? pino.transport({ target: 'pino-pretty', options: { destination: 2 } })
     : pino.destination({ dest: 2, sync: true });

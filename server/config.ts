@@ -5,7 +5,7 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { FairleadError } from '../shared/errors.ts';
-import type { FlagOptions } from '../shared/flags.ts';
+import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
 import type { ListenAddress } from './public-hosts.ts';
 import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
 
@@ -17,11 +17,6 @@ const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 const text = (options: FlagOptions & { default: string }) => Type.String({ minLength: 1, ...options });
 const file = (description: string) =>
   Type.Optional(Type.String({ minLength: 1, description, metavar: 'file', expects: 'the path of a file' }));
-const choice = <const C extends readonly string[]>(choices: C, options: { description: string; default: C[number] }) =>
-  Type.Union(
-    choices.map((value) => Type.Literal(value as C[number])),
-    options,
-  );
 const flag = (description: string) => Type.Boolean({ description, default: false });
 
 export const ServerFlags = Type.Object({
@@ -59,10 +54,7 @@ export const ServerFlags = Type.Object({
       expects: 'a whole number of MiB from 16 on',
     }),
   ),
-  logLevel: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
-    description: 'how much is logged',
-    default: 'info',
-  }),
+  logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
 
@@ -79,7 +71,7 @@ export interface ServerConfig {
   readonly trustProxy: boolean;
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
-  readonly logLevel: Static<typeof ServerFlags>['logLevel'];
+  readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
 

@@ -3,7 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
 import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
-import { flagsOf, readFlags } from '../shared/flags.ts';
+import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type App, startApp } from './app.ts';
@@ -76,7 +76,7 @@ async function stop(app: App, log: Logger): Promise<void> {
 }
 
 /** JSON lines on stderr, readable ones on a terminal. */
-function openLog(level: string): Logger {
+function openLog(level: LogLevel): Logger {
   const stream = process.stderr.isTTY
     ? pino.transport({ target: 'pino-pretty', options: { destination: 2 } })
     : pino.destination({ dest: 2, sync: true });

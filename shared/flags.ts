@@ -2,7 +2,7 @@
  * Command-line flags made from a schema: one TypeBox object says what each flag is called, means and accepts, and both
  * the parser's options and the typed configuration come from it. Every flag can be set by `FAIRLEAD_<FLAG>` too.
  */
-import type { Static, TObject, TSchema } from 'typebox';
+import Type, { type Static, type TObject, type TSchema } from 'typebox';
 import { FairleadError } from './errors.ts';
 import { fits } from './validate.ts';
 
@@ -36,12 +36,27 @@ export interface Flag {
 /** The parts of TypeBox schemas that flags are made from. */
 interface FlagSchema {
   readonly type?: string;
-  readonly anyOf?: readonly { readonly const?: unknown }[];
+  readonly enum?: readonly unknown[];
   readonly default?: unknown;
   readonly description?: string;
   readonly metavar?: string;
   readonly expects?: string;
 }
+
+/** A flag that is one of some words. Not a union of literals: made from a list, its type would be `never`. */
+export function choice<const C extends string[]>(
+  choices: readonly [...C],
+  options: FlagOptions & { readonly default: C[number] },
+) {
+  return Type.Enum<C>(choices, { ...options });
+}
+
+/** The flag of every process that logs. */
+export const LogLevel = choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+  description: 'how much is logged',
+  default: 'info',
+});
+export type LogLevel = Static<typeof LogLevel>;
 
 /** The flags of `schema`, in its order. */
 export function flagsOf(schema: TObject): Flag[] {
@@ -90,7 +105,7 @@ function isShown(value: unknown): boolean {
 }
 
 function choicesOf(schema: FlagSchema): string[] | undefined {
-  return schema.anyOf?.map((choice) => String(choice.const));
+  return schema.enum?.map(String);
 }
 
 function chosen(flag: Flag, schema: TSchema & FlagSchema, given: unknown, variable: string | undefined): unknown {

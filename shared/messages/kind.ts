@@ -49,7 +49,7 @@ export interface StreamKind<
   readonly signal?: S;
   /** The acceptor's last message, before END; absent: none. */
   readonly trailer?: T;
-  /** Whether body frames may be compressed: never what someone types, nor what is packed already. Absent: no. */
+  /** Whether this end compresses its body frames: never what someone types, nor what is packed already. Absent: no. */
   readonly compressible?: boolean;
   /** Whose bytes (`stream.data`) the stream carries. */
   readonly bytes: 'none' | 'opener' | 'acceptor' | 'both';

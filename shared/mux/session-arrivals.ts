@@ -119,7 +119,7 @@ export class SessionArrivals {
     const header = decodeHeader(first);
     if (header === undefined) throw violation('a frame is shorter than its header');
     if (hasUnknownFlags(header.flags)) throw violation(`unknown flags ${header.flags}`);
-    if (header.flags & FLAGS.DEFLATED) checkDeflated(header, streams.deflation !== undefined);
+    if (header.flags & FLAGS.DEFLATED) checkDeflated(header, streams.host.deflation !== undefined);
     if (header.stream !== CONTROL_STREAM) {
       if (phase === 'greeting') throw violation('a stream before the welcome');
       streams.receive(header, first, rest);

@@ -14,7 +14,8 @@ import { Outcome } from './outcome.ts';
 import { Pings } from './pings.ts';
 import { type GoawayOptions, violation } from './session-end.ts';
 import type { SessionLimits } from './session-limits.ts';
-import type { PeerLimits, SessionStreams } from './session-streams.ts';
+import type { PeerLimits } from './session-stream-host.ts';
+import type { SessionStreams } from './session-streams.ts';
 import { decodeValue, encodeValue } from './values.ts';
 import type { Writer } from './writer.ts';
 
@@ -76,7 +77,7 @@ export class ControlChannel {
     writer.queueControl({ head: this.#encode(kind, value) });
     if (kind.code === hello.code) this.#offered = (value as Hello).compression ?? [];
     if (kind.code !== welcome.code) return;
-    if ((value as Welcome).compression !== undefined) this.#host.streams.allowDeflate();
+    if ((value as Welcome).compression !== undefined) this.#host.streams.host.allowDeflate();
     this.#host.onReady();
   }
 
@@ -140,7 +141,7 @@ export class ControlChannel {
   receive(type: number, payload: Uint8Array): void {
     const { side, catalogue, clock, limits, writer, streams, acks, inFlight } = this.#host;
     const phase = this.#host.phase();
-    streams.countControlFrame();
+    streams.host.countControlFrame();
     if (type === MECHANICS['session.ack'] && phase === 'ready') {
       acks.take(payload, writer.bytes);
       inFlight.acked(acks.acked, acks.ackedAt, clock.monotonic());
@@ -203,8 +204,8 @@ export class ControlChannel {
     const { greetingFrameBytes, maxStreamOffset } = this.#host.limits;
     if (frameBytes < greetingFrameBytes) throw violation('a welcome with a frame limit below that of a hello');
     if (!this.#mayUse(value.compression)) throw violation('a welcome with a compression that was not offered');
-    if (value.compression !== undefined) this.#host.streams.allowDeflate();
-    this.#host.streams.setPeerLimits({ frameBytes, windowBytes: Math.min(windowBytes, maxStreamOffset), streams });
+    if (value.compression !== undefined) this.#host.streams.host.allowDeflate();
+    this.#host.streams.host.peerLimits = { frameBytes, windowBytes: Math.min(windowBytes, maxStreamOffset), streams };
     this.#host.onReady();
     this.greeting.resolve(value);
   }

@@ -4,36 +4,24 @@ import type { Clock } from '../clock.ts';
 import { FairleadError } from '../errors.ts';
 import type { Goaway, Hello, Welcome } from '../messages/control.ts';
 import type { ControlKind, Params, StreamKind } from '../messages/kind.ts';
-import { Acks } from './acks.ts';
-import { InFlight } from './in-flight.ts';
-import { Liveness } from './liveness.ts';
 import { Outcome } from './outcome.ts';
 import { cancelled, resetOnAbort } from './reset-on-abort.ts';
-import { SessionArrivals } from './session-arrivals.ts';
-import { ControlChannel, maySend, type SessionPhase } from './session-control.ts';
+import { maySend, type SessionPhase } from './session-control.ts';
 import { closeCode, endByTransport, endOf, type GoawayOptions, type SessionEnd } from './session-end.ts';
-import { DEFAULT_LIMITS, type SessionLimits } from './session-limits.ts';
 import type { SessionOptions } from './session-options.ts';
+import { SessionParts } from './session-parts.ts';
 import type { SessionStats } from './session-stats.ts';
-import { type PeerLimits, SessionStreams } from './session-streams.ts';
+import type { PeerLimits } from './session-stream-host.ts';
 import type { MuxStream } from './stream.ts';
-import type { TransportEnd } from './transport.ts';
-import { Writer } from './writer.ts';
+import type { Transport, TransportEnd } from './transport.ts';
 
 export type { GoawayOptions, SessionEnd } from './session-end.ts';
 export type { SessionOptions } from './session-options.ts';
 export type { SessionStats } from './session-stats.ts';
 
 export class Session {
-  readonly #options: SessionOptions;
-  readonly #limits: SessionLimits;
-  readonly #writer: Writer;
-  readonly #streams: SessionStreams;
-  readonly #acks: Acks;
-  readonly #inFlight = new InFlight();
-  readonly #liveness: Liveness;
-  readonly #control: ControlChannel;
-  readonly #arrivals: SessionArrivals;
+  readonly #transport: Transport;
+  readonly #parts: SessionParts;
   readonly #closed = new Outcome<SessionEnd>();
   #phase: SessionPhase = 'greeting';
   #end: SessionEnd | undefined;
@@ -45,93 +33,31 @@ export class Session {
   #onIdle: (() => void) | undefined;
 
   constructor(options: SessionOptions) {
-    const { clock, transport } = options;
-    this.#options = options;
-    this.#limits = options.limits === undefined ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, ...options.limits };
-    this.#acks = new Acks(this.#limits);
-    this.#writer = new Writer(transport, {
-      clock,
-      limits: this.#limits,
-      inFlight: this.#inFlight,
-      nextAck: () => this.#arrivals.nextAck(),
-      onOverflow: () => this.#overflow(),
+    const { transport } = options;
+    this.#transport = transport;
+    this.#parts = new SessionParts(options, {
+      phase: () => this.#phase,
+      onReady: () => this.#becomeReady(),
+      onGoaway: (value) => this.#takeGoaway(value),
+      onIdle: () => this.#idle(),
+      fail: (error) => this.destroy(error),
     });
-    this.#liveness = new Liveness(clock);
-    this.#streams = this.#makeStreams();
-    this.#control = this.#makeControl();
-    this.#arrivals = this.#makeArrivals();
-    transport.setMaxMessageBytes(this.#limits.greetingFrameBytes);
+    const { limits, arrivals, writer } = this.#parts;
+    transport.setMaxMessageBytes(limits.greetingFrameBytes);
     transport.closed.then(
       (end) => this.#onTransportClosed(end),
       (error: Error) => this.#onTransportClosed({ code: 1006, reason: '', error }),
     );
     transport.attach({
-      message: (first, rest) => this.#arrivals.message(first, rest),
+      message: (first, rest) => arrivals.message(first, rest),
       violation: (code, reason) => this.destroy(new FairleadError(code, reason)),
-      drained: () => this.#writer.drained(),
+      drained: () => writer.drained(),
     });
-  }
-
-  #makeStreams(): SessionStreams {
-    const { side, catalogue, clock } = this.#options;
-    const streams = {
-      side,
-      catalogue,
-      clock,
-      limits: this.#limits,
-      writer: this.#writer,
-      link: this.#inFlight,
-      memory: this.#options.memory,
-      // One that fails has measured nothing, and why is told elsewhere.
-      measureRoundTrip: () => void this.ping().catch(() => undefined),
-      onStream: (stream: MuxStream) => this.#options.onStream(stream),
-      fail: (error: FairleadError) => this.destroy(error),
-      onIdle: () => this.#idle(),
-    };
-    return new SessionStreams(streams, this.advertised);
-  }
-
-  #makeControl(): ControlChannel {
-    const { side, catalogue } = this.#options;
-    return new ControlChannel({
-      ...this.#shared(),
-      side,
-      catalogue,
-      advertised: this.advertised,
-      onReady: () => this.#becomeReady(),
-      onGoaway: (value) => this.#takeGoaway(value),
-      onControl: (kind, value) => this.#options.onControl(kind, value),
-    });
-  }
-
-  #makeArrivals(): SessionArrivals {
-    return new SessionArrivals({
-      ...this.#shared(),
-      control: this.#control,
-      liveness: this.#liveness,
-      onActivity: () => this.#options.onActivity?.(),
-      fail: (error) => this.destroy(error),
-    });
-  }
-
-  /** What both the control channel and the arriving frames work with. */
-  #shared() {
-    const phase = () => this.#phase;
-    return {
-      clock: this.clock,
-      limits: this.#limits,
-      writer: this.#writer,
-      streams: this.#streams,
-      acks: this.#acks,
-      inFlight: this.#inFlight,
-      phase,
-    };
   }
 
   /** What a welcome from this end must say of its limits. */
   get advertised(): PeerLimits {
-    const { frameBytes, initialWindowBytes, openStreams } = this.#limits;
-    return { frameBytes, windowBytes: initialWindowBytes, streams: openStreams };
+    return this.#parts.advertised;
   }
 
   /** Resolves once the connection is gone; never rejects. */
@@ -145,45 +71,47 @@ export class Session {
   }
 
   get openStreams(): number {
-    return this.#streams.size;
+    return this.#parts.streams.size;
   }
 
   /** When the last frame came, ms since 1970. */
   get lastActivityAt(): number {
-    return this.#arrivals.lastAt;
+    return this.#parts.arrivals.lastAt;
   }
 
   get stats(): SessionStats {
+    const { inFlight, arrivals, writer, acks, streams } = this.#parts;
+    const { host } = streams;
     return {
-      link: this.#inFlight,
-      bytesIn: this.#arrivals.bytes,
-      bytesOut: this.#writer.bytes,
-      bytesAcked: this.#acks.acked,
-      framesIn: this.#arrivals.frames,
-      framesOut: this.#writer.frames,
-      framesDropped: this.#streams.framesDropped,
-      memoryBytes: this.#streams.memoryBytes,
-      creditStarvedMs: this.#streams.starvedMs,
-      socketBlockedMs: this.#writer.blockedMs,
-      resetsByCode: this.#streams.resetsByCode,
-      deflated: this.#streams.deflated,
-      inflated: this.#streams.inflated,
-      queuedBytes: { control: this.#writer.controlBytes, ...this.#streams.queuedBytes },
+      link: inFlight,
+      bytesIn: arrivals.bytes,
+      bytesOut: writer.bytes,
+      bytesAcked: acks.acked,
+      framesIn: arrivals.frames,
+      framesOut: writer.frames,
+      framesDropped: streams.framesDropped,
+      memoryBytes: host.memoryBytes,
+      creditStarvedMs: host.starvedMs,
+      socketBlockedMs: writer.blockedMs,
+      resetsByCode: host.resetsByCode,
+      deflated: host.deflated,
+      inflated: host.inflated,
+      queuedBytes: { control: writer.controlBytes, ...streams.queuedBytes },
     };
   }
 
   /** The peer's hello or welcome; rejects when the session ends before it. */
   get greeting(): Promise<Hello | Welcome> {
-    return this.#control.greeting.promise;
+    return this.#parts.control.greeting.promise;
   }
 
   /** The longest wait for each step of the greeting, in ms. */
   get helloTimeoutMs(): number {
-    return this.#limits.helloTimeoutMs;
+    return this.#parts.limits.helloTimeoutMs;
   }
 
   get clock(): Clock {
-    return this.#options.clock;
+    return this.#parts.clock;
   }
 
   // ————— what this end says
@@ -196,11 +124,11 @@ export class Session {
    */
   open<K extends StreamKind>(kind: K, params: Params<K>, options: { signal?: AbortSignal } = {}): MuxStream<K> {
     const { signal } = options;
-    const { side } = this.#options;
+    const { side, streams } = this.#parts;
     if (!maySend(side, kind.from)) throw new Error(`${kind.name} is not opened by the ${side}`);
     if (signal?.aborted) throw cancelled(signal);
     if (this.#phase !== 'ready') throw this.#interruption();
-    const stream = this.#streams.open(kind, params);
+    const stream = streams.open(kind, params);
     if (signal !== undefined) resetOnAbort(stream, signal);
     return stream;
   }
@@ -210,19 +138,19 @@ export class Session {
    * @throws FairleadError VALIDATION if the value does not fit its schema, MESSAGE_INVALID if it is too large
    */
   sendControl<K extends ControlKind>(kind: K, value: Static<K['value']>): void {
-    this.#control.send(kind, value);
+    this.#parts.control.send(kind, value);
   }
 
   /** @returns the round trip in ms. @throws FairleadError TIMEOUT (10 s unless given), OVERLOADED, STREAM_INTERRUPTED */
   ping(options: { timeoutMs?: number } = {}): Promise<number> {
     if (this.#phase !== 'ready') return Promise.reject(this.#interruption());
-    return this.#control.ping(options.timeoutMs);
+    return this.#parts.control.ping(options.timeoutMs);
   }
 
   /** Ends the session with TIMEOUT once nothing has come for so long. Any frame counts as life. */
   startLiveness(silenceMs: number): void {
     if (this.#phase === 'ended') return;
-    this.#liveness.start(silenceMs, () => {
+    this.#parts.liveness.start(silenceMs, () => {
       this.destroy(new FairleadError('TIMEOUT', `nothing was heard for ${silenceMs} ms`));
     });
   }
@@ -237,8 +165,8 @@ export class Session {
     if (this.#phase !== 'ended' && !this.#leaving) {
       this.#leaving = true;
       this.#drain();
-      this.#writer.queueControl({ head: this.#control.goawayFrame(end) });
-      if (this.#streams.size > 0) await this.#untilIdle(end.deadlineMs ?? this.#limits.goawayDeadlineMs);
+      this.#parts.writer.queueControl({ head: this.#parts.control.goawayFrame(end) });
+      if (this.#parts.streams.size > 0) await this.#untilIdle(end.deadlineMs ?? this.#parts.limits.goawayDeadlineMs);
       this.#close(endOf(end, 'local'));
     }
     await this.closed;
@@ -246,12 +174,12 @@ export class Session {
 
   #drain(): void {
     this.#draining = true;
-    this.#streams.drain();
+    this.#parts.streams.drain();
   }
 
   #untilIdle(deadlineMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = this.#options.clock.setTimeout(resolve, deadlineMs);
+    const timer = this.clock.setTimeout(resolve, deadlineMs);
     this.#onIdle = () => {
       timer.cancel();
       resolve();
@@ -267,7 +195,8 @@ export class Session {
 
   /** The peer has said that it goes, and nothing runs any more. */
   #closeAfterPeer(): void {
-    if (this.#peerGoaway !== undefined && this.#streams.size === 0) this.#close(endOf(this.#peerGoaway, 'remote'));
+    if (this.#peerGoaway !== undefined && this.#parts.streams.size === 0)
+      this.#close(endOf(this.#peerGoaway, 'remote'));
   }
 
   /** Sends a goaway with the error's code as far as the connection takes it, ends all streams and closes at once. Idempotent. */
@@ -278,31 +207,27 @@ export class Session {
   /** As `destroy`, with all that a goaway can say. */
   refuse(end: GoawayOptions): void {
     if (this.#phase === 'ended') return;
-    this.#writer.sendLast(this.#control.goawayFrame(end));
+    this.#parts.writer.sendLast(this.#parts.control.goawayFrame(end));
     this.#close(endOf(end, 'local'));
-  }
-
-  #overflow(): void {
-    this.destroy(new FairleadError('OVERLOADED', 'the peer does not read what it makes this end say'));
   }
 
   /** Ends everything that lives in the session, then the transport. */
   #close(end: SessionEnd): void {
     if (this.#phase === 'ended') return;
-    this.#writer.flushControl();
+    this.#parts.writer.flushControl();
     this.#finish(end);
-    this.#options.transport.close(closeCode(end.code), end.code);
+    this.#transport.close(closeCode(end.code), end.code);
   }
 
   #finish(end: SessionEnd): void {
     this.#phase = 'ended';
     this.#end = end;
-    this.#liveness.stop();
-    this.#writer.stop();
+    this.#parts.liveness.stop();
+    this.#parts.writer.stop();
     const error = this.#interruption();
-    this.#control.greeting.reject(new FairleadError(end.code, end.reason));
-    this.#streams.end(error);
-    this.#control.failPings(error);
+    this.#parts.control.greeting.reject(new FairleadError(end.code, end.reason));
+    this.#parts.streams.end(error);
+    this.#parts.control.failPings(error);
     this.#onIdle?.();
   }
 
@@ -324,16 +249,16 @@ export class Session {
 
   #becomeReady(): void {
     this.#phase = 'ready';
-    this.#options.transport.setMaxMessageBytes(this.#limits.frameBytes);
+    this.#transport.setMaxMessageBytes(this.#parts.limits.frameBytes);
   }
 
   #takeGoaway(value: Goaway): void {
     this.#peerGoaway ??= value;
     this.#drain();
     const { code, reason } = endOf(value, 'remote');
-    this.#control.greeting.reject(new FairleadError(code, reason));
+    this.#parts.control.greeting.reject(new FairleadError(code, reason));
     const error = new FairleadError('STREAM_INTERRUPTED', `the peer goes away (${code}): ${reason}`);
-    this.#streams.interruptAfter(value.lastStream, error);
-    if (this.#streams.size === 0) this.#closeAfterPeer();
+    this.#parts.streams.interruptAfter(value.lastStream, error);
+    if (this.#parts.streams.size === 0) this.#closeAfterPeer();
   }
 }

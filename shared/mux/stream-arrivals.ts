@@ -57,7 +57,10 @@ function expectBody(core: StreamCore): void {
   if (core.role === 'opener' && core.phase === 'reply') throw violation(`${core.kind.name} sent before its reply`);
 }
 
-/** Takes in a compressed body frame: what comes out of it is checked as if it had come like that. */
+/**
+ * Takes in a compressed body frame: what comes out of it is checked as if it had come like that. Of any kind: what pays is
+ * for the sender to know, and a newer one may know better.
+ */
 function receivePacked(
   core: StreamCore,
   type: number,
@@ -66,9 +69,7 @@ function receivePacked(
   rest: readonly Uint8Array[],
 ): void {
   const { deflation } = core.host;
-  if (deflation === undefined || core.kind.compressible !== true) {
-    throw violation(`a compressed frame on a stream of ${core.kind.name}`);
-  }
+  if (deflation === undefined) throw violation(`a compressed frame on a stream of ${core.kind.name}`);
   const frame = rest.length === 0 ? first : Buffer.concat([first, ...rest]);
   const payload = deflation.unpack(frame.subarray(FRAME_HEADER_BYTES));
   if (type === MECHANICS['stream.data']) receiveData(core, flags, 0, payload, NO_PARTS);

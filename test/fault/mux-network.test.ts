@@ -5,18 +5,15 @@ import type { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { encode } from '@msgpack/msgpack';
 import type { WebSocket } from 'ws';
-import { systemClock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { hello } from '../../shared/messages/control.ts';
 import { encodeFrame } from '../../shared/mux/frame.ts';
 import { greetServer, receiveHello } from '../../shared/mux/handshake.ts';
-import { Session } from '../../shared/mux/session.ts';
-import type { MuxStream } from '../../shared/mux/stream.ts';
-import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { memoryPair } from '../support/memory-pair.ts';
-import { HELLO, logKind, pipeKind, readyPair, sessionsOver, settle, TEST_CATALOGUE } from '../support/mux.ts';
+import { HELLO, logKind, pipeKind, readyPair, sessionsOver, settle } from '../support/mux.ts';
 import { mtlsWsNetwork, plainWsNetwork, type WsNetwork } from '../support/mux-transports.ts';
+import { bareSession } from '../support/raw-wire.ts';
 
 const KIB = 1024;
 const HELLO_FRAME = encodeFrame(hello.code, 0, 0, encode(HELLO));
@@ -148,18 +145,9 @@ for (const [name, makeNetwork] of [
     after(() => network.close());
 
     /** The server's session, and the agent's end as a bare WebSocket. */
-    async function bare(onStream: (stream: MuxStream) => void = () => undefined) {
-      const pair = await network.connectWs();
-      const transport = wsTransport(pair.server, { closeTimeoutMs: 100 });
-      const session = new Session({
-        side: 'server',
-        transport,
-        catalogue: TEST_CATALOGUE,
-        clock: systemClock,
-        onStream,
-        onControl: () => undefined,
-      });
-      return { session, ws: pair.agent, socket: socketOf(pair.agent) };
+    async function bare() {
+      const { session, agent } = await bareSession(network);
+      return { session, ws: agent, socket: socketOf(agent) };
     }
 
     test('a connection that is cut at every byte of a frame', async () => {

@@ -95,17 +95,18 @@ export class RawWire {
   }
 }
 
-export interface WireSession {
+export interface BareSession {
   readonly session: Session;
   readonly transport: Transport;
-  readonly wire: RawWire;
+  /** The agent's end of the connection, which nobody speaks for yet. */
+  readonly agent: WebSocket;
 }
 
-/** A welcomed server session on a real connection whose agent is a raw peer. */
-export async function wireSession(
+/** A server session on a real connection, before any greeting. */
+export async function bareSession(
   network: WsNetwork,
   onStream: (stream: MuxStream) => void = () => undefined,
-): Promise<WireSession> {
+): Promise<BareSession> {
   const pair = await network.connectWs();
   const transport = wsTransport(pair.server, { closeTimeoutMs: 100 });
   const session = new Session({
@@ -116,7 +117,19 @@ export async function wireSession(
     onStream,
     onControl: () => undefined,
   });
-  const wire = new RawWire(pair.agent);
+  return { session, transport, agent: pair.agent };
+}
+
+export interface WireSession {
+  readonly session: Session;
+  readonly transport: Transport;
+  readonly wire: RawWire;
+}
+
+/** A welcomed server session on a real connection whose agent is a raw peer. */
+export async function wireSession(network: WsNetwork, onStream?: (stream: MuxStream) => void): Promise<WireSession> {
+  const { session, transport, agent } = await bareSession(network, onStream);
+  const wire = new RawWire(agent);
   await wire.frames(encodeFrame(hello.code, 0, 0, encode(HELLO)));
   await receiveHello(session);
   session.sendControl(welcome, welcomeFrom(session));

@@ -63,6 +63,10 @@ export const logKind = {
   bytes: 'acceptor',
 } as const satisfies StreamKind;
 
+export function isKind<K extends StreamKind>(stream: MuxStream, kind: K): stream is MuxStream<K> {
+  return stream.kind.code === kind.code;
+}
+
 const CATALOGUE: Catalogue = catalogue(CONTROL_KINDS, [bulkKind, callKind, echoKind, logKind]);
 
 /**

@@ -1,17 +1,13 @@
 /** The other process of the log link: the agent's end, whose containers log without end. */
 import type { MuxStream } from '../../../shared/mux/stream.ts';
 import { CHUNK_BYTES } from '../links/link.ts';
-import { echoKind, joinSession, logKind } from '../links/mux.ts';
+import { echoKind, isKind, joinSession, logKind } from '../links/mux.ts';
 import { connectWs } from '../links/raw-ws.ts';
 import { logSample } from '../log-samples.ts';
 import { serve } from '../peer.ts';
 import type { BenchTls } from '../tls.ts';
 
 const US_PER_MS = 1000;
-
-function isKind<K extends MuxStream['kind']>(stream: MuxStream, kind: K): stream is MuxStream<K> {
-  return stream.kind.code === kind.code;
-}
 
 function accept(stream: MuxStream): void {
   if (isKind(stream, echoKind)) {

@@ -1,7 +1,7 @@
 /** The other process of the mux link: the agent's end. */
 import type { MuxStream } from '../../../shared/mux/stream.ts';
 import { CALL_BYTES, Counter, pump } from '../links/link.ts';
-import { bulkKind, callKind, echoKind, joinSession } from '../links/mux.ts';
+import { bulkKind, callKind, echoKind, isKind, joinSession } from '../links/mux.ts';
 import { connectWs } from '../links/raw-ws.ts';
 import { type Sample, settledMemory } from '../measure.ts';
 import { serve } from '../peer.ts';
@@ -9,10 +9,6 @@ import type { BenchTls } from '../tls.ts';
 
 const counter = new Counter();
 const text = 'a'.repeat(CALL_BYTES);
-
-function isKind<K extends MuxStream['kind']>(stream: MuxStream, kind: K): stream is MuxStream<K> {
-  return stream.kind.code === kind.code;
-}
 
 function accept(stream: MuxStream): void {
   if (isKind(stream, callKind)) {

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Type from 'typebox';
-import { flagsOf, readFlags } from '../../../shared/flags.ts';
+import { choice, flagsOf, readFlags } from '../../../shared/flags.ts';
 
 const Schema = Type.Object({
   dataDir: Type.String({ description: 'where', default: './data', metavar: 'dir' }),
   port: Type.Integer({ description: 'which', default: 80, minimum: 0, maximum: 65535, expects: 'a port' }),
   tags: Type.Array(Type.String({ pattern: '^[a-z]+$' }), { description: 'tags', default: [] }),
-  mode: Type.Union([Type.Literal('on'), Type.Literal('off')], { description: 'how', default: 'on' }),
+  mode: choice(['on', 'off'], { description: 'how', default: 'on' }),
   loud: Type.Boolean({ description: 'noise', default: false }),
   name: Type.Optional(Type.String({ description: 'who' })),
 });
