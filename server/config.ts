@@ -51,7 +51,7 @@ export const ServerFlags = Type.Object({
       description:
         'MiB that the streams of all agents may take together; beyond, new ones are refused (by default: a quarter of the memory, 128 to 1024)',
       metavar: 'mib',
-      expects: 'a whole number of MiB from 16 on',
+      expects: `a whole number of MiB from ${STREAM_MEMORY_MIB.minimum} to ${STREAM_MEMORY_MIB.maximum}`,
     }),
   ),
   logLevel: LogLevel,

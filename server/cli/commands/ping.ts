@@ -12,6 +12,7 @@ import { printJson } from '../output.ts';
 import { printable } from '../table.ts';
 
 const DEFAULT_COUNT = 5;
+const MAX_COUNT = 1000;
 const MIN_INTERVAL_SECONDS = 0.2;
 const MAX_INTERVAL_SECONDS = 60;
 /** What is no failure of a ping that nobody asked to test the throughput, too. */
@@ -28,7 +29,7 @@ export function addPing(host: Command, cli: Cli): void {
     .command('ping')
     .description('measure the round trip to a host, idle and loaded, and what its link takes')
     .argument('<host>', 'its name or id')
-    .option('-c, --count <count>', 'so many pings', wholeNumber(1), DEFAULT_COUNT)
+    .option('-c, --count <count>', 'so many pings, 1 to 1000', wholeNumber(1, MAX_COUNT), DEFAULT_COUNT)
     .option('-i, --interval <seconds>', 'from one to the next, 0.2 to 60', interval, 1)
     .option('--throughput', 'fail if the throughput cannot be tested, which takes the role operator')
     .option('--no-throughput', 'the round trip only; else the link is filled for 2 s in each direction')
