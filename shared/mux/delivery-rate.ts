@@ -10,7 +10,7 @@ interface Mark {
   /** Frame bytes sent in all, up to and with this frame. */
   readonly end: number;
   readonly sentAt: number;
-  /** Bytes that had been acknowledged, when the newest of them was sent, and when it arrived, by the peer's clock. */
+  /** Bytes that had been acknowledged a moment before, when the newest of them was sent, and when it arrived, by the peer's clock. */
   readonly acked: number;
   readonly ackedSentAt: number;
   readonly ackedArrivedAt: number | undefined;
@@ -37,7 +37,9 @@ const MARK_MS = 0.2;
  * The largest rate is remembered for this long at least, in ms, and twice that at most: on a short link both ends are
  * slower than the network for many round trips now and then, and what was measured then is no reason to send less.
  */
-const REMEMBERED_MS = 100;
+const REMEMBERED_MS = 40;
+/** Frames are measured from an ack this much older at least, in ms: on a short link what arrives in less comes in bursts. */
+const MEASURED_MS = 1;
 /** After so long without another frame a mark says nothing of the link any more, in ms. */
 const STALE_MS = 10_000;
 /** What is sent beyond so many marks is measured with the last of them. */
@@ -46,6 +48,8 @@ const MAX_MARKS = 4096;
 export class DeliveryRate {
   #sent = 0;
   #acked = 0;
+  /** What the next marks are measured from. */
+  #base = 0;
   #ackedSentAt = 0;
   #ackedArrivedAt: number | undefined;
   #marks: Mark[] = [];
@@ -62,7 +66,7 @@ export class DeliveryRate {
   #lastMax = 0;
   #limitedAt: number | undefined;
 
-  /** The largest rate of late, a round trip and 100 ms at least, in bytes per ms; 0 until one is known. */
+  /** The largest rate of late, a round trip and 40 ms at least, in bytes per ms; 0 until one is known. */
   get perMs(): number {
     return Math.max(this.#max, this.#lastMax);
   }
@@ -90,13 +94,14 @@ export class DeliveryRate {
     if (this.#marks.length - this.#first >= MAX_MARKS) return;
     // Nothing measured is on its way: the time since the last ack is the sender's, not the link's.
     if (this.#first === this.#marks.length) {
+      this.#base = this.#acked;
       this.#ackedSentAt = now;
       this.#ackedArrivedAt = undefined;
     }
     this.#marks.push({
       end: this.#sent,
       sentAt: now,
-      acked: this.#acked,
+      acked: this.#base,
       ackedSentAt: this.#ackedSentAt,
       ackedArrivedAt: this.#ackedArrivedAt,
       dry: this.#acked <= this.#dryUntil,
@@ -124,8 +129,11 @@ export class DeliveryRate {
     this.#acked = total;
     const mark = this.#pass(total);
     if (mark === undefined) return undefined;
-    this.#ackedSentAt = mark.sentAt;
-    this.#ackedArrivedAt = arrivedAt;
+    if (this.#ackedArrivedAt === undefined || arrivedAt - this.#ackedArrivedAt >= MEASURED_MS) {
+      this.#base = total;
+      this.#ackedSentAt = mark.sentAt;
+      this.#ackedArrivedAt = arrivedAt;
+    }
     const roundTripMs = now - mark.sentAt;
     const arriving = mark.ackedArrivedAt === undefined ? roundTripMs : arrivedAt - mark.ackedArrivedAt;
     const elapsed = Math.max(arriving, mark.sentAt - mark.ackedSentAt);

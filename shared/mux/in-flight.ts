@@ -28,7 +28,7 @@ const DRAINED_GAIN = 0.75;
 /** A limit that fell below this part of what it was while the queue stayed has fallen in vain. */
 const IN_VAIN_PART = 0.5;
 /** The queue, in ms, that a link of no delay needs to be busy: what both ends take to wake up. */
-const SLACK_MS = 0.3;
+const SLACK_MS = 0.15;
 /** For so long a process stands still now and then, in ms: a queue of that is none of the network's. */
 const STALL_MS = 50;
 /** A queue below this part of the idle round trip, and of the slack, counts as none. */
