@@ -8,7 +8,7 @@
  * busy, and a keystroke waits for it.
  */
 import { FRAME_PAYLOAD_BYTES } from '../limits.ts';
-import { DeliveryRate } from './delivery-rate.ts';
+import { DeliveryRate, type RateSample } from './delivery-rate.ts';
 import type { LinkStats } from './link-stats.ts';
 import { Pacer } from './pacer.ts';
 import { Path } from './path.ts';
@@ -152,10 +152,15 @@ export class InFlight implements LinkStats {
 
   /** Takes in how many bytes have arrived in all, and when the last of them did, in ms by the peer's clock. */
   acked(total: number, arrivedAt: number, now: number): void {
-    if (total > this.#ackedTotal) this.#fullSince = undefined;
+    const progress = total > this.#ackedTotal;
     this.#ackedTotal = total;
     const sample = this.#rate.acked(total, arrivedAt, now);
-    if (sample === undefined) return;
+    if (sample !== undefined) this.#learn(sample, now);
+    if (this.hasBulkRoom) this.#fullSince = undefined;
+    else if (progress) this.#fullSince = now;
+  }
+
+  #learn(sample: RateSample, now: number): void {
     this.#path.take(sample.trip, now);
     const { queueMs } = this.#path;
     const smallest = this.#smallest;

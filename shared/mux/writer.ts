@@ -163,7 +163,9 @@ export class Writer {
       this.#transport.uncork();
     }
     if (this.#stopped || this.#blockedAt !== undefined) return;
-    if (!this.#scheduler.bodyReady) this.#options.inFlight.ranDry();
+    const { inFlight } = this.#options;
+    // With all in flight that may be, it is the link that limits, whether or not more waits just now.
+    if (!this.#scheduler.bodyReady && inFlight.hasBulkRoom) inFlight.ranDry();
     if (this.#scheduled || !this.#scheduler.ready(this.#roomNow())) return;
     this.#scheduled = true;
     setImmediate(() => {

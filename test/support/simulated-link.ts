@@ -167,7 +167,7 @@ export class SimulatedSender {
       if (frame === undefined) break;
       this.#transmit(frame as SimulatedFrame, now);
     }
-    if (!this.#scheduler.bodyReady) this.inFlight.ranDry();
+    if (!this.#scheduler.bodyReady && this.inFlight.hasBulkRoom) this.inFlight.ranDry();
   }
 
   #sendIn(waitMs: number): void {

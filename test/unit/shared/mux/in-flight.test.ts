@@ -230,6 +230,19 @@ describe('in-flight control', () => {
     assert.ok(Math.abs(later / deliveryRate - 1) < 0.2, `${deliveryRate} became ${later}`);
   });
 
+  it('counts the silence of a peer that stops to acknowledge half way', () => {
+    const inFlight = new InFlight();
+    for (let sent = 0; sent < 8; sent += 1) inFlight.sent(16 * 1024, true, 0);
+    inFlight.acked(16 * 1024, 20, 40);
+    assert.equal(inFlight.hasBulkRoom, false, 'the ack made no room');
+    assert.equal(inFlight.unacknowledgedMs(40), 0);
+    assert.equal(inFlight.unacknowledgedMs(1_040), 1_000);
+    inFlight.acked(16 * 1024, 20, 1_040);
+    assert.equal(inFlight.unacknowledgedMs(1_540), 1_500, 'the same again is no progress');
+    inFlight.acked(8 * 16 * 1024, 60, 1_540);
+    assert.equal(inFlight.unacknowledgedMs(9_999), 0);
+  });
+
   it('neither stops nor paces while the clocks see no time pass', () => {
     const inFlight = new InFlight();
     for (let sent = 0; sent < 100; sent += 1) {
