@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Agent } from 'node:https';
 import { hostname, loadavg } from 'node:os';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
@@ -13,7 +14,14 @@ import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { HANDLERS } from './handlers/index.ts';
 import type { HostFacts } from './identity/enroll.ts';
-import { type Identity, loadIdentity, removeIdentity, unknownFields } from './identity/state-dir.ts';
+import {
+  type AgentRecord,
+  type Identity,
+  loadIdentity,
+  RECORD_FILE,
+  removeIdentity,
+  unknownFields,
+} from './identity/state-dir.ts';
 import { StateLock } from './identity/state-lock.ts';
 import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
@@ -45,11 +53,10 @@ export function hostFacts(): HostFacts {
 export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
   const identity = await identityIfEnrolled(config.stateDir);
   if (identity instanceof FairleadError) return { exitCode: EXIT.notEnrolled, reason: identity.message };
-  const policy = mergePolicy(identity.record, config);
-  checkDenials(policy, STREAM_KINDS);
+  const policy = policyOf(identity.record, config);
   const lock = StateLock.claim(config.stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
   try {
-    const docker = new DockerEngine({ socket: config.docker, clock: deps.clock, log: deps.log });
+    const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log });
     try {
       return await serve({ identity, policy, docker, lock }, deps, stop);
     } finally {
@@ -58,6 +65,15 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
   } finally {
     lock.release();
   }
+}
+
+/** What agent.json and the command line say together. @throws FairleadError VALIDATION that names the place and the entry */
+function policyOf(record: AgentRecord, config: RunConfig): HostPolicy {
+  const file = join(config.stateDir, RECORD_FILE);
+  const policy = mergePolicy(record, config, file);
+  checkDenials(record, STREAM_KINDS, `deny in ${file}`);
+  checkDenials(config, STREAM_KINDS);
+  return policy;
 }
 
 interface Parts {
@@ -73,7 +89,7 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   const context = { docker, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, STREAM_KINDS);
-  if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name no kind that this version knows');
+  if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');
   const unknown = unknownFields(identity.record);
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
   const instanceId = randomUUID();

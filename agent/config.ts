@@ -49,8 +49,12 @@ export const RunFlags = Type.Object({
     metavar: 'address',
     default: '/var/run/docker.sock',
   }),
-  allow: list('serve only this: a kind (container.list), a family (container.*), a class (read, change, exec)', 'kind'),
-  deny: list('never serve this; wins over --allow', 'kind'),
+  allow: list(
+    'serve only this: a preset (read-only, operate, full), a kind (container.list), a family (container.*), a class ' +
+      '(read, change, exec); or let Docker be asked only this: "docker:GET /containers/**"',
+    'entry',
+  ),
+  deny: list('never serve this kind, family or class, or never ask Docker this; wins over --allow', 'entry'),
   ...common,
 });
 export type RunFlags = Static<typeof RunFlags>;
@@ -85,7 +89,7 @@ export class UsageError extends Error {}
 export function runConfig(flags: RunFlags): RunConfig {
   const { docker, allow, deny } = flags;
   checked('--docker', () => parseDockerAddress(docker));
-  checked('--allow or --deny', () => mergePolicy({}, { allow, deny }));
+  checked(undefined, () => mergePolicy({}, { allow, deny }));
   return { stateDir: resolve(flags.stateDir), docker, allow, deny };
 }
 
@@ -120,12 +124,13 @@ function serverUrl(given: string | undefined): string {
   return checked('--server', () => httpsUrl(given.includes('://') ? given : `https://${given}`).href);
 }
 
-/** The result of `read`, whose complaint becomes one about the flag. */
-function checked<T>(flagName: string, read: () => T): T {
+/** The result of `read`, whose complaint becomes one about the flag; undefined: it names the flag itself. */
+function checked<T>(flagName: string | undefined, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    throw isFairleadError(error) ? new UsageError(`${flagName}: ${error.message}`) : error;
+    if (!isFairleadError(error)) throw error;
+    throw new UsageError(flagName === undefined ? error.message : `${flagName}: ${error.message}`);
   }
 }
 

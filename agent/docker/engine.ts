@@ -8,7 +8,8 @@ import type { Logger } from 'pino';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
-import type { DockerState } from '../../shared/messages/control.ts';
+import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
+import { permitsCall } from '../policy/docker-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
 import { answerFailure, connectionFailure, unreachable } from './failure.ts';
 import { asObject, parseDockerJson, readText } from './json.ts';
@@ -23,10 +24,14 @@ const CALL_TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 const TCP_KEEPALIVE_MS = 15_000;
+/** Room for a container's name in what a refusal says. */
+const MAX_SHOWN_PATH_CHARS = 300;
 
 export interface EngineOptions {
   /** A socket path, `unix:///path` or `tcp://host:port`. */
   readonly socket: string;
+  /** Which calls this host lets Docker get, whoever asks for them. */
+  readonly policy: HostPolicy;
   readonly clock: Clock;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
@@ -75,11 +80,13 @@ const ANY_STATUS: Readonly<Record<number, true>> = Object.fromEntries(
 /**
  * The Docker Engine of this host. It is polled, so that `state` is true within seconds whether or not anyone calls;
  * a call that cannot connect changes it at once. Every call throws FairleadError: DOCKER_UNREACHABLE, TIMEOUT,
- * CONTAINER_NOT_FOUND, NOT_FOUND, CONFLICT, VALIDATION, UNSUPPORTED, DOCKER_ERROR, or the reason of its signal.
+ * CONTAINER_NOT_FOUND, NOT_FOUND, CONFLICT, VALIDATION, UNSUPPORTED, DOCKER_ERROR, DENIED_BY_HOST (Docker was sent nothing
+ * then), or the reason of its signal.
  */
 export class DockerEngine {
   readonly clock: Clock;
   readonly #address: DockerAddress;
+  readonly #policy: HostPolicy;
   readonly #log: EngineOptions['log'];
   readonly #agent = opaque(new Agent({ keepAlive: false }));
   readonly #modem: Modem;
@@ -94,6 +101,7 @@ export class DockerEngine {
   constructor(options: EngineOptions) {
     this.clock = options.clock;
     this.#log = options.log;
+    this.#policy = options.policy;
     this.#address = parseDockerAddress(options.socket);
     this.#modem = openModem(this.#address, this.#agent);
   }
@@ -167,6 +175,16 @@ export class DockerEngine {
     return socket;
   }
 
+  /**
+   * Asks beforehand whether the host's policy permits a call, for work that must not stop half way.
+   * @throws FairleadError DENIED_BY_HOST
+   */
+  requirePermitted({ method, path }: Pick<DockerCall, 'method' | 'path'>): void {
+    if (permitsCall(this.#policy, method, path)) return;
+    const shown = path.length > MAX_SHOWN_PATH_CHARS ? `${path.slice(0, MAX_SHOWN_PATH_CHARS)}…` : path;
+    throw new FairleadError('DENIED_BY_HOST', `this host's policy does not let Docker be asked ${method} ${shown}`);
+  }
+
   /** The FairleadError for a connection or a stream that broke, which is then looked into; anything else as it is. */
   explain(error: unknown): unknown {
     const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);
@@ -206,7 +224,9 @@ export class DockerEngine {
     }
   }
 
+  /** Every call goes through here, and its path goes out as it is judged: docker-modem puts the query behind it alone. */
   #dial(call: DockerCall, hijack: boolean, signal: AbortSignal): Promise<IncomingMessage | Socket> {
+    this.requirePermitted(call);
     return new Promise((resolve, reject) => {
       const options: DialOptions = {
         path: `${call.path}?`,

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { type DockerEngine, dockerPath } from './engine.ts';
+import { type DockerCall, type DockerEngine, dockerPath } from './engine.ts';
 import { type ExecProcess, endProcess } from './exec-process.ts';
 import { asObject, type DockerObject } from './json.ts';
 
@@ -33,6 +33,8 @@ const POLL_MAX_MS = 500;
 const BROKEN_GRACE_MS = 1_000;
 const RESIZE_TRIES = 5;
 const RESIZE_RETRY_MS = 20;
+/** Stands for the id that Docker has yet to give. */
+const ANY_ID = '0'.repeat(64);
 /** What a terminal takes for "interrupt" and "end of input". */
 const CTRL_C_CTRL_D = Buffer.from([0x03, 0x04]);
 
@@ -69,9 +71,10 @@ export class Exec {
   /**
    * Creates and starts an exec. `signal` takes it back until it is started, never in the middle of its start, so that
    * nothing runs that nobody knows of: the caller looks at its signal afterwards, and ends the exec if need be.
-   * @throws FairleadError CONTAINER_NOT_FOUND, CONFLICT (the container does not run), VALIDATION, …
+   * @throws FairleadError CONTAINER_NOT_FOUND, CONFLICT (the container does not run), VALIDATION, DENIED_BY_HOST, …
    */
   static async start(docker: DockerEngine, options: ExecOptions, signal: AbortSignal): Promise<Exec> {
+    for (const call of callsOf(options.container)) docker.requirePermitted(call);
     const created = asObject(
       await docker.json({
         method: 'POST',
@@ -205,6 +208,16 @@ export class Exec {
       throw new FairleadError('STREAM_INTERRUPTED', why, { cause: error });
     }
   }
+}
+
+/** All that it takes to begin an exec, to follow it and to end it: a host that denies one of these has no exec at all. */
+function callsOf(container: string): Pick<DockerCall, 'method' | 'path'>[] {
+  return [
+    { method: 'POST', path: dockerPath`/containers/${container}/exec` },
+    { method: 'POST', path: dockerPath`/exec/${ANY_ID}/start` },
+    { method: 'GET', path: dockerPath`/exec/${ANY_ID}/json` },
+    { method: 'GET', path: dockerPath`/containers/${container}/json` },
+  ];
 }
 
 function createBody(options: ExecOptions): DockerObject {

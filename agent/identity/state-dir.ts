@@ -40,8 +40,10 @@ export interface Identity {
 
 const PRIVATE_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
+/** Which the owner may edit. */
+export const RECORD_FILE = 'agent.json';
 const FILES = {
-  record: 'agent.json',
+  record: RECORD_FILE,
   key: 'key.pem',
   cert: 'cert.pem',
   ca: 'ca.pem',

@@ -1,7 +1,12 @@
-/** The host's own policy: which kinds of streams it serves. The owner of the host decides; the server cannot override it. */
+/**
+ * The host's own policy: which kinds of streams it serves, and which calls Docker gets. The owner of the host decides; the
+ * server cannot override it.
+ */
 import { FairleadError } from '../../shared/errors.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import { isCallEntry, isCallPattern, isKnownArea } from './docker-calls.ts';
+import { isPreset, presetHas } from './presets.ts';
 
 /** What a policy looks at of a kind. */
 export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;
@@ -12,58 +17,93 @@ const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec']);
 const MAX_PATTERN_CHARS = 64;
 /** The policy travels in the hello, whose frame is small. */
 const MAX_POLICY_CHARS = 2048;
+const MAX_ENTRIES = 256;
+
+/** Entries as they stand in agent.json or on the command line. */
+export interface PolicyEntries {
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+}
 
 /**
- * The policy of this run. `allow` of the command line replaces that of agent.json, `deny` is added to it.
- * @throws FairleadError VALIDATION for an entry that is no pattern, or too many of them
+ * The policy of this run. What `allow` of the command line says of kinds replaces what that of agent.json says of them, and
+ * so with Docker calls; `deny` is added to it.
+ * @param file how errors name agent.json
+ * @throws FairleadError VALIDATION for an entry that is none, which it names with its place, or for too many of them
  */
-export function mergePolicy(
-  fromFile: { readonly allow?: readonly string[]; readonly deny?: readonly string[] },
-  fromFlags: { readonly allow: readonly string[]; readonly deny: readonly string[] },
-): HostPolicy {
-  const allow = fromFlags.allow.length > 0 ? fromFlags.allow : (fromFile.allow ?? []);
-  const policy = { allow: unique(allow), deny: unique([...(fromFile.deny ?? []), ...fromFlags.deny]) };
-  const entries = [...policy.allow, ...policy.deny];
-  for (const entry of entries) {
-    if (entry.length > MAX_PATTERN_CHARS || !PATTERN.test(entry)) {
-      throw new FairleadError(
-        'VALIDATION',
-        `"${entry}" names no kind; write container.exec.open, container.*, exec or *`,
-      );
-    }
+export function mergePolicy(fromFile: PolicyEntries, fromFlags: PolicyEntries, file = 'agent.json'): HostPolicy {
+  for (const list of ['allow', 'deny'] as const) {
+    for (const entry of fromFile[list] ?? []) checkEntry(entry, list, `${list} in ${file}`);
+    for (const entry of fromFlags[list] ?? []) checkEntry(entry, list, `--${list}`);
   }
-  if (entries.join().length > MAX_POLICY_CHARS) {
+  const inFile = fromFile.allow ?? [];
+  const inFlags = fromFlags.allow ?? [];
+  const allowed = (isWanted: (entry: string) => boolean) =>
+    inFlags.some(isWanted) ? inFlags.filter(isWanted) : inFile.filter(isWanted);
+  const policy = {
+    allow: unique([...allowed((entry) => !isCallEntry(entry)), ...allowed(isCallEntry)]),
+    deny: unique([...(fromFile.deny ?? []), ...(fromFlags.deny ?? [])]),
+  };
+  const { allow, deny } = policy;
+  if ([...allow, ...deny].join().length > MAX_POLICY_CHARS || Math.max(allow.length, deny.length) > MAX_ENTRIES) {
     throw new FairleadError(
       'VALIDATION',
-      `what is allowed and denied is together longer than ${MAX_POLICY_CHARS} characters`,
+      `what is allowed and denied is too much: it may have ${MAX_ENTRIES} entries each and ${MAX_POLICY_CHARS} characters ` +
+        'together',
     );
   }
   return policy;
 }
 
-/** Whether `policy` lets `kind` be served: named by `allow`, if that names anything, and not by `deny`. */
-export function permits(policy: HostPolicy, kind: PolicySubject): boolean {
-  if (policy.deny.some((pattern) => matches(pattern, kind))) return false;
-  return policy.allow.length === 0 || policy.allow.some((pattern) => matches(pattern, kind));
+/** @param where stands before the complaint */
+function checkEntry(entry: string, list: 'allow' | 'deny', where: string): void {
+  const refuse = (why: string) => {
+    const shown = JSON.stringify(entry.length > MAX_PATTERN_CHARS ? `${entry.slice(0, MAX_PATTERN_CHARS)}…` : entry);
+    throw new FairleadError('VALIDATION', `${where}: ${shown} ${why}`);
+  };
+  if (entry.length > MAX_PATTERN_CHARS) refuse(`is longer than ${MAX_PATTERN_CHARS} characters`);
+  if (isCallEntry(entry)) {
+    if (!isCallPattern(entry)) {
+      refuse(
+        'names no Docker call; write docker:DELETE, docker:GET /containers/** or docker:* /volumes/*, with GET, POST, PUT, ' +
+          'DELETE or *, and a path without the version, in which * is a name and ** at the end all below',
+      );
+    }
+  } else if (!PATTERN.test(entry)) {
+    refuse('names no kind; write container.exec.open, container.*, exec or *');
+  } else if (list === 'deny' && isPreset(entry)) {
+    refuse('can only be allowed: what it does not name is denied then');
+  }
 }
 
-/** The entries that concern none of `kinds`: slips of the pen, or kinds of a later version. */
+/** Whether `policy` lets `kind` be served: named by `allow`, if that names any kind, and not by `deny`. */
+export function permits(policy: HostPolicy, kind: PolicySubject): boolean {
+  if (policy.deny.some((pattern) => matches(pattern, kind))) return false;
+  const allowed = policy.allow.filter((entry) => !isCallEntry(entry));
+  return allowed.length === 0 || allowed.some((pattern) => matches(pattern, kind));
+}
+
+/** The entries that concern none of `kinds`, nor a known part of Docker: slips of the pen, or what a later version knows. */
 export function idleEntries(policy: HostPolicy, kinds: readonly PolicySubject[]): string[] {
-  return [...policy.allow, ...policy.deny].filter((pattern) => !kinds.some((kind) => matches(pattern, kind)));
+  return [...policy.allow, ...policy.deny].filter((entry) =>
+    isCallEntry(entry) ? !isKnownArea(entry) : !kinds.some((kind) => matches(entry, kind)),
+  );
 }
 
 /**
  * Refuses what would deny nothing: an entry that concerns none of `kinds` although it is a single word, or begins with a
  * family that they have. Families of later versions may stand in a policy already.
+ * @param policy its denials count, as one place has them
+ * @param where names that place in errors
  * @throws FairleadError VALIDATION
  */
-export function checkDenials(policy: HostPolicy, kinds: readonly PolicySubject[]): void {
+export function checkDenials(policy: PolicyEntries, kinds: readonly PolicySubject[], where = '--deny'): void {
   const families = new Set(kinds.map(({ name }) => name.split('.')[0]));
-  for (const entry of idleEntries({ allow: [], deny: policy.deny }, kinds)) {
+  for (const entry of idleEntries({ allow: [], deny: [...(policy.deny ?? [])] }, kinds)) {
     if (entry.includes('.') && !families.has(entry.split('.')[0])) continue;
     throw new FairleadError(
       'VALIDATION',
-      `"${entry}" is denied, but names no kind: write container.exec, change, exec or *`,
+      `${where}: "${entry}" names no kind, so that it would deny nothing; write container.exec, change, exec or *`,
     );
   }
 }
@@ -71,6 +111,7 @@ export function checkDenials(policy: HostPolicy, kinds: readonly PolicySubject[]
 function matches(pattern: string, kind: PolicySubject): boolean {
   if (pattern === '*' || pattern === kind.name || kind.name.startsWith(`${pattern}.`)) return true;
   if (CLASSES.has(pattern)) return pattern === kind.policy;
+  if (isPreset(pattern)) return presetHas(pattern, kind);
   return pattern.endsWith('.*') && kind.name.startsWith(pattern.slice(0, -1));
 }
 

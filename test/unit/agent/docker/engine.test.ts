@@ -5,14 +5,16 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { DockerEngine } from '../../../../agent/docker/engine.ts';
+import { DockerEngine, dockerPath } from '../../../../agent/docker/engine.ts';
+import { Exec } from '../../../../agent/docker/exec.ts';
+import { normalPath } from '../../../../agent/policy/docker-calls.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
 import type { DockerState } from '../../../../shared/messages/control.ts';
 import { DOCKER_SOCKET, requireDocker, testContainer } from '../../../support/docker.ts';
 import { tempDir } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
-import { engineAt, fakeDocker, SILENT } from './fake-docker.ts';
+import { engineAt, fakeDocker, PERMISSIVE, SILENT } from './fake-docker.ts';
 
 const coded = (code: Parameters<typeof isFairleadError>[1]) => (error: unknown) => isFairleadError(error, code);
 
@@ -217,7 +219,7 @@ test('an answer where a connection should be handed over is an error', async (t)
 
 test('close ends polling and running calls, and no call starts after it', async (t) => {
   const fake = await fakeDocker(t, () => undefined);
-  const engine = new DockerEngine({ socket: fake.socket, clock: systemClock, log: SILENT });
+  const engine = new DockerEngine({ socket: fake.socket, policy: PERMISSIVE, clock: systemClock, log: SILENT });
   await engine.start();
   const call = engine.json({ method: 'GET', path: '/slow' });
   engine.close();
@@ -233,4 +235,74 @@ test('a hostile label reaches nobody', async (t) => {
     Config: { Labels: Record<string, string> };
   };
   assert.deepEqual(Object.keys(answer.Config.Labels).sort(), ['constructor', 'fairlead.test']);
+});
+
+test('what the policy denies never gets to Docker, in any way of asking', async (t) => {
+  const asked: string[] = [];
+  const fake = await fakeDocker(t, (request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    response.end('{}');
+  });
+  const policy = { allow: [], deny: ['docker:DELETE', 'docker:* /exec/**', 'docker:GET /info'] };
+  const engine = await engineAt(t, fake.socket, systemClock, policy);
+  const denied = coded('DENIED_BY_HOST');
+  await assert.rejects(engine.act({ method: 'DELETE', path: '/containers/web' }), denied);
+  await assert.rejects(engine.json({ method: 'GET', path: '/info' }), denied);
+  await assert.rejects(engine.stream({ method: 'GET', path: '/v1.41/info' }), denied);
+  await assert.rejects(engine.hijack({ method: 'POST', path: '/exec/1/start' }), denied);
+  await engine.json({ method: 'GET', path: '/containers/json', query: { all: 1 } });
+  assert.deepEqual(asked, ['GET /containers/json?all=1']);
+  assert.equal(engine.state.reachable, true, 'a refusal says nothing of Docker');
+});
+
+test('a path that could be read in two ways never gets to Docker, whatever the policy', async (t) => {
+  const fake = await fakeDocker(t, (_request, response) => assert.fail(String(response.req.url)));
+  const engine = await engineAt(t, fake.socket);
+  for (const path of ['/a/../info', '/a/%2e%2e/info', '//info', '/a%2Finfo', '/a\\info', 'http://other/info', '/']) {
+    await assert.rejects(engine.json({ method: 'GET', path }), coded('DENIED_BY_HOST'), path);
+  }
+});
+
+test('the path goes out as it was judged, over a socket and over TCP', async (t) => {
+  const asked: string[] = [];
+  const fake = await fakeDocker(t, (request, response) => {
+    asked.push(request.url ?? '');
+    response.end('{}');
+  });
+  const relay = createServer(async (connection) => {
+    const { connect } = await import('node:net');
+    const inner = connect(fake.socket);
+    connection.pipe(inner).pipe(connection);
+    for (const end of [connection, inner]) end.on('error', () => end.destroy());
+  });
+  relay.listen(0, '127.0.0.1');
+  await once(relay, 'listening');
+  t.after(() => relay.close());
+  const { port } = relay.address() as { port: number };
+  const paths = ['/images/a/b:c@d/json', dockerPath`/volumes/${'a:b+c'}`, "/x/(a)!~*';,=$&"];
+  for (const address of [fake.socket, `tcp://127.0.0.1:${port}`]) {
+    const engine = await engineAt(t, address);
+    for (const path of paths) {
+      await engine.json({ method: 'GET', path, query: { q: '../%2e' } });
+      const [sent = '', query] = (asked.at(-1) ?? '').split('?');
+      assert.deepEqual(normalPath(sent), normalPath(path));
+      assert.equal(query, 'q=..%2F%252e');
+    }
+  }
+});
+
+test('a host that denies all of Docker still knows whether it is there', async (t) => {
+  const fake = await fakeDocker(t, (_request, response) => response.end('{}'));
+  const engine = await engineAt(t, fake.socket, systemClock, { allow: [], deny: ['docker:*'] });
+  assert.equal(engine.state.version, '99.0');
+  await assert.rejects(engine.json({ method: 'GET', path: '/containers/json' }), coded('DENIED_BY_HOST'));
+});
+
+test('an exec of which one call is denied is not begun', async (t) => {
+  const fake = await fakeDocker(t, (_request, response) => assert.fail(String(response.req.url)));
+  for (const entry of ['docker:POST /exec/*/start', 'docker:GET /exec/**', 'docker:GET /containers/*/json']) {
+    const engine = await engineAt(t, fake.socket, systemClock, { allow: [], deny: [entry] });
+    const options = { container: 'web', cmd: ['true'], tty: false, stdin: false };
+    await assert.rejects(Exec.start(engine, options, new AbortController().signal), coded('DENIED_BY_HOST'), entry);
+  }
 });

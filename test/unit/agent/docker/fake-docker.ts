@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { DockerEngine } from '../../../../agent/docker/engine.ts';
 import { type Clock, systemClock } from '../../../../shared/clock.ts';
+import type { HostPolicy } from '../../../../shared/messages/control.ts';
 import { type Cleanup, defer, tempDir } from '../../../support/tmp.ts';
 
+export const PERMISSIVE: HostPolicy = { allow: [], deny: [] };
 export const SILENT: Pick<Logger, 'info' | 'warn'> = { info: () => undefined, warn: () => undefined };
 
 export interface FakeDocker {
@@ -57,8 +59,13 @@ function stop(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
 }
 
 /** An engine that has been asked once. */
-export async function engineAt(cleanup: Cleanup, socket: string, clock: Clock = systemClock): Promise<DockerEngine> {
-  const engine = new DockerEngine({ socket, clock, log: SILENT });
+export async function engineAt(
+  cleanup: Cleanup,
+  socket: string,
+  clock: Clock = systemClock,
+  policy: HostPolicy = PERMISSIVE,
+): Promise<DockerEngine> {
+  const engine = new DockerEngine({ socket, policy, clock, log: SILENT });
   defer(cleanup, () => engine.close());
   await engine.start();
   return engine;

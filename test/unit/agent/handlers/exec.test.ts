@@ -11,7 +11,7 @@ import type { Params } from '../../../../shared/messages/kind.ts';
 import { DOCKER_SOCKET, dockerApi, type TestContainer, testContainer } from '../../../support/docker.ts';
 import { fileCleanup } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
-import { engineAt, SILENT } from '../docker/fake-docker.ts';
+import { engineAt, PERMISSIVE, SILENT } from '../docker/fake-docker.ts';
 import { type Opened, type Served, serve } from './served.ts';
 
 type ExecParams = Omit<Params<typeof containerExecOpen>, 'id'>;
@@ -220,7 +220,7 @@ describe('container.exec.open', () => {
   });
 
   test('an engine that is closed serves no exec', async (t) => {
-    const docker = new DockerEngine({ socket: DOCKER_SOCKET, clock: systemClock, log: SILENT });
+    const docker = new DockerEngine({ socket: DOCKER_SOCKET, policy: PERMISSIVE, clock: systemClock, log: SILENT });
     docker.close();
     const closed = await serve(t, { ...context, docker });
     await assert.rejects(closed.call(containerExecOpen, { id: container.id, cmd: ['true'] }), (error) =>

@@ -75,3 +75,57 @@ test('a denial that would deny nothing is refused; one of a later version is not
   assert.throws(() => check('exec', 'container.exce'), { code: 'VALIDATION' });
   check('exec', 'container.exec', '*', 'host.*', 'image.*', 'tcp.open');
 });
+
+test('presets stand beside other entries, and a denial takes from them', () => {
+  const policy = mergePolicy({}, { allow: ['read-only', 'container.restart'], deny: ['container.log'] });
+  assert.ok(permits(policy, containerList));
+  assert.ok(!permits(policy, containerStop));
+  assert.ok(permits(policy, { name: 'container.restart', policy: 'change' }));
+  assert.ok(!permits(policy, { name: 'container.log.stream', policy: 'read' }));
+});
+
+test('a preset cannot be denied', () => {
+  for (const preset of ['read-only', 'operate', 'full']) {
+    assert.throws(() => mergePolicy({}, { deny: [preset] }), /--deny: .* can only be allowed/);
+  }
+});
+
+test('entries about Docker calls say nothing of kinds', () => {
+  const policy = mergePolicy({}, { allow: ['docker:GET /containers/**'], deny: ['docker:DELETE'] });
+  assert.ok(STREAM_KINDS.every((kind) => permits(policy, kind)));
+  assert.ok(!permits({ allow: ['read-only', 'docker:GET'], deny: [] }, containerStop));
+});
+
+test('what flags allow of Docker calls does not widen what the file allows of kinds, nor the other way', () => {
+  const file = { allow: ['read-only', 'docker:GET'] };
+  assert.deepEqual(mergePolicy(file, { allow: ['docker:GET /info'] }).allow, ['read-only', 'docker:GET /info']);
+  assert.deepEqual(mergePolicy(file, { allow: ['operate'] }).allow, ['operate', 'docker:GET']);
+});
+
+test('an error names the entry and where it stands', () => {
+  const file = '/etc/fairlead-agent/agent.json';
+  const cases: [() => unknown, RegExp][] = [
+    [
+      () => mergePolicy({ allow: ['Exec'] }, {}, file),
+      /^allow in \/etc\/fairlead-agent\/agent.json: "Exec" names no kind/,
+    ],
+    [
+      () => mergePolicy({ deny: ['docker:GET x'] }, {}, file),
+      /^deny in .*agent.json: "docker:GET x" names no Docker call/,
+    ],
+    [() => mergePolicy({}, { allow: ['docker:FETCH'] }, file), /^--allow: "docker:FETCH" names no Docker call; write/],
+    [() => mergePolicy({}, { deny: ['x'.repeat(500)] }), /^--deny: "x{64}…" is longer than 64 characters$/],
+    [() => checkDenials({ deny: ['exce'] }, STREAM_KINDS, `deny in ${file}`), /^deny in .*agent.json: "exce" names no/],
+  ];
+  for (const [read, message] of cases) assert.throws(read, { code: 'VALIDATION', message });
+});
+
+test('a policy has no more entries than the hello takes', () => {
+  const short = Array.from({ length: 300 }, (_, index) => index.toString(36));
+  assert.throws(() => mergePolicy({ deny: short }, none), { code: 'VALIDATION' });
+});
+
+test('entries about parts of Docker that do not exist are found', () => {
+  const policy = { allow: ['docker:GET /contaners/**'], deny: ['docker:DELETE /images/*'] };
+  assert.deepEqual(idleEntries(policy, STREAM_KINDS), ['docker:GET /contaners/**']);
+});

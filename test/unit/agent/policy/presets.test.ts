@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { permits } from '../../../../agent/policy/policy.ts';
+import { isPreset } from '../../../../agent/policy/presets.ts';
+import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
+
+/** Every kind that a server may open, under the least preset that has it: where a new one belongs is decided here. */
+const LEAST: Record<string, string[]> = {
+  'read-only': [
+    'host.info',
+    'host.throughput',
+    'container.list',
+    'container.inspect',
+    'container.top',
+    'container.stats',
+    'container.log.stream',
+  ],
+  operate: [
+    'container.start',
+    'container.stop',
+    'container.restart',
+    'container.kill',
+    'container.pause',
+    'container.unpause',
+  ],
+  full: ['container.remove', 'container.exec.open'],
+};
+
+test('each preset has exactly what stands here, and what the one before it has', () => {
+  const kinds = STREAM_KINDS.filter(({ from }) => from !== 'agent');
+  const expected: string[] = [];
+  for (const [preset, more] of Object.entries(LEAST)) {
+    expected.push(...more);
+    assert.ok(isPreset(preset));
+    const served = kinds.filter((kind) => permits({ allow: [preset], deny: [] }, kind)).map(({ name }) => name);
+    assert.deepEqual(served.toSorted(), expected.toSorted(), `${preset}: decide where a new kind belongs`);
+  }
+});
+
+test('a kind that nobody thought of is in no more than its class says', () => {
+  const unknown = (policy: 'read' | 'change' | 'exec') => ({ name: 'container.explode', policy });
+  const has = (preset: string, kind: ReturnType<typeof unknown>) => permits({ allow: [preset], deny: [] }, kind);
+  assert.ok(has('read-only', unknown('read')) && has('operate', unknown('read')));
+  for (const policy of ['change', 'exec'] as const) {
+    assert.ok(!has('read-only', unknown(policy)) && !has('operate', unknown(policy)) && has('full', unknown(policy)));
+  }
+});
