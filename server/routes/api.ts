@@ -30,6 +30,7 @@ import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
 import { execRoute } from './exec.ts';
 import { healthRoutes } from './health.ts';
+import { hostLinks } from './host-links.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
 import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
@@ -85,7 +86,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   const live = new LiveStreams(deps.apiTokens, deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
-  registerRoutes(api, { deps, live, webSockets, answers: new AnswerBudget() });
+  registerRoutes(api, { deps, links: hostLinks(api, deps), live, webSockets, answers: new AnswerBudget() });
   await api.ready();
   return api;
 }

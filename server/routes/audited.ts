@@ -29,8 +29,10 @@ export async function audited<T>(
   try {
     result = await work();
   } catch (error) {
+    // What a host denies its link has written down already, within the limits of refusals.
+    if (isFairleadError(error, 'DENIED_BY_HOST')) throw error;
     const { code } = toWireError(error);
-    const isRefusal = isFairleadError(error, 'DENIED_BY_HOST') || isFairleadError(error, 'FORBIDDEN');
+    const isRefusal = isFairleadError(error, 'FORBIDDEN');
     await audit.recordOrLog({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
     throw error;
   }

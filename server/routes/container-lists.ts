@@ -32,7 +32,7 @@ const FanOut = Type.Object({
 type Unreachable = Static<typeof FanOut>['unreachable'][number];
 
 export function containerListRoutes(api: Api, context: RouteContext): void {
-  const { deps } = context;
+  const { deps, links } = context;
   api.get(
     '/api/v1/hosts/:host/containers',
     {
@@ -51,7 +51,7 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
       const after = cursor === undefined ? undefined : readCursor(cursor);
       return await answerOfHosts(context, request, reply, async (held, signal) => {
         const listed = await withDeadline(deps.clock, LIST_MS, signal, async (ending) => {
-          return await listContainers(await deps.hosts.link(host), all, ending, held);
+          return await listContainers(await links.to(request, host), all, ending, held);
         });
         return pageOfContainers(listed, limit, after);
       });
@@ -76,7 +76,8 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
       const { all = false, tag = [] } = request.query;
       return await answerOfHosts(context, request, reply, async (held, signal) => {
         const hosts = await hostsWithTags(deps.hosts, tag);
-        return await fanOut(hosts, deps, { all, signal, held });
+        const link = (host: HostRecord) => links.to(request, host.id);
+        return await fanOut(hosts, { link, clock: deps.clock }, { all, signal, held });
       });
     },
   );
@@ -167,7 +168,7 @@ function readCursor(cursor: string): SortKey {
 }
 
 /** Hosts that carry all of `tags`; revoked ones are no part of the fleet. */
-async function hostsWithTags(hosts: HostsService, tags: readonly string[]): Promise<HostRecord[]> {
+async function hostsWithTags(hosts: Pick<HostsService, 'list'>, tags: readonly string[]): Promise<HostRecord[]> {
   const found: HostRecord[] = [];
   let cursor: string | null | undefined;
   do {
@@ -189,18 +190,19 @@ interface FanOutOptions {
 /** Asks all hosts, some at once, each within its deadline; what one host does never spoils the others' answers. */
 async function fanOut(
   hosts: readonly HostRecord[],
-  { hosts: service, clock }: { hosts: HostsService; clock: Clock },
+  { link, clock }: { link: (host: HostRecord) => Promise<HostLink>; clock: Clock },
   { all, signal, held }: FanOutOptions,
 ): Promise<Iterable<Buffer | string>> {
   const texts: Buffer[] = [];
   const unreachable: Unreachable[] = [];
   const waiting = hosts.values();
   const worker = async () => {
-    for (const { id, name } of waiting) {
+    for (const host of waiting) {
+      const { id, name } = host;
       try {
         const more = { host: name, hostId: id };
         const listed = await withDeadline(clock, FAN_OUT_HOST_MS, signal, async (ending) =>
-          listContainers(await service.link(id), all, ending, held, more),
+          listContainers(await link(host), all, ending, held, more),
         );
         for (const { text } of listed) texts.push(text);
       } catch (error) {

@@ -38,7 +38,7 @@ export function containerStreamRoutes(api: Api, context: RouteContext): void {
   statsRoute(api, context);
 }
 
-function logsRoute(api: Api, { deps, live }: RouteContext): void {
+function logsRoute(api: Api, { deps, links, live }: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/logs',
     {
@@ -60,7 +60,7 @@ function logsRoute(api: Api, { deps, live }: RouteContext): void {
       await releaseUnlessSent(stream, async () => {
         const isNdjson = wantsNdjson(request.headers.accept);
         const params = logParams(request.params.container, request.query);
-        const link = await deps.hosts.link(request.params.host);
+        const link = await links.to(request, request.params.host);
         const log = await link.open(containerLogStream, params, { signal: stream.signal });
         const { tty } = log.reply;
         const timestamps = params.timestamps ?? false;
@@ -74,7 +74,7 @@ function logsRoute(api: Api, { deps, live }: RouteContext): void {
   );
 }
 
-function statsRoute(api: Api, { deps, live }: RouteContext): void {
+function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/stats',
     {
@@ -90,7 +90,7 @@ function statsRoute(api: Api, { deps, live }: RouteContext): void {
     async (request, reply) => {
       const stream = live.beginFor(reply.raw, principalOf(request));
       await releaseUnlessSent(stream, async () => {
-        const link = await deps.hosts.link(request.params.host);
+        const link = await links.to(request, request.params.host);
         const params = { id: request.params.container, stream: request.query.stream ?? true };
         const stats = await link.open(containerStats, params, { signal: stream.signal });
         const chunks = endingStream(stats, lines(stats.items()));

@@ -49,7 +49,7 @@ export function containerRoutes(api: Api, context: RouteContext): void {
 }
 
 function readRoutes(api: Api, context: RouteContext): void {
-  const { hosts } = context.deps;
+  const { links } = context;
   api.get(
     PATH,
     {
@@ -65,7 +65,7 @@ function readRoutes(api: Api, context: RouteContext): void {
     async (request, reply) => {
       const { host, container } = request.params;
       return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const link = await hosts.link(host);
+        const link = await links.to(request, host);
         return [textOf(held, link.hostId, await link.call(containerInspect, { id: container }, { signal }))];
       });
     },
@@ -88,7 +88,7 @@ function readRoutes(api: Api, context: RouteContext): void {
       const { ps_args } = request.query;
       const params = { id: container, ...(ps_args === undefined ? {} : { psArgs: ps_args }) };
       return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const link = await hosts.link(host);
+        const link = await links.to(request, host);
         return [textOf(held, link.hostId, await link.call(containerTop, params, { signal }))];
       });
     },
@@ -167,7 +167,7 @@ function timeoutOf(kind: ChangeKind, { timeoutSeconds }: Record<string, unknown>
 
 /** Makes one change and records it. A client that leaves does not stop it: what was begun on the host ends there. */
 async function change(
-  { deps }: RouteContext,
+  { deps, links }: RouteContext,
   request: FastifyRequest,
   { host, container }: { host: string; container: string },
   kind: ChangeKind,
@@ -176,8 +176,9 @@ async function change(
 ): Promise<void> {
   const key = request.headers['idempotency-key'];
   const all = { id: container, ...params, ...(typeof key === 'string' ? { idempotencyKey: key } : {}) };
-  await audited(deps, request, { action: kind.name, target: `${host}/${container}`, detail: params }, async () => {
-    const link = await deps.hosts.link(host);
+  const action = { action: kind.name, target: `${host}/${container}`, detail: params };
+  await audited(deps, request, action, async () => {
+    const link = await links.to(request, host, action);
     await link.call(kind, all as Params<ChangeKind>, { timeoutMs });
   });
 }

@@ -1,11 +1,16 @@
 /** What every family of routes is given. */
 import type { AnswerBudget } from './answer-budget.ts';
-import type { ApiDeps } from './deps.ts';
+import type { ApiDeps, HostsService } from './deps.ts';
+import type { HostLinks } from './host-links.ts';
 import type { LiveStreams } from './live-streams.ts';
 import type { WebSockets } from './web-sockets.ts';
 
+/** What routes know of the rest of the server. A host they reach by `links` alone, so that nothing it denies goes unseen. */
+export type RouteDeps = Omit<ApiDeps, 'hosts'> & { readonly hosts: Omit<HostsService, 'link'> };
+
 export interface RouteContext {
-  readonly deps: ApiDeps;
+  readonly deps: RouteDeps;
+  readonly links: HostLinks;
   readonly live: LiveStreams;
   readonly webSockets: WebSockets;
   readonly answers: AnswerBudget;

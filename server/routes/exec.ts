@@ -28,7 +28,7 @@ const ExecQuery = Type.Object(
   { additionalProperties: false },
 );
 
-export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): void {
+export function execRoute(api: Api, { deps, links, live, webSockets }: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/exec',
     {
@@ -56,15 +56,11 @@ export function execRoute(api: Api, { deps, live, webSockets }: RouteContext): v
           tty: params.tty,
           ...(params.user === undefined ? {} : { user: params.user }),
         };
-        const exec = await audited(
-          deps,
-          request,
-          { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true },
-          async () => {
-            const link = await deps.hosts.link(host);
-            return await link.open(containerExecOpen, params, { signal: stream.signal });
-          },
-        );
+        const action = { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true };
+        const exec = await audited(deps, request, action, async () => {
+          const link = await links.to(request, host, action);
+          return await link.open(containerExecOpen, params, { signal: stream.signal });
+        });
         exec.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exec was interrupted'));
         const webSocket = await webSockets.accept(request, reply);
         // Fastify counts answers; an upgrade is none that it sees.

@@ -127,7 +127,7 @@ function throughputRoute(api: Api, context: RouteContext): void {
 
 /** Answers with the records that `begin` makes; what fails before the first of them is a problem. */
 async function stream(
-  { deps, live }: RouteContext,
+  { deps, links, live }: RouteContext,
   request: FastifyRequest,
   reply: FastifyReply,
   host: string,
@@ -137,7 +137,7 @@ async function stream(
   const held = live.beginFor(reply.raw, principalOf(request));
   let release: (() => void) | undefined;
   try {
-    const link = await deps.hosts.link(host);
+    const link = await links.to(request, host);
     release = slots.take(link.hostId);
     const chunks = await begin(link, held);
     await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });

@@ -22,8 +22,8 @@ export const RevokeBody = Type.Union([
 /** The reason of a revocation that names none. */
 export const NO_REASON = 'no reason given';
 
-export function hostRoutes(api: Api, { deps }: RouteContext): void {
-  readRoutes(api, { deps });
+export function hostRoutes(api: Api, { deps, links }: RouteContext): void {
+  readRoutes(api, { deps, links });
 
   api.patch(
     '/api/v1/hosts/:host',
@@ -78,7 +78,7 @@ export function hostRoutes(api: Api, { deps }: RouteContext): void {
   );
 }
 
-function readRoutes(api: Api, { deps }: Pick<RouteContext, 'deps'>): void {
+function readRoutes(api: Api, { deps, links }: Pick<RouteContext, 'deps' | 'links'>): void {
   api.get(
     '/api/v1/hosts',
     {
@@ -118,10 +118,10 @@ function readRoutes(api: Api, { deps }: Pick<RouteContext, 'deps'>): void {
         response: { 200: hostInfo.reply },
       },
     },
-    async ({ params }, reply) => {
+    async (request, reply) => {
       const leaving = new AbortController();
       reply.raw.once('close', () => leaving.abort(clientGone()));
-      const link = await deps.hosts.link(params.host);
+      const link = await links.to(request, request.params.host);
       return await link.call(hostInfo, {}, { signal: leaving.signal });
     },
   );

@@ -10,18 +10,20 @@ export interface RefusalLogOptions {
   readonly action: string;
   /** How many an address may have a minute, before it is told to wait in place of why it was refused. */
   readonly perAddress: keyof ApiLimits;
+  /** Whoever is refused is told why however often it happens: the limits are of rows alone. */
+  readonly answerStays?: boolean;
 }
 
 /**
  * Makes what is to be called for each refusal. It writes `entry`, if there is one and the limits allow it: whoever is
  * refused needs no token, and must not be able to fill the disk.
- * @throws FairleadError RATE_LIMITED, what it makes does, once the address has too many. The limit over all addresses is one
+ * @throws FairleadError RATE_LIMITED, what it makes does, once the address has too many, unless the answer stays. The limit over all addresses is one
  * of rows, not of answers: a flood from elsewhere changes nothing of what anybody is told.
  */
 export function refusalLog(
   api: Api,
   { audit, clock, limits }: Pick<ApiDeps, 'audit' | 'clock' | 'limits'>,
-  { action, perAddress }: RefusalLogOptions,
+  { action, perAddress, answerStays = false }: RefusalLogOptions,
 ): (request: FastifyRequest, entry?: AuditEntry) => Promise<void> {
   const ofAddress = meter(api, perAddress, limits);
   const rows = meter(api, 'refusalRowsPerMinute', limits, true);
@@ -33,6 +35,6 @@ export function refusalLog(
     const excess = await ofAddress(request);
     if (excess !== undefined || (await rows(request)) !== undefined) left.add();
     else if (entry !== undefined) await audit.recordOrLog(entry);
-    if (excess !== undefined) throw excess;
+    if (excess !== undefined && !answerStays) throw excess;
   };
 }

@@ -101,7 +101,7 @@ export class FakeHost implements HostLink {
       trailer: stream.trailer.promise,
       signal: (value: unknown) => stream.signals.push(value),
       reset: (error: FairleadError) => stream.interrupt(error),
-      closed: Promise.resolve(undefined),
+      closed: stream.wasReset.promise,
     } as unknown as LinkStream<typeof kind>;
   };
 
