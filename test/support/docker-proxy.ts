@@ -12,6 +12,8 @@ export class DockerProxy {
   /** To be given to the agent as `--docker`. */
   readonly path: string;
   readonly #connections = new Map<Socket, string>();
+  /** The first lines of all requests so far; the agent makes a connection for each. */
+  readonly #lines: string[] = [];
   #server: Server | undefined;
 
   private constructor(path: string) {
@@ -48,10 +50,16 @@ export class DockerProxy {
     return [...this.#connections.values()].filter((head) => head.includes(text)).length;
   }
 
+  /** The requests so far whose first line contains `text`. */
+  asked(text: string): string[] {
+    return this.#lines.filter((line) => line.includes(text));
+  }
+
   #forward(socket: Socket): void {
     const upstream = createConnection({ path: DOCKER_SOCKET, allowHalfOpen: true });
     socket.allowHalfOpen = true;
     this.#connections.set(socket, '');
+    socket.once('data', (data: Buffer) => this.#lines.push(data.toString('latin1').split('\r\n', 1)[0] ?? ''));
     socket.on('data', (data: Buffer) => this.#connections.set(socket, data.toString('latin1', 0, HEAD_CHARS)));
     socket.pipe(upstream).pipe(socket);
     socket.once('close', () => {
