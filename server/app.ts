@@ -131,6 +131,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     refusal: (serial) => hosts.refusal(serial),
     hostName: async (hostId) => (await store.hosts.get(hostId)).name,
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    balancers: config.balancers,
   });
   closers.push(authority.onServerTls((tls) => agents.setTls(tls)));
 
@@ -151,6 +152,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     clock,
     logger: log,
     trustProxy: config.trustProxy,
+    balancers: config.balancers,
     ...(tls.options === undefined ? {} : { https: tls.options }),
   });
   closers.push(tls.follow(api.server as unknown as Server));

@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
+import { type Balancers, parseBalancers } from './doors/balancers.ts';
 import type { ListenAddress } from './public-hosts.ts';
 import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
 
@@ -45,6 +46,12 @@ export const ServerFlags = Type.Object({
   apiCert: file('the certificate chain of the API in PEM, with --api-tls files'),
   apiKey: file('its private key in PEM'),
   trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
+  proxyProtocol: Type.Array(Type.String(), {
+    description:
+      'addresses and networks of TCP balancers, whose connections to both ports must begin with a PROXY v2 header',
+    metavar: 'from[,from...]',
+    default: [],
+  }),
   streamMemory: Type.Optional(
     Type.Integer({
       ...STREAM_MEMORY_MIB,
@@ -69,6 +76,8 @@ export interface ServerConfig {
   readonly caPassphraseFile: string | undefined;
   readonly apiTls: ApiTls;
   readonly trustProxy: boolean;
+  /** Those whose connections must begin with a PROXY header. */
+  readonly balancers?: Balancers;
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
   readonly logLevel: LogLevel;
@@ -89,6 +98,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
   if (apiListen.port !== 0 && apiListen.port === agentListen.port && apiListen.host === agentListen.host) {
     throw invalid(`--api-listen and --agent-listen are both ${flags.apiListen}: they need two ports`);
   }
+  const balancers = parseBalancers('--proxy-protocol', flags.proxyProtocol);
   const config: ServerConfig = {
     dataDir: resolve(flags.dataDir),
     apiListen,
@@ -97,6 +107,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
+    ...(balancers === undefined ? {} : { balancers }),
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,

@@ -12,6 +12,7 @@ export const ERRORS = {
   NOT_FOUND: { status: 404, title: 'There is no such thing' },
   HOST_NOT_FOUND: { status: 404, title: 'There is no such host' },
   CONTAINER_NOT_FOUND: { status: 404, title: 'There is no such container on the host' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request did not come in time' },
   CONFLICT: { status: 409, title: 'The state of the target does not allow this' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
   RATE_LIMITED: { status: 429, title: 'Too many requests' },

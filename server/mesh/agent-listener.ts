@@ -2,7 +2,7 @@
 import { constants } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
@@ -12,8 +12,9 @@ import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
+import type { Balancers } from '../doors/balancers.ts';
+import { Door } from '../doors/door.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
-import { HandshakeGate } from './handshake-gate.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
 import { refuseUpgrade } from './refuse-upgrade.ts';
@@ -29,6 +30,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly tls: { key: string; cert: string };
   /** The allow-list: whether a certificate's serial is an active one. */
   isActive(serial: string): boolean;
+  /** Those whose connections must begin with a PROXY header. */
+  readonly balancers?: Balancers | undefined;
   /** Why a serial is not active, for the agent to read. */
   refusal(serial: string): Promise<FairleadError>;
 }
@@ -46,13 +49,13 @@ interface Peer {
 
 export class AgentListener {
   readonly #options: AgentListenerOptions;
-  /** Accepts connections, which are not read from before the gate lets them through to `#server`. */
+  /** Accepts connections, which are not read from before the door lets them through to `#server`. */
   readonly #port: TcpServer;
   readonly #server: Server;
   readonly #webSockets: WebSocketServer;
   /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
   readonly #peers = new Map<TLSSocket, Peer>();
-  readonly #gate: HandshakeGate;
+  readonly #door: Door;
   /** How often each host may begin a session; as many entries as there are hosts with an active certificate. */
   readonly #starts = new Map<string, Budget>();
 
@@ -73,17 +76,13 @@ export class AgentListener {
       noServer: true,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
-    this.#gate = new HandshakeGate({
-      begin: (socket) => this.#server.emit('connection', socket),
-      clock: options.clock,
-    });
-    this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => {
-      socket.on('error', (error) => options.log.debug({ err: error }, 'agent connection'));
-      this.#gate.enter(socket);
-    });
+    const { clock, log, balancers } = options;
+    const begin = (socket: Socket) => void this.#server.emit('connection', socket);
+    this.#door = new Door({ begin, clock, log, balancers });
+    this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => this.#door.enter(socket));
     this.#server.on('tlsClientError', (error, socket) => {
-      this.#gate.leave(socket);
-      options.log.debug({ err: error, address: socket.remoteAddress }, 'TLS handshake refused');
+      this.#door.leave(socket);
+      log.debug({ err: error, address: this.#door.addressOf(socket) }, 'TLS handshake refused');
       socket.destroy();
     });
     this.#server.on('secureConnection', (socket) => this.#admit(socket));
@@ -142,7 +141,7 @@ export class AgentListener {
   /** Stops listening, tells every agent to come back after a spread of up to `spreadMs`, and waits for their streams. */
   async close(spreadMs: number, deadlineMs = GOAWAY_DEADLINE_MS): Promise<void> {
     const stopped = new Promise<void>((resolve) => this.#port.close(() => resolve()));
-    this.#gate.close();
+    this.#door.close();
     const farewells = [...this.links()].map((link) =>
       link.session.goaway({
         code: 'SHUTDOWN',
@@ -159,6 +158,7 @@ export class AgentListener {
   /** Synchronous on purpose: between the handshake and the allow-list nothing can slip in. */
   #admit(socket: TLSSocket): void {
     const { clock, log, installationId } = this.#options;
+    this.#door.secured(socket);
     socket.setNoDelay(true);
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
@@ -190,7 +190,7 @@ export class AgentListener {
       startSession(ws, { identity: peer.identity, address }, this.#options)
         .then((link) => {
           peer.link = link;
-          this.#gate.leave(socket);
+          this.#door.leave(socket);
           peer.deadline?.cancel();
           peer.deadline = undefined;
         })

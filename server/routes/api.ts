@@ -12,6 +12,8 @@ import fastify, {
   LogController,
 } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import { guardServer } from '../doors/guard.ts';
+import { REQUEST_TIMES } from '../doors/limits.ts';
 import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { guardRoutes } from './access.ts';
 import { AnswerBudget } from './answer-budget.ts';
@@ -33,7 +35,7 @@ import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
-import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
+import { MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { answerProblem } from './problem.ts';
@@ -113,13 +115,18 @@ function isNearestProxy(_address: string, hop: number): boolean {
   return hop === 0;
 }
 
-function serverFactory({ https: tls, clock, logger }: ApiDeps): FastifyServerFactory<http.Server> {
+function serverFactory(deps: ApiDeps): FastifyServerFactory<http.Server> {
   return (handler) => {
+    const { https: tls, clock, logger, balancers } = deps;
+    const { handshakeMs, headersMs, requestMs, checkMs } = { ...REQUEST_TIMES, ...deps.requestTimes };
     const options = {
       maxHeaderSize: MAX_HEADER_BYTES,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
       keepAliveTimeout: IDLE_CONNECTION_MS,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: checkMs,
       // Other upgrades that clients offer (h2c) are ignored, as HTTP allows.
       shouldUpgradeCallback: asksForWebSocket,
     };
@@ -128,9 +135,11 @@ function serverFactory({ https: tls, clock, logger }: ApiDeps): FastifyServerFac
         ? http.createServer(options, handler)
         : // Fastify and the routes use only what both kinds of server have.
           (https.createServer(
-            { ...options, handshakeTimeout: HANDSHAKE_MS, ...tls },
+            // What waits at the door is not read.
+            { ...options, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
             handler,
           ) as unknown as http.Server);
+    guardServer(server, { clock, log: logger, balancers });
     server.maxConnections = MAX_CONNECTIONS;
     const dropped = new Tally(clock, (connections) =>
       logger.warn({ connections, limit: MAX_CONNECTIONS }, 'the API dropped connections: too many are open'),
@@ -179,19 +188,32 @@ function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets:
 }
 
 /** Answers what is no HTTP at all, or no TLS, or breaks its limits, and closes the connection. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, { clock }: ApiDeps): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) {
+function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, deps: ApiDeps): void {
+  // An answer that is under way, to a body that does not come, would be broken by another one.
+  const isAnswered = (socket as Partial<{ bytesWritten: number }>).bytesWritten !== 0;
+  const isLate = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+  if (error.code === 'ECONNRESET' || socket.destroyed || (isLate && isAnswered)) {
     socket.destroy();
     return;
   }
-  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-  const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
-  const problem = problemOf(new FairleadError('VALIDATION', detail), randomUUID());
+  const problem = problemOf(brokenRequest(error.code, deps), randomUUID());
   const body = JSON.stringify(problem);
   endSocket(
     socket,
-    clock,
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
+    deps.clock,
+    `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status]}\r\n` +
+      `content-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
+}
+
+function brokenRequest(code: string | undefined, { requestTimes }: ApiDeps): FairleadError {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    const { headersMs, requestMs } = { ...REQUEST_TIMES, ...requestTimes };
+    const limits = `its headers may take ${headersMs / 1000} s, and all of it ${requestMs / 1000} s`;
+    return new FairleadError('REQUEST_TIMEOUT', `the request did not come in time: ${limits}`);
+  }
+  const isTooLarge = code === 'HPE_HEADER_OVERFLOW';
+  const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
+  return new FairleadError('VALIDATION', detail);
 }

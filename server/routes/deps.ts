@@ -4,6 +4,8 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Role } from '../../shared/messages/kind.ts';
+import type { Balancers } from '../doors/balancers.ts';
+import type { RequestTimes } from '../doors/limits.ts';
 import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
 import type { AuditRow, CertificateView, EnrollmentTokenView, HostView } from './schemas.ts';
 
@@ -240,4 +242,7 @@ export interface ApiDeps {
   /** Takes addresses from what the one proxy in front has put into `X-Forwarded-For`. */
   readonly trustProxy?: boolean;
   readonly limits?: Partial<ApiLimits>;
+  /** Those whose connections must begin with a PROXY header. */
+  readonly balancers?: Balancers | undefined;
+  readonly requestTimes?: Partial<RequestTimes>;
 }

@@ -21,8 +21,6 @@ export const MAX_LIVE_STREAMS_OF_TOKEN = MAX_LIVE_STREAMS / 4;
  * costs anything, so that a flood of the API leaves descriptors for the agents.
  */
 export const MAX_CONNECTIONS = MAX_LIVE_STREAMS + 1024;
-/** How long a TLS handshake may take. */
-export const HANDSHAKE_MS = 10_000;
 /** From an upgrade to its whole answer; longer than a host may take to begin what was asked for. */
 export const UPGRADE_MS = 60_000;
 /** How long a client may take to close a connection that is over. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { addressOf, HandshakeGate, type HandshakeLimits } from '../../../../server/mesh/handshake-gate.ts';
+import { addressOf, HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
+import type { HandshakeLimits } from '../../../../server/doors/limits.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
@@ -22,7 +23,7 @@ function socket(remoteAddress: string, remotePort: number) {
 function gateOf(given: Partial<HandshakeLimits>) {
   const begun: (number | undefined)[] = [];
   const clock = new FakeClock();
-  const limits = { total: 10, perAddress: 10, atOnce: 10, slowMs: 1000, waitMs: 5000, ...given };
+  const limits = { total: 10, perAddress: 10, atOnce: 10, atOnceOfAddress: 10, slowMs: 1000, waitMs: 5000, ...given };
   const gate = new HandshakeGate({ begin: ({ remotePort }) => begun.push(remotePort), clock, limits });
   return { gate, begun, clock };
 }
@@ -167,4 +168,45 @@ test('a network of IPv6 is one address', () => {
   assert.equal(addressOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
   assert.equal(addressOf('192.0.2.1'), '192.0.2.1');
   assert.equal(addressOf(undefined), undefined);
+});
+
+test('a flood from one address leaves places for the others', () => {
+  const { gate, begun } = gateOf({ atOnce: 4, atOnceOfAddress: 3 });
+  for (let port = 1; port <= 6; port++) gate.enter(socket('192.0.2.1', port).socket);
+  assert.deepEqual(begun, [1, 2, 3]);
+  gate.enter(socket('192.0.2.2', 100).socket);
+  assert.deepEqual(begun, [1, 2, 3, 100]);
+  gate.leave(at(2));
+  assert.deepEqual(begun, [1, 2, 3, 100, 4]);
+});
+
+test('a handshake that is done keeps nobody waiting, and its connection still counts', () => {
+  const { gate, begun } = gateOf({ perAddress: 2, atOnce: 1 });
+  for (let port = 1; port <= 2; port++) gate.enter(socket('192.0.2.1', port).socket);
+  gate.shaken(at(1));
+  gate.shaken(at(1));
+  assert.deepEqual(begun, [1, 2]);
+  assert.equal(gate.enter(socket('192.0.2.1', 3).socket), false);
+});
+
+test('a connection counts for where a balancer says that it comes from', () => {
+  const { gate } = gateOf({ perAddress: 1 });
+  assert.equal(gate.enter(socket('192.0.2.1', 1).socket, '198.51.100.1'), true);
+  assert.equal(gate.enter(socket('192.0.2.1', 2).socket, '198.51.100.2'), true);
+  assert.equal(gate.enter(socket('192.0.2.1', 3).socket, '198.51.100.1'), false);
+});
+
+test('a million addresses that come and go leave nothing behind', () => {
+  const { gate } = gateOf({ total: 64, perAddress: 4, atOnce: 8 });
+  // Each connection is in at most five maps, one of them by its address.
+  const bound = 5 * 64 + 64;
+  for (let n = 0; n < 1_000_000; n++) {
+    const fake = socket(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, n & 65_535);
+    gate.enter(fake.socket);
+    if (n % 3 === 0) fake.socket.destroy();
+    if (n % 997 === 0 && gate.remembered > bound) assert.fail(`${gate.remembered} entries are remembered`);
+  }
+  assert.equal(gate.pending, 64);
+  gate.close();
+  assert.equal(gate.remembered, 0);
 });

@@ -4,24 +4,8 @@
  */
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
-
-export interface HandshakeLimits {
-  /** Connections without a session yet, begun or not. */
-  readonly total: number;
-  /** Hosts behind one NAT or proxy share an address, and come back together after a restart. Of IPv6 a /64 is one address. */
-  readonly perAddress: number;
-  /** Handshakes under way at a time. Each takes the event loop 1 to 2 ms, and all of them may come due in one turn. */
-  readonly atOnce: number;
-  /** A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. With `atOnce` it allows 320 a second even then. */
-  readonly slowMs: number;
-  /** How long a connection may wait to begin, in ms: agents give up an attempt after 10 s, and then its work is lost. */
-  readonly waitMs: number;
-}
-
-const DEFAULT_LIMITS: HandshakeLimits = { total: 2048, perAddress: 1024, atOnce: 32, slowMs: 100, waitMs: 5_000 };
-
-/** What TCP and TLS sockets of one connection have in common. */
-type Endpoint = Pick<Socket, 'remoteAddress' | 'remotePort'>;
+import { HANDSHAKE_LIMITS, type HandshakeLimits } from './limits.ts';
+import { connectionKey, type Endpoint } from './source.ts';
 
 export interface HandshakeGateOptions {
   /** Begins the handshake of a connection that has not been read from. */
@@ -32,6 +16,11 @@ export interface HandshakeGateOptions {
 
 interface Pending {
   readonly socket: Socket;
+  readonly address: string;
+}
+
+interface Handshake {
+  readonly at: number;
   readonly address: string;
 }
 
@@ -48,14 +37,15 @@ export class HandshakeGate {
    */
   readonly #waiting = new Map<string, Map<string, number>>();
   /** Those that are under way and not slow yet, the oldest first, with the time when they began. */
-  readonly #underWay = new Map<string, number>();
+  readonly #underWay = new Map<string, Handshake>();
+  readonly #underWayOf = new Map<string, number>();
   /** Looks again once the oldest of `#underWay` is slow; runs only while others wait. */
   #timer: Timer | undefined;
 
   constructor(options: HandshakeGateOptions) {
     this.#begin = options.begin;
     this.#clock = options.clock;
-    this.#limits = options.limits ?? DEFAULT_LIMITS;
+    this.#limits = options.limits ?? HANDSHAKE_LIMITS;
   }
 
   /** Connections without a session, begun or not. */
@@ -63,13 +53,23 @@ export class HandshakeGate {
     return this.#pending.size;
   }
 
-  /** Begins or queues a new connection, or destroys it if too many are pending. @returns whether it may go on */
-  enter(socket: Socket): boolean {
-    const key = keyOf(socket);
+  /** Everything that is remembered of connections and addresses, in entries. */
+  get remembered(): number {
+    const maps = [this.#pending, this.#perAddress, this.#underWay, this.#underWayOf, ...this.#waiting.values()];
+    return maps.reduce((sum, map) => sum + map.size, this.#waiting.size);
+  }
+
+  /**
+   * Begins or queues a new connection, or destroys it if too many are pending.
+   * @param remoteAddress where it really comes from, if it comes through a balancer
+   * @returns whether it may go on
+   */
+  enter(socket: Socket, remoteAddress = socket.remoteAddress): boolean {
+    const key = connectionKey(socket);
     // A connection that waits is not read, so that its end may not have been seen when its port comes again.
     const stale = this.#pending.get(key);
     if (stale !== undefined) this.#drop(key, stale.socket);
-    const address = addressOf(socket.remoteAddress);
+    const address = addressOf(remoteAddress);
     if (address === undefined || !this.#makeRoom(address)) {
       socket.destroy();
       return false;
@@ -82,9 +82,14 @@ export class HandshakeGate {
     return true;
   }
 
+  /** The handshake of a connection is done: it keeps nobody waiting any more, and still counts. Idempotent. */
+  shaken(endpoint: Endpoint): void {
+    if (this.#end(connectionKey(endpoint))) this.#beginNext();
+  }
+
   /** A connection has its session, or will have none. Idempotent. */
   leave(endpoint: Endpoint): void {
-    this.#leave(keyOf(endpoint));
+    this.#leave(connectionKey(endpoint));
   }
 
   /** Destroys all that is pending. */
@@ -127,21 +132,36 @@ export class HandshakeGate {
   /** Begins connections that wait, one of each address in turn, as far as there are places. */
   #beginNext(): void {
     const now = this.#clock.monotonic();
-    dropOlder(this.#underWay, now - this.#limits.slowMs);
+    for (const [key, { at }] of this.#underWay) {
+      if (at >= now - this.#limits.slowMs) break;
+      this.#end(key);
+    }
     while (this.#underWay.size < this.#limits.atOnce) {
       const key = this.#nextWaiting(now - this.#limits.waitMs);
       if (key === undefined) break;
-      this.#underWay.set(key, now);
-      const socket = this.#pending.get(key)?.socket;
-      if (socket !== undefined) this.#begin(socket);
+      const pending = this.#pending.get(key);
+      if (pending === undefined) continue;
+      this.#underWay.set(key, { at: now, address: pending.address });
+      this.#underWayOf.set(pending.address, (this.#underWayOf.get(pending.address) ?? 0) + 1);
+      this.#begin(pending.socket);
     }
     if (this.#waiting.size === 0) this.#stopTimer();
     else this.#timer ??= this.#clock.setTimeout(() => this.#onTimer(), this.#limits.slowMs);
   }
 
+  /** Takes a handshake off those that are under way. @returns whether it was one */
+  #end(key: string): boolean {
+    const handshake = this.#underWay.get(key);
+    if (handshake === undefined) return false;
+    this.#underWay.delete(key);
+    lower(this.#underWayOf, handshake.address);
+    return true;
+  }
+
   /** The connection whose turn it is. Those that wait since before `since` have waited too long, and are destroyed. */
   #nextWaiting(since: number): string | undefined {
     for (const [address, queue] of this.#waiting) {
+      if ((this.#underWayOf.get(address) ?? 0) >= this.#limits.atOnceOfAddress) continue;
       this.#waiting.delete(address);
       for (const key of dropOlder(queue, since)) this.#pending.get(key)?.socket.destroy();
       const [key] = queue.keys();
@@ -171,11 +191,16 @@ export class HandshakeGate {
     this.#pending.delete(key);
     const queue = this.#waiting.get(address);
     if (queue?.delete(key) === true && queue.size === 0) this.#waiting.delete(address);
-    const count = this.#countOf(address) - 1;
-    if (count === 0) this.#perAddress.delete(address);
-    else this.#perAddress.set(address, count);
-    if (this.#underWay.delete(key)) this.#beginNext();
+    lower(this.#perAddress, address);
+    if (this.#end(key)) this.#beginNext();
   }
+}
+
+/** Counts one less of `key`; what comes to nothing takes no room. */
+function lower(counts: Map<string, number>, key: string): void {
+  const count = (counts.get(key) ?? 0) - 1;
+  if (count > 0) counts.set(key, count);
+  else counts.delete(key);
 }
 
 /** Deletes the entries of before `time` from a map in the order of time. @returns their keys */
@@ -187,10 +212,6 @@ function dropOlder(times: Map<string, number>, time: number): string[] {
     dropped.push(key);
   }
   return dropped;
-}
-
-function keyOf({ remoteAddress, remotePort }: Endpoint): string {
-  return `${remoteAddress} ${remotePort}`;
 }
 
 const IPV6_GROUPS = 8;
