@@ -1,9 +1,10 @@
-/** Who may do what: a default-deny table made of what the routes declare, bearer tokens, and what is logged of refusals. */
+/** Who may do what: a default-deny table made of what the routes declare, and what is logged of logins and refusals. */
 import type {} from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
 import type { Api } from './app-types.ts';
+import { type Authenticator, authenticators } from './authenticators.ts';
 import type { Actor, ApiDeps, Principal } from './deps.ts';
 import { refusalLog } from './refusals.ts';
 
@@ -11,7 +12,6 @@ import { refusalLog } from './refusals.ts';
 const LOGIN_MS = 12 * 60 * 60_000;
 /** Pairs of token and address that are remembered as logged in. */
 const MAX_LOGINS = 10_000;
-const MAX_TOKEN_CHARS = 1024;
 
 /** Whom the request's token stands for. Only for routes that are not public. */
 export function principalOf(request: FastifyRequest): Principal {
@@ -44,11 +44,12 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
   // Apart from those who have no token, so that a flood of theirs hides nothing that a token's holder tries.
   const forbidden = refusalLog(api, deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
   const logins = loginLog(deps);
+  const ways = authenticators(deps);
   api.addHook('onRequest', async (request, reply) => {
     if (request.is404) return;
     const access = request.routeOptions.config.access;
     if (access === 'public') return;
-    const principal = await authenticate(request, reply, deps).catch(async (error: unknown) => {
+    const principal = await authenticate(request, reply, ways).catch(async (error: unknown) => {
       if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) {
         if (request.headers.authorization !== undefined)
           await refusedLogin(request, { actor: 'anonymous', address: request.ip, action: 'login', result: 'refused' });
@@ -67,28 +68,22 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
   });
 }
 
-async function authenticate(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<Principal> {
+/** @throws FairleadError UNAUTHORIZED */
+async function authenticate(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  ways: readonly Authenticator[],
+): Promise<Principal> {
   const { basicAuth } = request.routeOptions.config;
   if (basicAuth) reply.header('www-authenticate', 'Basic realm="Fairlead API token as password", charset="UTF-8"');
-  const token = bearer(request.headers.authorization) ?? (basicAuth ? basic(request.headers.authorization) : undefined);
-  if (token === undefined) {
-    throw new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+  for (const way of ways) {
+    const check = way(request);
+    if (check === undefined) continue;
+    const principal = await check();
+    if (basicAuth) reply.removeHeader('www-authenticate');
+    return principal;
   }
-  const principal = await deps.apiTokens.authenticate(token);
-  if (basicAuth) reply.removeHeader('www-authenticate');
-  return principal;
-}
-
-function bearer(header: string | undefined): string | undefined {
-  const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
-  return token !== undefined && token.length <= MAX_TOKEN_CHARS ? token : undefined;
-}
-
-function basic(header: string | undefined): string | undefined {
-  const pair = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(header ?? '')?.[1];
-  if (pair === undefined) return undefined;
-  const [, password] = /^[^:]*:(\S+)$/.exec(Buffer.from(pair, 'base64').toString('utf8')) ?? [];
-  return password !== undefined && password.length <= MAX_TOKEN_CHARS ? password : undefined;
+  throw new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
 }
 
 /** Writes a row for the first request of a token from an address, not for every one. */
