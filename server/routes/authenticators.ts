@@ -18,17 +18,17 @@ export function authenticators(deps: Pick<ApiDeps, 'apiTokens'>): readonly Authe
 
 /** An API token in `Authorization: Bearer`. */
 function bearerToken({ apiTokens }: Pick<ApiDeps, 'apiTokens'>): Authenticator {
-  return ({ headers }) => {
+  return ({ headers, ip }) => {
     const token = bearer(headers.authorization);
-    return token === undefined ? undefined : () => apiTokens.authenticate(token);
+    return token === undefined ? undefined : () => apiTokens.authenticate(token, ip);
   };
 }
 
 /** An API token as the password of HTTP Basic, on routes that a person opens in a browser. */
 function passwordToken({ apiTokens }: Pick<ApiDeps, 'apiTokens'>): Authenticator {
-  return ({ headers, routeOptions }) => {
+  return ({ headers, ip, routeOptions }) => {
     const token = routeOptions.config.basicAuth ? basic(headers.authorization) : undefined;
-    return token === undefined ? undefined : () => apiTokens.authenticate(token);
+    return token === undefined ? undefined : () => apiTokens.authenticate(token, ip);
   };
 }
 
