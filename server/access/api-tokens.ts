@@ -1,4 +1,4 @@
-/** API tokens: made, checked at every request, revoked; and the first one, for the administrator. */
+/** API tokens: made, checked at every request, rotated, revoked; and the first one, for the administrator. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseLogger } from 'pino';
@@ -14,6 +14,8 @@ import type { Page, PageRequest } from '../store/page.ts';
 import type { Store, Tables } from '../store/store.ts';
 import { storeError } from '../store/store-errors.ts';
 import { isRole, ROLES } from './roles.ts';
+import { planRotation } from './rotation.ts';
+import { type HostScope, resolveScope, type ScopeRequest } from './scope.ts';
 import { fitsHash, type NewSecret, newSecret } from './secret.ts';
 
 /** How exact the time of last use is. */
@@ -27,6 +29,8 @@ export interface Principal {
   readonly tokenId: string;
   readonly name: string;
   readonly role: Role;
+  /** Which hosts it may see; undefined: all. */
+  readonly scope: HostScope | undefined;
   /** ms since 1970; what the token holds open ends then. */
   readonly expiresAt: number | undefined;
 }
@@ -34,7 +38,7 @@ export interface Principal {
 /** A token as it is shown. Times are ms since 1970. */
 export type ApiTokenView = Omit<ApiTokenRow, 'secretHash'>;
 
-export interface ApiTokenRequest {
+export interface ApiTokenRequest extends ScopeRequest {
   /** What people call it: 1 to 64 characters. */
   readonly name: string;
   readonly role: Role;
@@ -47,6 +51,14 @@ export interface CreatedApiToken extends ApiTokenView {
   readonly token: string;
 }
 
+export interface RotatedApiToken extends CreatedApiToken {
+  /** When the token that it replaces ends, ms since 1970. */
+  readonly replacedEndsAt: number;
+}
+
+/** Is told of a token that ends: now, or at `endsAt`, ms since 1970. */
+type EndListener = (tokenId: string, endsAt?: number) => void;
+
 export interface ApiTokensDeps {
   readonly store: Store;
   readonly audit: Audit;
@@ -58,25 +70,29 @@ export interface ApiTokensDeps {
 
 export class ApiTokens {
   readonly #deps: ApiTokensDeps;
-  readonly #listeners = new Set<(tokenId: string) => void>();
+  readonly #listeners = new Set<EndListener>();
 
   constructor(deps: ApiTokensDeps) {
     this.#deps = deps;
   }
 
-  /** @throws FairleadError VALIDATION */
+  /** @throws FairleadError VALIDATION, HOST_NOT_FOUND for a scope with a host that is not there */
   async create(request: ApiTokenRequest, actor: Actor): Promise<CreatedApiToken> {
     this.#check(request);
     const made = newSecret();
-    const view = await this.#deps.store.transaction((tables) => this.#insert(tables, made, request, actor));
+    const view = await this.#deps.store.transaction(async (tables) => {
+      const scope = await resolveScope(tables, request);
+      return await this.#insert(tables, made, { ...request, scope }, actor);
+    });
     return { ...view, token: this.#format(made) };
   }
 
   /**
    * Who the bearer of `token` is.
+   * @param address where it is used from
    * @throws FairleadError UNAUTHORIZED, the same one whatever is wrong with the token
    */
-  async authenticate(token: string): Promise<Principal> {
+  async authenticate(token: string, address?: string): Promise<Principal> {
     const parts = parse(token);
     const row = parts && (await this.#deps.store.apiTokens.find(parts.id));
     const now = this.#deps.clock.now();
@@ -84,8 +100,8 @@ export class ApiTokens {
     if (!fits || row === undefined || row.revokedAt !== undefined || isOver(row.expiresAt, now)) {
       throw new FairleadError('UNAUTHORIZED', 'the API token is unknown, expired or revoked');
     }
-    await this.#noteUse(row, now);
-    return { tokenId: row.id, name: row.name, role: row.role, expiresAt: row.expiresAt };
+    await this.#noteUse(row, now, address);
+    return { tokenId: row.id, name: row.name, role: row.role, scope: row.scope, expiresAt: row.expiresAt };
   }
 
   /** Newest first, revoked and expired ones included. */
@@ -94,18 +110,36 @@ export class ApiTokens {
     return { items: items.map(toView), ...rest };
   }
 
+  /**
+   * Makes a token like this one, which ends after the overlap: same name, role and scope, and as long a life.
+   * @throws FairleadError NOT_FOUND, CONFLICT if it has ended or was rotated before, VALIDATION
+   */
+  async rotate(id: string, overlapSeconds: number, actor: Actor): Promise<RotatedApiToken> {
+    const made = newSecret();
+    const { view, endsAt } = await this.#deps.store.transaction(async (tables) => {
+      const old = await this.#find(tables, id);
+      const { endsAt, expiresAt } = planRotation(old, overlapSeconds, this.#deps.clock.now());
+      const view = await this.#insert(tables, made, { ...old, expiresAt }, actor);
+      await tables.apiTokens.replace(id, made.id, endsAt);
+      const admin = await tables.settings.get(ADMIN_SETTING);
+      if (admin?.toString('utf8') === id) await tables.settings.set(ADMIN_SETTING, Buffer.from(made.id));
+      await this.#record(tables, 'api-token.rotate', id, actor, { name: old.name, replacedBy: made.id, endsAt });
+      return { view, endsAt };
+    });
+    this.#announce(id, endsAt);
+    return { ...view, token: this.#format(made), replacedEndsAt: endsAt };
+  }
+
   /** Revokes a token at once; one that is revoked already stays as it is. @throws FairleadError NOT_FOUND */
   async revoke(id: string, actor: Actor): Promise<void> {
     const revoked = await this.#deps.store.transaction(async (tables) => {
-      const row = await tables.apiTokens.find(id);
-      if (row === undefined) throw new FairleadError('NOT_FOUND', `there is no API token ${JSON.stringify(id)}`);
-      return await this.#revoke(tables, row, actor);
+      return await this.#revoke(tables, await this.#find(tables, id), actor);
     });
     if (revoked) this.#announce(id);
   }
 
-  /** Calls `listener` with the id of each token that is revoked. @returns a function that stops it. */
-  onRevoked(listener: (tokenId: string) => void): () => void {
+  /** Calls `listener` for each token that is revoked, or that is to end sooner than it was. @returns a function that stops it. */
+  onRevoked(listener: EndListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -124,23 +158,26 @@ export class ApiTokens {
 
   /** For an administrator who has lost the file: makes a new token and file, and revokes the token that was there. */
   async resetAdminToken(): Promise<void> {
-    const replaced = await this.#makeAdminToken();
-    if (replaced !== undefined) this.#announce(replaced);
+    for (const replaced of await this.#makeAdminToken()) this.#announce(replaced);
   }
 
-  /** @returns the id of the token that was revoked for it. */
-  async #makeAdminToken(): Promise<string | undefined> {
+  /** @returns the ids of the tokens that were revoked for it. */
+  async #makeAdminToken(): Promise<string[]> {
     const made = newSecret();
     // The file first: a crash in between leaves a file without a token, which the next start replaces.
     await this.#writeAdminToken(made);
     try {
       return await this.#deps.store.transaction(async (tables) => {
         const before = await tables.settings.get(ADMIN_SETTING);
-        const old = before && (await tables.apiTokens.find(before.toString('utf8')));
-        const revoked = old !== undefined && (await this.#revoke(tables, old, SYSTEM));
+        const revoked: string[] = [];
+        let old = before && (await tables.apiTokens.find(before.toString('utf8')));
+        // Those that it has taken the place of may still be in their overlap.
+        for (; old !== undefined; old = await tables.apiTokens.predecessor(old.id)) {
+          if (await this.#revoke(tables, old, SYSTEM)) revoked.push(old.id);
+        }
         await this.#insert(tables, made, { name: 'admin', role: 'admin' }, SYSTEM);
         await tables.settings.set(ADMIN_SETTING, Buffer.from(made.id));
-        return revoked ? old.id : undefined;
+        return revoked;
       });
     } catch (error) {
       await rm(this.adminTokenFile, { force: true });
@@ -166,20 +203,33 @@ export class ApiTokens {
     }
   }
 
-  async #insert(tables: Tables, made: NewSecret, request: ApiTokenRequest, actor: Actor): Promise<ApiTokenView> {
-    const { name, role, expiresAt } = request;
+  /** @throws FairleadError NOT_FOUND */
+  async #find(tables: Tables, id: string): Promise<ApiTokenRow> {
+    const row = await tables.apiTokens.find(id);
+    if (row === undefined) throw new FairleadError('NOT_FOUND', `there is no API token ${JSON.stringify(id)}`);
+    return row;
+  }
+
+  async #insert(
+    tables: Tables,
+    made: NewSecret,
+    { name, role, scope, expiresAt }: Pick<ApiTokenRow, 'name' | 'role'> & Partial<ApiTokenRow>,
+    actor: Actor,
+  ): Promise<ApiTokenView> {
     const row = {
       id: made.id,
       name,
       secretHash: made.hash,
       role,
+      scope,
       createdBy: actor.name,
       createdAt: this.#deps.clock.now(),
       expiresAt,
     };
     await tables.apiTokens.insert(row);
-    await this.#record(tables, 'api-token.create', made.id, actor, { name, role, expiresAt });
-    return toView({ ...row, lastUsedAt: undefined, revokedAt: undefined });
+    await this.#record(tables, 'api-token.create', made.id, actor, { name, role, scope, expiresAt });
+    const unused = { lastUsedAt: undefined, lastUsedAddress: undefined, revokedAt: undefined, replacedBy: undefined };
+    return toView({ ...row, ...unused });
   }
 
   /** @returns whether it was not revoked before. */
@@ -195,19 +245,19 @@ export class ApiTokens {
   }
 
   /** Reading goes on when the store cannot be written, so a time of use that is not saved is no reason to refuse. */
-  async #noteUse(row: ApiTokenRow, now: number): Promise<void> {
+  async #noteUse(row: ApiTokenRow, now: number, address: string | undefined): Promise<void> {
     if (row.lastUsedAt !== undefined && now - row.lastUsedAt < LAST_USED_STEP_MS) return;
     try {
-      await this.#deps.store.apiTokens.markUsed(row.id, now, now - LAST_USED_STEP_MS);
+      await this.#deps.store.apiTokens.markUsed(row.id, now, address, now - LAST_USED_STEP_MS);
     } catch (error) {
       this.#deps.log.warn({ err: error, tokenId: row.id }, 'the time of use of an API token was not saved');
     }
   }
 
-  #announce(tokenId: string): void {
+  #announce(tokenId: string, endsAt?: number): void {
     for (const listener of this.#listeners) {
       try {
-        listener(tokenId);
+        listener(tokenId, endsAt);
       } catch (error) {
         this.#deps.log.error({ err: error, tokenId }, 'a listener failed for a revoked API token');
       }

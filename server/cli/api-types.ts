@@ -2,6 +2,8 @@
 import type { Static } from 'typebox';
 import type { hostInfo } from '../../shared/messages/host.ts';
 import type { Role } from '../../shared/messages/kind.ts';
+// biome-ignore lint/style/noRestrictedImports: types only
+import type { ScopeView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
 export type {
@@ -13,6 +15,7 @@ export type {
   HostView,
   LinkDirection,
   LinkView,
+  ScopeView,
 } from '../routes/schemas.ts';
 // biome-ignore-end lint/style/noRestrictedImports: types only
 
@@ -20,6 +23,7 @@ export type HostInfo = Static<typeof hostInfo.reply>;
 
 /** Whom the API token stands for. */
 export interface Whoami {
+  tokenId: string;
   name: string;
   role: Role;
 }
@@ -35,7 +39,12 @@ export interface CreatedEnrollmentToken {
 export interface CreatedApiToken {
   id: string;
   token: string;
+  scope: ScopeView;
   expiresAt?: string | null;
+}
+
+export interface RotatedApiToken extends CreatedApiToken {
+  replacedEndsAt: string;
 }
 
 export interface CaView {

@@ -2,9 +2,10 @@
 import { normalizeSerial } from '../../certs/serial.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError } from '../../shared/errors.ts';
+import { type HostScope, includesHost } from '../access/scope.ts';
 import type { Actor, Audit, AuditEntry } from '../audit/audit.ts';
-import type { CertificateRow } from '../store/certificates.ts';
-import type { HostRow } from '../store/hosts.ts';
+import type { CertificateFilter, CertificateRow } from '../store/certificates.ts';
+import { type HostRow, hostNotFound } from '../store/hosts.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { HostLink } from './host-link.ts';
@@ -24,14 +25,15 @@ export interface HostsDeps {
 
 export class Hosts {
   readonly #deps: HostsDeps;
+  readonly #scopeListeners = new Set<(hostId: string, tags: readonly string[] | undefined) => void>();
 
   constructor(deps: HostsDeps) {
     this.#deps = deps;
   }
 
-  /** In the order of their names. */
-  async list(page: PageRequest): Promise<Page<HostView>> {
-    const { items, ...rest } = await this.#deps.store.hosts.list(page);
+  /** In the order of their names; those in `scope` only, if there is one. */
+  async list(page: PageRequest, scope?: HostScope): Promise<Page<HostView>> {
+    const { items, ...rest } = await this.#deps.store.hosts.list(page, scope);
     return { items: await Promise.all(items.map((host) => this.#view(host))), ...rest };
   }
 
@@ -40,6 +42,24 @@ export class Hosts {
     const view = await this.#view(await this.#deps.store.hosts.get(ref));
     const link = view.state === 'online' ? this.#deps.registry.link(view.id) : undefined;
     return { ...view, traffic: link?.traffic() };
+  }
+
+  /** The id of a host in `scope`. @throws FairleadError HOST_NOT_FOUND, the same for a host outside of it as for none */
+  async idInScope(ref: string, scope: HostScope): Promise<string> {
+    const host = await this.#deps.store.hosts.find(ref);
+    if (host === undefined || !includesHost(scope, host)) throw hostNotFound(ref);
+    return host.id;
+  }
+
+  /** The names of those hosts that are there, by id. */
+  async names(ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    return await this.#deps.store.hosts.names(ids);
+  }
+
+  /** Calls `listener` when a host gets other tags, or is removed and has none. @returns a function that stops it. */
+  onScopeChange(listener: (hostId: string, tags: readonly string[] | undefined) => void): () => void {
+    this.#scopeListeners.add(listener);
+    return () => this.#scopeListeners.delete(listener);
   }
 
   /** The host's live link. @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE */
@@ -58,6 +78,7 @@ export class Hosts {
       await this.#deps.audit.record(entry(actor, 'host.update', after, { before: { name, tags }, ...change }), tables);
       return after;
     });
+    if (change.tags !== undefined) this.#announceScope(updated.id, updated.tags);
     return await this.#view(updated);
   }
 
@@ -71,6 +92,7 @@ export class Hosts {
       return revoked;
     });
     this.#cutOff(host.id, serials, reason);
+    this.#announceScope(host.id, undefined);
     await this.#deps.audit.recordOrLog(entry(actor, 'host.remove', host, { serials }));
   }
 
@@ -108,14 +130,14 @@ export class Hosts {
     return { ...row, hostName: host?.name };
   }
 
-  /** Newest first. */
-  async certificates(page: PageRequest): Promise<Page<CertificateView>> {
-    return await this.#certificates(page);
+  /** Newest first; those of hosts in `scope` only, if there is one. */
+  async certificates(page: PageRequest, scope?: HostScope): Promise<Page<CertificateView>> {
+    return await this.#certificates(page, { scope });
   }
 
-  /** The certificates that are revoked, newest first. */
-  async revocations(page: PageRequest): Promise<Page<CertificateView>> {
-    return await this.#certificates(page, { state: 'revoked' });
+  /** As `certificates`, those that are revoked. */
+  async revocations(page: PageRequest, scope?: HostScope): Promise<Page<CertificateView>> {
+    return await this.#certificates(page, { state: 'revoked', scope });
   }
 
   /** Why a serial is not on the allow-list, for the agent that holds the certificate. */
@@ -130,7 +152,7 @@ export class Hosts {
     return new FairleadError('CERT_UNKNOWN', "this host's certificate is not among the active ones of this server");
   }
 
-  async #certificates(page: PageRequest, filter?: { state: 'revoked' }): Promise<Page<CertificateView>> {
+  async #certificates(page: PageRequest, filter: CertificateFilter): Promise<Page<CertificateView>> {
     const { items, ...rest } = await this.#deps.store.certificates.list(page, filter);
     const views = items.map(async (row: CertificateRow) => {
       const host = await this.#deps.store.hosts.find(row.hostId);
@@ -152,6 +174,10 @@ export class Hosts {
       const serials = await tables.certificates.revokeOf(id, now, reason);
       return { host: await tables.hosts.markRevoked(id, now, reason), serials };
     });
+  }
+
+  #announceScope(hostId: string, tags: readonly string[] | undefined): void {
+    for (const listener of this.#scopeListeners) listener(hostId, tags);
   }
 
   #cutOff(hostId: string, serials: readonly string[], reason: string): void {

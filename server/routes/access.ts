@@ -1,17 +1,21 @@
-/** Who may do what: a default-deny table made of what the routes declare, bearer tokens, and what is logged of refusals. */
+/** Who may do what: a default-deny table made of what the routes declare, and what is logged of logins and refusals. */
 import type {} from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
-import type { Api } from './app-types.ts';
-import type { Actor, ApiDeps, Principal } from './deps.ts';
+import type { Api, DeclaredRoute } from './app-types.ts';
+import { type Authenticator, authenticators } from './authenticators.ts';
+import type { Actor, ApiDeps, HostScope, Principal } from './deps.ts';
+import { type FailedLogins, failedLogins } from './failed-logins.ts';
+import { limitOf } from './limits.ts';
 import { refusalLog } from './refusals.ts';
+import { RequestRates } from './request-rates.ts';
+import { declareScope, guardHosts } from './scope.ts';
 
 /** A token that comes from the same address counts as a new login after this time. */
 const LOGIN_MS = 12 * 60 * 60_000;
 /** Pairs of token and address that are remembered as logged in. */
 const MAX_LOGINS = 10_000;
-const MAX_TOKEN_CHARS = 1024;
 
 /** Whom the request's token stands for. Only for routes that are not public. */
 export function principalOf(request: FastifyRequest): Principal {
@@ -20,75 +24,105 @@ export function principalOf(request: FastifyRequest): Principal {
   return principal;
 }
 
+/** Whom the answer is for: what it lists is to be of hosts in this scope. Undefined: all hosts. */
+export function scopeOf(request: FastifyRequest): HostScope | undefined {
+  return principalOf(request).scope;
+}
+
 /** Who asks, for the audit log. */
 export function actorOf(request: FastifyRequest): Actor {
   return { name: principalOf(request).name, address: request.ip };
 }
 
-/** Refuses, at startup, a route that does not say who may use it, and writes the answer into its OpenAPI description. */
-export function declareAccess(route: RouteOptions): void {
+/**
+ * Refuses, at startup, a route that does not say who may use it and for which hosts, and writes the answer into its
+ * OpenAPI description. @returns its lines in the table of routes
+ */
+export function declareAccess(route: RouteOptions): DeclaredRoute[] {
   const access = route.config?.access;
   if (access === undefined) throw new Error(`route ${String(route.method)} ${route.url} declares no access`);
+  const limits = declareScope(route);
   const schema = route.schema ?? {};
   const security = access === 'public' ? [] : [{ bearer: [] }];
   const role = access === 'public' ? 'Needs no token.' : `Needs the role ${access}.`;
   const { description } = schema as { description?: string };
-  route.schema = { ...schema, security, description: description ? `${description} ${role}` : role };
+  route.schema = { ...schema, security, description: [description, role, limits].filter(Boolean).join(' ') };
+  const scope = route.config?.scope ?? 'installation';
+  return [route.method].flat().map((method) => ({ method, url: route.url, access, scope }));
 }
 
 /** Guards every route that is registered from now on. */
 export function guardRoutes(api: Api, deps: ApiDeps): void {
   api.decorateRequest('principal', undefined);
-  api.addHook('onRoute', declareAccess);
-  const refusedLogin = refusalLog(api, deps, { action: 'login', perAddress: 'refusedLoginsPerMinute' });
+  const declared: DeclaredRoute[] = [];
+  api.decorate('declaredRoutes', declared);
+  api.addHook('onRoute', (route) => void declared.push(...declareAccess(route)));
   // Apart from those who have no token, so that a flood of theirs hides nothing that a token's holder tries.
   const forbidden = refusalLog(api, deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
+  const failed = failedLogins(api, deps);
+  const rates = new RequestRates(deps.clock, limitOf('requestsPerMinuteOfToken', deps.limits));
   const logins = loginLog(deps);
+  const ways = authenticators(deps);
   api.addHook('onRequest', async (request, reply) => {
-    if (request.is404) return;
-    const access = request.routeOptions.config.access;
-    if (access === 'public') return;
-    const principal = await authenticate(request, reply, deps).catch(async (error: unknown) => {
-      if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) {
-        if (request.headers.authorization !== undefined)
-          await refusedLogin(request, { actor: 'anonymous', address: request.ip, action: 'login', result: 'refused' });
-      }
-      throw error;
-    });
-    // A route without access cannot be registered; should one exist all the same, nobody may use it.
-    if (access === undefined || !allows(principal.role, access)) {
+    if (request.is404 || request.routeOptions.config.access === 'public') return;
+    const principal = await authenticate(request, reply, ways, failed);
+    rates.take(principal.tokenId);
+    const refusal = refusalOf(request, principal);
+    if (refusal !== undefined) {
       const action = `${request.method} ${request.routeOptions.url ?? ''}`;
       await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused' });
-      const detail = `this needs the role ${access}; the token ${principal.name} has the role ${principal.role}`;
-      throw new FairleadError('FORBIDDEN', detail);
+      throw refusal;
     }
     request.principal = principal;
     await logins(request, principal);
   });
+  guardHosts(api, deps, forbidden);
 }
 
-async function authenticate(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<Principal> {
+/** Why `principal` may not use the route. One without declarations cannot be registered; should there be one all the same, nobody may. */
+function refusalOf({ routeOptions }: FastifyRequest, { name, role, scope }: Principal): FairleadError | undefined {
+  const { access, scope: rule } = routeOptions.config;
+  if (access === undefined || access === 'public' || !allows(role, access)) {
+    return new FairleadError('FORBIDDEN', `this needs the role ${access}; the token ${name} has the role ${role}`);
+  }
+  if (scope === undefined || rule === 'host' || rule === 'filtered' || rule === 'none') return undefined;
+  const detail = `this is about the whole installation; the token ${name} is limited to some hosts`;
+  return new FairleadError('FORBIDDEN', detail);
+}
+
+/** @throws FairleadError UNAUTHORIZED, RATE_LIMITED */
+async function authenticate(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  ways: readonly Authenticator[],
+  failed: FailedLogins,
+): Promise<Principal> {
   const { basicAuth } = request.routeOptions.config;
   if (basicAuth) reply.header('www-authenticate', 'Basic realm="Fairlead API token as password", charset="UTF-8"');
-  const token = bearer(request.headers.authorization) ?? (basicAuth ? basic(request.headers.authorization) : undefined);
-  if (token === undefined) {
-    throw new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+  const check = firstOf(ways, request);
+  if (check === undefined && request.headers.authorization === undefined) throw nothingShown();
+  await failed.admit(request);
+  try {
+    if (check === undefined) throw nothingShown();
+    const principal = await check();
+    if (basicAuth) reply.removeHeader('www-authenticate');
+    return principal;
+  } catch (error) {
+    if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) await failed.note(request);
+    throw error;
   }
-  const principal = await deps.apiTokens.authenticate(token);
-  if (basicAuth) reply.removeHeader('www-authenticate');
-  return principal;
 }
 
-function bearer(header: string | undefined): string | undefined {
-  const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];
-  return token !== undefined && token.length <= MAX_TOKEN_CHARS ? token : undefined;
+function firstOf(ways: readonly Authenticator[], request: FastifyRequest): ReturnType<Authenticator> {
+  for (const way of ways) {
+    const check = way(request);
+    if (check !== undefined) return check;
+  }
+  return undefined;
 }
 
-function basic(header: string | undefined): string | undefined {
-  const pair = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(header ?? '')?.[1];
-  if (pair === undefined) return undefined;
-  const [, password] = /^[^:]*:(\S+)$/.exec(Buffer.from(pair, 'base64').toString('utf8')) ?? [];
-  return password !== undefined && password.length <= MAX_TOKEN_CHARS ? password : undefined;
+function nothingShown(): FairleadError {
+  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
 }
 
 /** Writes a row for the first request of a token from an address, not for every one. */

@@ -1,17 +1,31 @@
 /** API tokens, and who a token is. */
 import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
+import { MAX_OVERLAP_SECONDS } from '../access/rotation.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import { ApiTokenView, IdParams, Instant, Label, NoContent, PageQuery, pageOf, RoleName } from './schemas.ts';
-import { apiTokenView, instant, pageRequest, pageView } from './views.ts';
+import type { ApiDeps, HostScope } from './deps.ts';
+import {
+  ApiTokenView,
+  IdParams,
+  Instant,
+  Label,
+  NoContent,
+  PageQuery,
+  pageOf,
+  RoleName,
+  SCOPE_LISTS,
+  ScopeView,
+} from './schemas.ts';
+import { apiTokenView, instant, madeTokenView, pageRequest, pageView, scopeView } from './views.ts';
 
 const NewToken = Type.Object(
   {
     name: Label,
     role: RoleName,
     expiresAt: Type.Optional(Type.String({ maxLength: 40, description: 'RFC 3339; absent: never' })),
+    ...SCOPE_LISTS,
   },
   { additionalProperties: false },
 );
@@ -20,31 +34,51 @@ const Created = Type.Object({
   token: Type.String({ description: 'Shown this once' }),
   name: Type.String(),
   role: RoleName,
+  scope: ScopeView,
   expiresAt: Type.Union([Instant, Type.Null()]),
 });
+const Rotated = Type.Object({
+  ...Created.properties,
+  replacedEndsAt: { ...Instant, description: 'When the token that it replaces ends' },
+});
+const Overlap = Type.Union([
+  Type.Object(
+    {
+      overlapSeconds: Type.Optional(
+        Type.Integer({
+          minimum: 0,
+          maximum: MAX_OVERLAP_SECONDS,
+          description: 'How long the old token goes on; 0 unless given',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Null(),
+]);
 
 export function apiTokenRoutes(api: Api, { deps }: RouteContext): void {
-  whoamiRoute(api, deps.version);
+  whoamiRoute(api, deps);
+  rotateRoute(api, deps);
 
   api.post(
     '/api/v1/api-tokens',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: { tags: ['api-tokens'], summary: 'Makes an API token', body: NewToken, response: { 201: Created } },
     },
     async (request, reply) => {
-      const { name, role, expiresAt } = request.body;
+      const { expiresAt, ...rest } = request.body;
       const expiry = expiresAt === undefined ? {} : { expiresAt: futureTime(expiresAt, deps.clock.now()) };
-      const made = await deps.apiTokens.create({ name, role, ...expiry }, actorOf(request));
-      const until = expiry.expiresAt === undefined ? null : instant(expiry.expiresAt);
-      return reply.code(201).send({ id: made.id, token: made.token, name, role, expiresAt: until });
+      const made = await deps.apiTokens.create({ ...rest, ...expiry }, actorOf(request));
+      return reply.code(201).send(madeTokenView(made, await namesIn(deps, [made.scope])));
     },
   );
 
   api.get(
     '/api/v1/api-tokens',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['api-tokens'],
         summary: 'Lists API tokens, without their secrets',
@@ -52,13 +86,20 @@ export function apiTokenRoutes(api: Api, { deps }: RouteContext): void {
         response: { 200: pageOf(ApiTokenView) },
       },
     },
-    async ({ query }) => pageView(await deps.apiTokens.list(pageRequest(query)), apiTokenView),
+    async ({ query }) => {
+      const page = await deps.apiTokens.list(pageRequest(query));
+      const names = await namesIn(
+        deps,
+        page.items.map(({ scope }) => scope),
+      );
+      return pageView(page, (row) => apiTokenView(row, names));
+    },
   );
 
   api.delete(
     '/api/v1/api-tokens/:id',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['api-tokens'],
         summary: 'Revokes an API token; its open streams end within a second',
@@ -73,11 +114,41 @@ export function apiTokenRoutes(api: Api, { deps }: RouteContext): void {
   );
 }
 
-function whoamiRoute(api: Api, version: string): void {
+function rotateRoute(api: Api, deps: ApiDeps): void {
+  api.post(
+    '/api/v1/api-tokens/:id/rotate',
+    {
+      config: { access: 'admin', scope: 'installation' },
+      schema: {
+        tags: ['api-tokens'],
+        summary: 'Makes a token like this one, which ends at once or after an overlap, its open streams with it',
+        params: IdParams,
+        body: Overlap,
+        response: { 201: Rotated },
+      },
+    },
+    async (request, reply) => {
+      const overlap = request.body?.overlapSeconds ?? 0;
+      const made = await deps.apiTokens.rotate(request.params.id, overlap, actorOf(request));
+      const view = madeTokenView(made, await namesIn(deps, [made.scope]));
+      return reply.code(201).send({ ...view, replacedEndsAt: instant(made.replacedEndsAt) });
+    },
+  );
+}
+
+/** The names of the hosts in `scopes`. */
+function namesIn(
+  { hosts }: Pick<ApiDeps, 'hosts'>,
+  scopes: readonly (HostScope | null | undefined)[],
+): Promise<ReadonlyMap<string, string>> {
+  return hosts.names(scopes.flatMap((scope) => scope?.hosts ?? []));
+}
+
+function whoamiRoute(api: Api, deps: ApiDeps): void {
   api.get(
     '/api/v1/whoami',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'none' },
       schema: {
         tags: ['api-tokens'],
         summary: 'Says whose token this is',
@@ -86,14 +157,16 @@ function whoamiRoute(api: Api, version: string): void {
             tokenId: Type.String(),
             name: Type.String(),
             role: RoleName,
+            scope: ScopeView,
             serverVersion: Type.String(),
           }),
         },
       },
     },
     async (request) => {
-      const { tokenId, name, role } = principalOf(request);
-      return { tokenId, name, role, serverVersion: version };
+      const { tokenId, name, role, scope } = principalOf(request);
+      const names = await namesIn(deps, [scope]);
+      return { tokenId, name, role, scope: scopeView(scope, names), serverVersion: deps.version };
     },
   );
 }

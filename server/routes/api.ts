@@ -85,7 +85,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     return answerProblem(error, request, reply);
   });
   const webSockets = new WebSockets(deps.clock);
-  const live = new LiveStreams(deps.apiTokens, deps.clock);
+  const live = new LiveStreams(deps, deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
   registerRoutes(api, { deps, links: hostLinks(api, deps), live, webSockets, answers: new AnswerBudget() });

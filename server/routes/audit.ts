@@ -8,7 +8,7 @@ export function auditRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/api/v1/audit',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['audit'],
         summary: 'Lists what was done, by whom and with what result, newest first',

@@ -19,7 +19,7 @@ export function caRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/ca.pem',
     {
-      config: { access: 'public' },
+      config: { access: 'public', scope: 'none' },
       schema: { tags: ['ca'], summary: "The CA's certificate", produces: ['application/x-pem-file'] },
     },
     async (_request, reply) => reply.type('application/x-pem-file').send(authority.caPem),
@@ -28,7 +28,7 @@ export function caRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/api/v1/ca',
     {
-      config: { access: 'public' },
+      config: { access: 'public', scope: 'none' },
       schema: { tags: ['ca'], summary: 'The CA', response: { 200: CaView } },
     },
     async () => ({

@@ -1,6 +1,6 @@
 /** Certificates of agents: which were issued, and which no longer count. */
 import Type from 'typebox';
-import { actorOf } from './access.ts';
+import { actorOf, scopeOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { NO_REASON, RevokeBody } from './hosts.ts';
@@ -16,7 +16,7 @@ export function certificateRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/api/v1/certificates',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'filtered' },
       schema: {
         tags: ['certificates'],
         summary: 'Lists the certificates of agents, newest first',
@@ -24,13 +24,14 @@ export function certificateRoutes(api: Api, { deps }: RouteContext): void {
         response: { 200: pageOf(CertificateView) },
       },
     },
-    async ({ query }) => pageView(await deps.hosts.certificates(pageRequest(query)), certificateView),
+    async (request) =>
+      pageView(await deps.hosts.certificates(pageRequest(request.query), scopeOf(request)), certificateView),
   );
 
   api.get(
     '/api/v1/revocations',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'filtered' },
       schema: {
         tags: ['certificates'],
         summary: 'Lists the certificates that are revoked',
@@ -38,13 +39,14 @@ export function certificateRoutes(api: Api, { deps }: RouteContext): void {
         response: { 200: pageOf(CertificateView) },
       },
     },
-    async ({ query }) => pageView(await deps.hosts.revocations(pageRequest(query)), certificateView),
+    async (request) =>
+      pageView(await deps.hosts.revocations(pageRequest(request.query), scopeOf(request)), certificateView),
   );
 
   api.post(
     '/api/v1/certificates/:serial/revoke',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['certificates'],
         summary: 'Revokes a certificate and closes the sessions that it opened',

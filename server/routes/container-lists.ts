@@ -5,10 +5,11 @@ import { FairleadError } from '../../shared/errors.ts';
 import { containerList } from '../../shared/messages/container.ts';
 import type { HostLink } from '../hosts/host-link.ts';
 import { failureOf } from '../problem.ts';
+import { scopeOf } from './access.ts';
 import type { HeldAnswer } from './answer-budget.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import type { HostRecord, HostsService } from './deps.ts';
+import type { HostRecord, HostScope, HostsService } from './deps.ts';
 import { answerOfHosts, jsonArray, textOf } from './host-answer.ts';
 import { FAN_OUT_HOST_MS, FAN_OUT_HOSTS, LIST_MS } from './limits.ts';
 import { DockerAnswer, HostParams, PAGE_QUERY, pageOf } from './schemas.ts';
@@ -36,7 +37,7 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: "Lists a host's containers in Docker's own words",
@@ -61,7 +62,7 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
   api.get(
     '/api/v1/containers',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'filtered' },
       schema: {
         tags: ['containers'],
         summary: 'Lists the containers of all hosts, and says which hosts did not answer',
@@ -75,7 +76,7 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
     async (request, reply) => {
       const { all = false, tag = [] } = request.query;
       return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const hosts = await hostsWithTags(deps.hosts, tag);
+        const hosts = await hostsWithTags(deps.hosts, tag, scopeOf(request));
         const link = (host: HostRecord) => links.to(request, host.id);
         return await fanOut(hosts, { link, clock: deps.clock }, { all, signal, held });
       });
@@ -167,12 +168,16 @@ function readCursor(cursor: string): SortKey {
   return { created: Number(created), id };
 }
 
-/** Hosts that carry all of `tags`; revoked ones are no part of the fleet. */
-async function hostsWithTags(hosts: Pick<HostsService, 'list'>, tags: readonly string[]): Promise<HostRecord[]> {
+/** Hosts in `scope` that carry all of `tags`; revoked ones are no part of the fleet. */
+async function hostsWithTags(
+  hosts: Pick<HostsService, 'list'>,
+  tags: readonly string[],
+  scope: HostScope | undefined,
+): Promise<HostRecord[]> {
   const found: HostRecord[] = [];
   let cursor: string | null | undefined;
   do {
-    const page = await hosts.list(cursor ? { limit: 500, cursor } : { limit: 500 });
+    const page = await hosts.list(cursor ? { limit: 500, cursor } : { limit: 500 }, scope);
     found.push(
       ...page.items.filter((host) => host.state !== 'revoked' && tags.every((tag) => host.tags.includes(tag))),
     );

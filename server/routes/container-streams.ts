@@ -42,7 +42,7 @@ function logsRoute(api: Api, { deps, links, live }: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/logs',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: "Reads a container's log",
@@ -78,7 +78,7 @@ function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/stats',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: "Samples what a container uses, as NDJSON of Docker's own objects",

@@ -53,7 +53,7 @@ function readRoutes(api: Api, context: RouteContext): void {
   api.get(
     PATH,
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: 'Inspects a container',
@@ -74,7 +74,7 @@ function readRoutes(api: Api, context: RouteContext): void {
   api.get(
     `${PATH}/top`,
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: "Lists a container's processes",
@@ -100,7 +100,7 @@ function removeRoute(api: Api, context: RouteContext): void {
   api.delete(
     PATH,
     {
-      config: { access: 'operator' },
+      config: { access: 'operator', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: 'Removes a container',
@@ -140,7 +140,7 @@ function changeRoute<P extends TProperties, Q>(
   api.post(
     `${PATH}/${verb}`,
     {
-      config: { access: 'operator' },
+      config: { access: 'operator', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: `${verb[0]?.toUpperCase()}${verb.slice(1)}s a container`,

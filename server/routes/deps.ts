@@ -4,10 +4,13 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Role } from '../../shared/messages/kind.ts';
+import type { HostScope } from '../access/scope.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import type { RequestTimes } from '../doors/limits.ts';
 import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
 import type { AuditRow, CertificateView, EnrollmentTokenView, HostView } from './schemas.ts';
+
+export type { HostScope } from '../access/scope.ts';
 
 /** A time as services state it: ms since 1970, or RFC 3339. */
 export type Time = number | string | Date;
@@ -69,11 +72,14 @@ export interface ApiTokenRecord {
   readonly id: string;
   readonly name: string;
   readonly role: Role;
+  readonly scope?: Maybe<HostScope>;
   readonly createdBy?: Maybe<string>;
   readonly createdAt: Time;
   readonly expiresAt?: Maybe<Time>;
   readonly lastUsedAt?: Maybe<Time>;
+  readonly lastUsedAddress?: Maybe<string>;
   readonly revokedAt?: Maybe<Time>;
+  readonly replacedBy?: Maybe<string>;
 }
 
 export interface AuditRecord {
@@ -93,11 +99,15 @@ export interface Actor {
   address?: string;
 }
 
-/** Whom an API token stands for. */
+/** Who asks: whom an API token stands for. */
 export interface Principal {
   readonly tokenId: string;
   readonly name: string;
   readonly role: Role;
+  /** Which hosts it may see and act on; undefined: all. */
+  readonly scope?: HostScope | undefined;
+  /** In a request about one host, by whoever has a scope: that host's id. Its streams end when the host leaves the scope. */
+  readonly hostId?: string;
   /** Streams of the token end at that time. */
   readonly expiresAt?: Maybe<Time>;
 }
@@ -113,7 +123,17 @@ export interface Paged<T> {
 }
 
 export interface HostsService {
-  list(page: Page): Promise<Paged<HostRecord>>;
+  /** Those in `scope`; of all if it is undefined, here and below. */
+  list(page: Page, scope: HostScope | undefined): Promise<Paged<HostRecord>>;
+  /** The id of a host in `scope`. @throws FairleadError HOST_NOT_FOUND, the same for a host outside of it as for none */
+  idInScope(ref: string, scope: HostScope): Promise<string>;
+  /** The names of those hosts that are there, by id. */
+  names(ids: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /**
+   * Calls `listener` in the turn in which a host's tags change, with the new ones, or in which it is removed, with
+   * undefined. @returns a function that stops it.
+   */
+  onScopeChange(listener: (hostId: string, tags: readonly string[] | undefined) => void): () => void;
   /** @throws FairleadError HOST_NOT_FOUND */
   get(ref: string): Promise<HostRecord>;
   /** @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE */
@@ -122,8 +142,8 @@ export interface HostsService {
   remove(ref: string, actor: Actor): Promise<void>;
   revoke(ref: string, reason: string, actor: Actor): Promise<unknown>;
   revokeSerial(serial: string, reason: string, actor: Actor): Promise<unknown>;
-  certificates(page: Page): Promise<Paged<CertificateRecord>>;
-  revocations(page: Page): Promise<Paged<CertificateRecord>>;
+  certificates(page: Page, scope: HostScope | undefined): Promise<Paged<CertificateRecord>>;
+  revocations(page: Page, scope: HostScope | undefined): Promise<Paged<CertificateRecord>>;
 }
 
 export interface EnrollmentService {
@@ -157,18 +177,33 @@ export interface EnrollAnswer {
   notAfter: Time;
 }
 
+/** A token that was just made. */
+export interface MadeToken {
+  readonly id: string;
+  readonly token: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly scope?: Maybe<HostScope>;
+  readonly expiresAt?: Maybe<Time>;
+}
+
 export interface ApiTokensService {
   /** @throws FairleadError UNAUTHORIZED */
-  authenticate(bearer: string): Promise<Principal>;
+  authenticate(bearer: string, address?: string): Promise<Principal>;
   create(
-    token: { name: string; role: Role /** ms since 1970 */; expiresAt?: number },
+    token: { name: string; role: Role /** ms since 1970 */; expiresAt?: number; hosts?: string[]; tags?: string[] },
     actor: Actor,
-  ): Promise<{ id: string; token: string; expiresAt?: Maybe<Time> }>;
+  ): Promise<MadeToken>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT */
+  rotate(id: string, overlapSeconds: number, actor: Actor): Promise<MadeToken & { readonly replacedEndsAt: Time }>;
   list(page: Page): Promise<Paged<ApiTokenRecord>>;
   /** @throws FairleadError NOT_FOUND */
   revoke(id: string, actor: Actor): Promise<unknown>;
-  /** Calls `listener` with the id of each token that is revoked, in the turn in which it is. @returns a function that stops it. */
-  onRevoked(listener: (tokenId: string) => void): () => void;
+  /**
+   * Calls `listener` in the turn in which a token is revoked, or in which it is settled that it ends at `endsAt` (ms since
+   * 1970), sooner than it was to. @returns a function that stops it.
+   */
+  onRevoked(listener: (tokenId: string, endsAt?: number) => void): () => void;
 }
 
 export interface AuditEntry {
@@ -216,6 +251,9 @@ export interface ApiLimits {
   enrollsPerMinuteInTotal: number;
   refusedEnrollsPerMinute: number;
   refusedLoginsPerMinute: number;
+  refusedLoginsPerMinuteInTotal: number;
+  /** Of each token, from wherever it is used. */
+  requestsPerMinuteOfToken: number;
   /** Over all addresses, for each sort of refusal: rows in the audit log. */
   refusalRowsPerMinute: number;
 }

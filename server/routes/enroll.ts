@@ -41,7 +41,7 @@ export function enrollRoute(api: Api, { deps }: RouteContext): void {
   api.post(
     '/api/v1/enroll',
     {
-      config: { access: 'public' },
+      config: { access: 'public', scope: 'none' },
       bodyLimit: MAX_ENROLL_BODY_BYTES,
       // Before the body is read.
       onRequest: async (request) => {

@@ -36,7 +36,7 @@ export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
   api.post(
     '/api/v1/enrollment-tokens',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['enrollment'],
         summary: 'Makes an enrollment token',
@@ -61,7 +61,7 @@ export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/api/v1/enrollment-tokens',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['enrollment'],
         summary: 'Lists enrollment tokens, without their secrets',
@@ -75,7 +75,7 @@ export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
   api.delete(
     '/api/v1/enrollment-tokens/:id',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['enrollment'],
         summary: 'Revokes an enrollment token',

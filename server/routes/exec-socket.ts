@@ -16,7 +16,7 @@ import { clientGone, type LiveStream } from './live-streams.ts';
 const HIGH_WATER_BYTES = 256 * 1024;
 /** Sizes of a window that is being dragged: the last of this time counts. */
 const RESIZE_MS = 50;
-/** How long a client may take to read why its exec failed, and the same if its token no longer counts. */
+/** How long a client may take to read why its exec failed, and the same if it may no longer be here. */
 const FAILED_CLOSE_MS = 10_000;
 const UNWANTED_CLOSE_MS = 500;
 
@@ -87,7 +87,7 @@ function closeWith(webSocket: WebSocket, error: Error, clock: Clock): void {
   const isShutdown = isFairleadError(error, 'SHUTDOWN');
   webSocket.send(JSON.stringify({ error: failure }));
   webSocket.close(isShutdown ? 1001 : status < 500 ? 4000 + status : 1011, failure.code);
-  const isUnwanted = isShutdown || isFairleadError(error, 'UNAUTHORIZED');
+  const isUnwanted = isShutdown || isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'HOST_NOT_FOUND');
   const timer = clock.setTimeout(() => webSocket.terminate(), isUnwanted ? UNWANTED_CLOSE_MS : FAILED_CLOSE_MS);
   webSocket.once('close', () => timer.cancel());
 }

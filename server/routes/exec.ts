@@ -32,7 +32,7 @@ export function execRoute(api: Api, { deps, links, live, webSockets }: RouteCont
   api.get(
     '/api/v1/hosts/:host/containers/:container/exec',
     {
-      config: { access: 'operator' },
+      config: { access: 'operator', scope: 'host' },
       schema: {
         tags: ['containers'],
         summary: 'Runs a command in a container (WebSocket)',

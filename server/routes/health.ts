@@ -16,7 +16,7 @@ export function healthRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/healthz',
     {
-      config: { access: 'public' },
+      config: { access: 'public', scope: 'none' },
       exposeHeadRoute: true,
       schema: { tags: ['health'], summary: 'Whether the server is alive', response: { 200: Live } },
     },
@@ -26,7 +26,7 @@ export function healthRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/readyz',
     {
-      config: { access: 'public' },
+      config: { access: 'public', scope: 'none' },
       exposeHeadRoute: true,
       schema: {
         tags: ['health'],
@@ -44,7 +44,7 @@ export function healthRoutes(api: Api, { deps }: RouteContext): void {
   api.get(
     '/metrics',
     {
-      config: { access: 'viewer', basicAuth: true },
+      config: { access: 'viewer', scope: 'installation', basicAuth: true },
       schema: { tags: ['health'], summary: 'Metrics for Prometheus', produces: ['text/plain'] },
     },
     async (_request, reply) => reply.type(deps.metrics.contentType).send(await deps.metrics.text()),

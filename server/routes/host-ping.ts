@@ -67,7 +67,7 @@ function pingRoute(api: Api, context: RouteContext): void {
   api.post(
     '/api/v1/hosts/:host/ping',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: 'Measures the round trip to a host and back, past whatever else is on its way',
@@ -100,7 +100,7 @@ function throughputRoute(api: Api, context: RouteContext): void {
   api.post(
     '/api/v1/hosts/:host/throughput',
     {
-      config: { access: 'operator' },
+      config: { access: 'operator', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: 'Measures what the link to a host takes, by filling it for a moment',

@@ -3,7 +3,7 @@ import Type from 'typebox';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import { Tags } from '../../shared/messages/control.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
-import { actorOf } from './access.ts';
+import { actorOf, scopeOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { clientGone } from './live-streams.ts';
@@ -28,7 +28,8 @@ export function hostRoutes(api: Api, { deps, links }: RouteContext): void {
   api.patch(
     '/api/v1/hosts/:host',
     {
-      config: { access: 'admin' },
+      // Names and tags decide what others see: a tag may bring a host into a scope, and a name that is taken shows it.
+      config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['hosts'],
         summary: 'Renames a host or replaces its tags',
@@ -43,7 +44,7 @@ export function hostRoutes(api: Api, { deps, links }: RouteContext): void {
   api.delete(
     '/api/v1/hosts/:host',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: 'Revokes a host and forgets it',
@@ -60,7 +61,7 @@ export function hostRoutes(api: Api, { deps, links }: RouteContext): void {
   api.post(
     '/api/v1/hosts/:host/revoke',
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: "Revokes a host's certificates and closes its session at once",
@@ -82,7 +83,7 @@ function readRoutes(api: Api, { deps, links }: Pick<RouteContext, 'deps' | 'link
   api.get(
     '/api/v1/hosts',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'filtered' },
       schema: {
         tags: ['hosts'],
         summary: 'Lists hosts',
@@ -90,13 +91,13 @@ function readRoutes(api: Api, { deps, links }: Pick<RouteContext, 'deps' | 'link
         response: { 200: pageOf(HostView) },
       },
     },
-    async ({ query }) => pageView(await deps.hosts.list(pageRequest(query)), hostView),
+    async (request) => pageView(await deps.hosts.list(pageRequest(request.query), scopeOf(request)), hostView),
   );
 
   api.get(
     '/api/v1/hosts/:host',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: 'Shows a host, and what its session has measured of the way to it',
@@ -110,7 +111,7 @@ function readRoutes(api: Api, { deps, links }: Pick<RouteContext, 'deps' | 'link
   api.get(
     '/api/v1/hosts/:host/info',
     {
-      config: { access: 'viewer' },
+      config: { access: 'viewer', scope: 'host' },
       schema: {
         tags: ['hosts'],
         summary: 'Asks a host about its machine and its Docker',

@@ -69,8 +69,35 @@ const DEFAULTS: ApiLimits = {
   enrollsPerMinuteInTotal: 3_000,
   refusedEnrollsPerMinute: 60,
   refusedLoginsPerMinute: 30,
+  refusedLoginsPerMinuteInTotal: 600,
+  requestsPerMinuteOfToken: 6_000,
   refusalRowsPerMinute: 120,
 };
+
+/** What a limit is, of those that were configured or else our own. */
+export function limitOf(name: keyof ApiLimits, limits: Partial<ApiLimits> = {}): number {
+  return limits[name] ?? DEFAULTS[name];
+}
+
+/** Counts by address, or all as one, what happens within a minute of the first. It remembers 5,000 addresses, those seen last. */
+export function counter(api: Api, name: keyof ApiLimits, limits?: Partial<ApiLimits>, inTotal = false) {
+  const max = limitOf(name, limits);
+  const count = api.createRateLimit({ max, timeWindow: 60_000, ...(inTotal ? { keyGenerator: () => 'all' } : {}) });
+  const ask = async (request: FastifyRequest, increment: boolean) => {
+    const found = await count(request, { increment });
+    // There is no list of those who are never counted.
+    return found.isAllowed
+      ? { count: 0, leftSeconds: 0 }
+      : { count: max - found.remaining, leftSeconds: found.ttlInSeconds };
+  };
+  return {
+    max,
+    /** Counts one more. */
+    add: (request: FastifyRequest) => ask(request, true),
+    /** How many there were, `max` at most, and how long they still count. */
+    read: (request: FastifyRequest) => ask(request, false),
+  };
+}
 
 /** Counts a request, by its address unless `inTotal`. @returns RATE_LIMITED with the time to wait, if it is one too many */
 export function meter(
@@ -79,7 +106,7 @@ export function meter(
   limits: Partial<ApiLimits> = {},
   inTotal = false,
 ): (request: FastifyRequest) => Promise<FairleadError | undefined> {
-  const max = limits[name] ?? DEFAULTS[name];
+  const max = limitOf(name, limits);
   // It remembers 5,000 addresses, those that asked last.
   const count = api.createRateLimit({
     max,

@@ -1,12 +1,20 @@
-/** Streams that clients hold open: each ends when its client leaves, its token is revoked or expires, or the API closes. */
+/**
+ * Streams that clients hold open: each ends when its client leaves, its token ends, its host leaves the token's scope, or
+ * the API closes.
+ */
 import type { ServerResponse } from 'node:http';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import type { ApiTokensService, Principal } from './deps.ts';
+import { includesHost } from '../access/scope.ts';
+import type { ApiTokensService, HostsService, Principal } from './deps.ts';
+import { Expiry } from './expiry.ts';
 import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
 
-/** Ids of revoked tokens that are remembered, for requests that were being authenticated meanwhile. */
-const MAX_REVOKED = 1000;
+/**
+ * Tokens that end, and hosts that change, of which it is remembered how, for requests that were being let in meanwhile:
+ * those that changed last.
+ */
+const MAX_REMEMBERED = 1000;
 
 /** One open stream. */
 export interface LiveStream {
@@ -18,50 +26,87 @@ export interface LiveStream {
   release(): void;
 }
 
+/** As it is kept here. */
+interface OpenStream extends LiveStream {
+  readonly principal: Principal;
+  /** Ends it at that time, ms since 1970, unless it ends sooner. */
+  endAt(time: number): void;
+}
+
+export interface StreamEnds {
+  readonly apiTokens: Pick<ApiTokensService, 'onRevoked'>;
+  readonly hosts: Pick<HostsService, 'onScopeChange'>;
+}
+
 export class LiveStreams {
   readonly #clock: Clock;
-  readonly #streams = new Set<LiveStream>();
+  readonly #streams = new Set<OpenStream>();
   readonly #perToken = new Map<string, number>();
-  readonly #revoked = new Set<string>();
-  readonly #unsubscribe: () => void;
+  /** When tokens end, ms since 1970; undefined: they have. */
+  readonly #ends = new Map<string, number | undefined>();
+  /** The tags of hosts; undefined of those that were removed. */
+  readonly #tags = new Map<string, readonly string[] | undefined>();
+  readonly #unsubscribe: readonly (() => void)[];
   #closed = false;
 
-  constructor(apiTokens: Pick<ApiTokensService, 'onRevoked'>, clock: Clock) {
+  constructor({ apiTokens, hosts }: StreamEnds, clock: Clock) {
     this.#clock = clock;
-    this.#unsubscribe = apiTokens.onRevoked((tokenId) => this.#revoke(tokenId));
+    this.#unsubscribe = [
+      apiTokens.onRevoked((tokenId, endsAt) => this.#endToken(tokenId, endsAt)),
+      hosts.onScopeChange((hostId, tags) => this.#retag(hostId, tags)),
+    ];
   }
 
   get size(): number {
     return this.#streams.size;
   }
 
-  /** Begins a stream for `principal`. @throws FairleadError OVERLOADED, SHUTDOWN, UNAUTHORIZED if the token was just revoked */
+  /**
+   * Begins a stream for `principal`.
+   * @throws FairleadError OVERLOADED, SHUTDOWN, UNAUTHORIZED if the token was just revoked, HOST_NOT_FOUND if the host has
+   * just left its scope
+   */
   begin(principal: Principal): LiveStream {
+    const { tokenId } = principal;
     if (this.#closed) throw shutdown();
-    if (this.#revoked.has(principal.tokenId)) throw revoked();
+    const hasEnded = this.#ends.has(tokenId) && this.#ends.get(tokenId) === undefined;
+    if (hasEnded) throw revoked();
+    if (this.#isOutOfScope(principal)) throw outOfScope();
     if (this.#streams.size >= MAX_LIVE_STREAMS) {
       throw new FairleadError('OVERLOADED', `${MAX_LIVE_STREAMS} streams are open already; close some of them`);
     }
-    if (this.#countOf(principal.tokenId) >= MAX_LIVE_STREAMS_OF_TOKEN) {
+    if (this.#countOf(tokenId) >= MAX_LIVE_STREAMS_OF_TOKEN) {
       throw new FairleadError(
         'OVERLOADED',
         `${MAX_LIVE_STREAMS_OF_TOKEN} streams of this token are open already; close some of them`,
       );
     }
+    const stream = this.#open(principal);
+    this.#streams.add(stream);
+    this.#perToken.set(tokenId, this.#countOf(tokenId) + 1);
+    return stream;
+  }
+
+  #open(principal: Principal): OpenStream {
+    const { tokenId } = principal;
     const controller = new AbortController();
-    const expiry = this.#armExpiry(principal, (error) => controller.abort(error));
-    const stream: LiveStream = {
-      tokenId: principal.tokenId,
+    const expiry = new Expiry(this.#clock, () => controller.abort(expired()));
+    const { expiresAt } = principal;
+    if (expiresAt !== null && expiresAt !== undefined) expiry.set(new Date(expiresAt).getTime());
+    const shortened = this.#ends.get(tokenId);
+    if (shortened !== undefined) expiry.set(shortened);
+    const stream: OpenStream = {
+      tokenId,
+      principal,
       signal: controller.signal,
       end: (error) => controller.abort(error),
+      endAt: (time) => expiry.set(time),
       release: () => {
         expiry.cancel();
-        if (this.#streams.delete(stream)) this.#perToken.set(stream.tokenId, this.#countOf(stream.tokenId) - 1);
-        if (this.#countOf(stream.tokenId) === 0) this.#perToken.delete(stream.tokenId);
+        if (this.#streams.delete(stream)) this.#perToken.set(tokenId, this.#countOf(tokenId) - 1);
+        if (this.#countOf(tokenId) === 0) this.#perToken.delete(tokenId);
       },
     };
-    this.#streams.add(stream);
-    this.#perToken.set(principal.tokenId, this.#countOf(principal.tokenId) + 1);
     return stream;
   }
 
@@ -81,31 +126,41 @@ export class LiveStreams {
   /** Ends all streams and refuses new ones. Idempotent. */
   close(): void {
     this.#closed = true;
-    this.#unsubscribe();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const stream of this.#streams) stream.end(shutdown());
   }
 
-  #revoke(tokenId: string): void {
-    this.#revoked.add(tokenId);
-    for (const oldest of this.#revoked) {
-      if (this.#revoked.size <= MAX_REVOKED) break;
-      this.#revoked.delete(oldest);
+  #endToken(tokenId: string, endsAt: number | undefined): void {
+    remember(this.#ends, tokenId, endsAt);
+    for (const stream of this.#streams) {
+      if (stream.tokenId !== tokenId) continue;
+      if (endsAt === undefined) stream.end(revoked());
+      else stream.endAt(endsAt);
     }
-    for (const stream of this.#streams) if (stream.tokenId === tokenId) stream.end(revoked());
   }
 
-  #armExpiry({ expiresAt }: Principal, end: (error: FairleadError) => void): Timer {
-    if (expiresAt === null || expiresAt === undefined) return { cancel: () => undefined };
-    const at = new Date(expiresAt).getTime();
-    let timer: Timer;
-    // A clock may clamp a long wait: the date is looked at again each time.
-    const wait = () => {
-      const left = at - this.#clock.now();
-      if (left <= 0) end(new FairleadError('UNAUTHORIZED', 'the API token has expired'));
-      else timer = this.#clock.setTimeout(wait, left);
-    };
-    timer = this.#clock.setTimeout(wait, Math.max(0, at - this.#clock.now()));
-    return { cancel: () => timer.cancel() };
+  #retag(hostId: string, tags: readonly string[] | undefined): void {
+    remember(this.#tags, hostId, tags);
+    for (const stream of this.#streams) {
+      if (stream.principal.hostId === hostId && this.#isOutOfScope(stream.principal)) stream.end(outOfScope());
+    }
+  }
+
+  /** Whether the host that `principal` asks about is known to have left its scope. */
+  #isOutOfScope({ scope, hostId }: Principal): boolean {
+    if (scope === undefined || hostId === undefined || !this.#tags.has(hostId)) return false;
+    const tags = this.#tags.get(hostId);
+    return tags === undefined || !includesHost(scope, { id: hostId, tags });
+  }
+}
+
+/** Puts `key` last, and forgets what was put longest ago. */
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= MAX_REMEMBERED) break;
+    map.delete(oldest);
   }
 }
 
@@ -116,6 +171,14 @@ export function clientGone(): FairleadError {
 
 function revoked(): FairleadError {
   return new FairleadError('UNAUTHORIZED', 'the API token was revoked');
+}
+
+function expired(): FairleadError {
+  return new FairleadError('UNAUTHORIZED', 'the API token has expired');
+}
+
+function outOfScope(): FairleadError {
+  return new FairleadError('HOST_NOT_FOUND', "the host has left the API token's scope");
 }
 
 function shutdown(): FairleadError {

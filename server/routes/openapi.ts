@@ -37,7 +37,7 @@ export function openApiRoutes(api: Api): void {
   api.get(
     '/api/v1/openapi.json',
     {
-      config: { access: 'viewer', basicAuth: true },
+      config: { access: 'viewer', scope: 'none', basicAuth: true },
       schema: { tags: ['api'], summary: 'This document' },
     },
     async () => api.swagger(),
@@ -46,7 +46,7 @@ export function openApiRoutes(api: Api): void {
   api.get(
     '/api/docs',
     {
-      config: { access: 'viewer', basicAuth: true },
+      config: { access: 'viewer', scope: 'none', basicAuth: true },
       schema: { tags: ['api'], summary: 'The reference page', produces: ['text/html'] },
     },
     async (_request, reply) => {

@@ -1,8 +1,9 @@
 /** Schemas that several families of routes share. */
 import Type, { type Static } from 'typebox';
-import { MAX_NAME_CHARS } from '../../shared/limits.ts';
+import { MAX_NAME_CHARS, MAX_TAGS } from '../../shared/limits.ts';
 import { ContainerRef, DockerObject } from '../../shared/messages/container.ts';
 import { DockerState, HostPolicy, Tags } from '../../shared/messages/control.ts';
+import { MAX_SCOPE_HOSTS } from '../access/scope.ts';
 
 const strict = { additionalProperties: false };
 const nullable = <const S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
@@ -156,15 +157,45 @@ export const EnrollmentTokenView = Type.Object({
 });
 export type EnrollmentTokenView = Static<typeof EnrollmentTokenView>;
 
+/** The lists by which a caller limits a token to some hosts. */
+export const SCOPE_LISTS = {
+  hosts: Type.Optional(
+    Type.Array(HostRef, {
+      minItems: 1,
+      maxItems: MAX_SCOPE_HOSTS,
+      description: 'Only for these hosts, and those with one of `tags`; neither list: for the whole installation',
+    }),
+  ),
+  tags: Type.Optional(Type.Array(Tags.items, { minItems: 1, maxItems: MAX_TAGS, description: 'As `hosts`' })),
+};
+
+/** Which hosts a token is limited to. */
+export const ScopeView = Type.Union(
+  [
+    Type.Object({
+      hosts: Type.Array(
+        Type.Object({ id: Text, name: Type.Union([Text, Type.Null()], { description: 'null: it was removed' }) }),
+      ),
+      tags: Type.Array(Text),
+    }),
+    Type.Null(),
+  ],
+  { description: 'These hosts, and those with one of these tags; null: the whole installation' },
+);
+export type ScopeView = Static<typeof ScopeView>;
+
 export const ApiTokenView = Type.Object({
   id: Text,
   name: Text,
   role: RoleName,
+  scope: ScopeView,
   createdBy: nullable(Text),
   createdAt: Instant,
   expiresAt: nullable(Instant),
   lastUsedAt: nullable(Instant),
+  lastUsedAddress: nullable(Text),
   revokedAt: nullable(Instant),
+  replacedBy: Type.Union([Text, Type.Null()], { description: 'The id of the token that took its place' }),
 });
 export type ApiTokenView = Static<typeof ApiTokenView>;
 

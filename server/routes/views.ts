@@ -7,6 +7,8 @@ import type {
   CertificateRecord,
   EnrollmentTokenRecord,
   HostRecord,
+  HostScope,
+  MadeToken,
   Page,
   Paged,
   Time,
@@ -21,6 +23,7 @@ import {
   type HostView,
   type LinkDirection,
   type LinkView,
+  type ScopeView,
 } from './schemas.ts';
 
 /** A time as RFC 3339. */
@@ -122,16 +125,33 @@ export function enrollmentTokenView(row: EnrollmentTokenRecord): EnrollmentToken
   };
 }
 
-export function apiTokenView(row: ApiTokenRecord): ApiTokenView {
+/** @param names those of hosts, by id */
+export function scopeView(scope: HostScope | null | undefined, names: ReadonlyMap<string, string>): ScopeView {
+  if (scope === null || scope === undefined) return null;
+  return { hosts: scope.hosts.map((id) => ({ id, name: names.get(id) ?? null })), tags: [...scope.tags] };
+}
+
+/** A token that was just made; this once with its secret. */
+export function madeTokenView(
+  { id, token, name, role, scope, expiresAt }: MadeToken,
+  names: ReadonlyMap<string, string>,
+) {
+  return { id, token, name, role, scope: scopeView(scope, names), expiresAt: instantOrNull(expiresAt) };
+}
+
+export function apiTokenView(row: ApiTokenRecord, names: ReadonlyMap<string, string>): ApiTokenView {
   return {
     id: row.id,
     name: row.name,
     role: row.role,
+    scope: scopeView(row.scope, names),
     createdBy: row.createdBy ?? null,
     createdAt: instant(row.createdAt),
     expiresAt: instantOrNull(row.expiresAt),
     lastUsedAt: instantOrNull(row.lastUsedAt),
+    lastUsedAddress: row.lastUsedAddress ?? null,
     revokedAt: instantOrNull(row.revokedAt),
+    replacedBy: row.replacedBy ?? null,
   };
 }
 

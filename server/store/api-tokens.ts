@@ -1,6 +1,7 @@
 /** Table `api_tokens`: who may use the API; of the secrets only the hashes. */
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
+import { type HostScope, readScope, writeScope } from './host-scope.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import type { ApiTokensTable } from './schema.ts';
 import type { Db } from './tables.ts';
@@ -12,14 +13,19 @@ export interface ApiTokenRow {
   /** SHA-256 of the secret. */
   readonly secretHash: Uint8Array;
   readonly role: Role;
+  /** Undefined: all hosts. */
+  readonly scope: HostScope | undefined;
   readonly createdBy: string;
   readonly createdAt: number;
   readonly expiresAt: number | undefined;
   readonly lastUsedAt: number | undefined;
+  readonly lastUsedAddress: string | undefined;
   readonly revokedAt: number | undefined;
+  /** The id of the token that was made to take its place. */
+  readonly replacedBy: string | undefined;
 }
 
-export type NewApiToken = Omit<ApiTokenRow, 'lastUsedAt' | 'revokedAt'>;
+export type NewApiToken = Omit<ApiTokenRow, 'lastUsedAt' | 'lastUsedAddress' | 'revokedAt' | 'replacedBy'>;
 
 export interface ApiTokenRows {
   insert(token: NewApiToken): Promise<void>;
@@ -30,8 +36,12 @@ export interface ApiTokenRows {
   isEmpty(): Promise<boolean>;
   /** @returns whether it was there and not revoked before. */
   revoke(id: string, at: number): Promise<boolean>;
-  /** Notes a use at `at`, unless one after `unlessAfter` is noted. */
-  markUsed(id: string, at: number, unlessAfter: number): Promise<void>;
+  /** Notes that `successor` takes its place, and that it ends at `expiresAt`. */
+  replace(id: string, successor: string, expiresAt: number): Promise<void>;
+  /** The token whose place this one took. */
+  predecessor(id: string): Promise<ApiTokenRow | undefined>;
+  /** Notes a use at `at` from `address`, unless one after `unlessAfter` is noted. */
+  markUsed(id: string, at: number, address: string | undefined, unlessAfter: number): Promise<void>;
 }
 
 export function apiTokensTable(db: Db): ApiTokenRows {
@@ -77,10 +87,23 @@ export function apiTokensTable(db: Db): ApiTokenRows {
       return numUpdatedRows > 0n;
     },
 
-    async markUsed(id, at, unlessAfter) {
+    async replace(id, successor, expiresAt) {
       await db
         .updateTable('api_tokens')
-        .set({ last_used_at: at })
+        .set({ replaced_by: successor, expires_at: expiresAt })
+        .where('id', '=', id)
+        .execute();
+    },
+
+    async predecessor(id) {
+      const row = await db.selectFrom('api_tokens').selectAll().where('replaced_by', '=', id).executeTakeFirst();
+      return row && toToken(row);
+    },
+
+    async markUsed(id, at, address, unlessAfter) {
+      await db
+        .updateTable('api_tokens')
+        .set({ last_used_at: at, last_used_address: address ?? null })
         .where('id', '=', id)
         .where((e) => e.or([e('last_used_at', 'is', null), e('last_used_at', '<=', unlessAfter)]))
         .execute();
@@ -99,6 +122,9 @@ function fromNewToken(token: NewApiToken): ApiTokensTable {
     expires_at: token.expiresAt ?? null,
     last_used_at: null,
     revoked_at: null,
+    scope: writeScope(token.scope),
+    last_used_address: null,
+    replaced_by: null,
   };
 }
 
@@ -108,10 +134,13 @@ function toToken(row: Selectable<ApiTokensTable>): ApiTokenRow {
     name: row.name,
     secretHash: row.secret_hash,
     role: row.role as Role,
+    scope: readScope(row.scope),
     createdBy: row.created_by,
     createdAt: row.created_at,
     expiresAt: row.expires_at ?? undefined,
     lastUsedAt: row.last_used_at ?? undefined,
+    lastUsedAddress: row.last_used_address ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
+    replacedBy: row.replaced_by ?? undefined,
   };
 }

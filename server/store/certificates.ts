@@ -1,6 +1,7 @@
 /** Table `certificates`: every agent certificate that was ever issued, and which of them are still good. */
 import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
+import { type HostScope, inScope } from './host-scope.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import type { CertificatesTable } from './schema.ts';
 import type { Db } from './tables.ts';
@@ -34,6 +35,8 @@ export interface ActiveCertificate {
 export interface CertificateFilter {
   readonly hostId?: string | undefined;
   readonly state?: CertificateState | undefined;
+  /** Those of hosts in it. */
+  readonly scope?: HostScope | undefined;
 }
 
 export interface Certificates {
@@ -94,12 +97,13 @@ export function certificatesTable(db: Db): Certificates {
       return row && toCertificate(row);
     },
 
-    async list(page, { hostId, state } = {}) {
+    async list(page, { hostId, state, scope } = {}) {
       const limit = pageLimit(page);
       const start = pageStart(page, 'number');
       let query = db.selectFrom('certificates').selectAll();
       if (hostId !== undefined) query = query.where('host_id', '=', hostId);
       if (state !== undefined) query = query.where('state', '=', state);
+      if (scope !== undefined) query = query.where((e) => inScope(e.ref('certificates.host_id'), scope));
       if (start !== undefined) {
         const [at, serial] = start;
         query = query.where((e) =>

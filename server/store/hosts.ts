@@ -2,6 +2,8 @@
 import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { checkHostName, hostNameKey, isHostId, numberedName } from './host-names.ts';
+import { type HostScope, inScope } from './host-scope.ts';
+import { putTags } from './host-tags.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import type { HostsTable } from './schema.ts';
 import { type Db, readStrings } from './tables.ts';
@@ -39,8 +41,10 @@ export interface Hosts {
   find(ref: string): Promise<HostRow | undefined>;
   /** By id or name. @throws FairleadError HOST_NOT_FOUND */
   get(ref: string): Promise<HostRow>;
-  /** In the order of their names. */
-  list(page: PageRequest): Promise<Page<HostRow>>;
+  /** In the order of their names; those in `scope` only, if there is one. */
+  list(page: PageRequest, scope?: HostScope): Promise<Page<HostRow>>;
+  /** The names of those among `ids` that are there, by id. */
+  names(ids: readonly string[]): Promise<Map<string, string>>;
   count(): Promise<number>;
   /** `base` if it is free, else the first of `base-2`, `base-3` and so on that is. */
   freeName(base: string): Promise<string>;
@@ -52,6 +56,14 @@ export interface Hosts {
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
   /** @returns whether there was such a host. */
   delete(id: string): Promise<boolean>;
+}
+
+/** Names are looked up so many at a time: a statement takes only so many values. */
+const NAMES_PER_QUERY = 500;
+
+/** What is answered of a host that is not there, or not for whoever asks. */
+export function hostNotFound(ref: string): FairleadError {
+  return new FairleadError('HOST_NOT_FOUND', `there is no host ${JSON.stringify(ref)}`);
 }
 
 export function hostsTable(db: Db): Hosts {
@@ -66,7 +78,7 @@ export function hostsTable(db: Db): Hosts {
 
   const get = async (ref: string): Promise<HostRow> => {
     const host = await find(ref);
-    if (host === undefined) throw new FairleadError('HOST_NOT_FOUND', `there is no host ${JSON.stringify(ref)}`);
+    if (host === undefined) throw hostNotFound(ref);
     return host;
   };
 
@@ -89,10 +101,11 @@ export function hostsTable(db: Db): Hosts {
     async insert(host) {
       await requireFree(host.name);
       await db.insertInto('hosts').values(fromNewHost(host)).execute();
+      await putTags(db, host.id, host.tags);
       return await get(host.id);
     },
 
-    async list(page) {
+    async list(page, scope) {
       const limit = pageLimit(page);
       const start = pageStart(page, 'string');
       let query = db
@@ -101,8 +114,11 @@ export function hostsTable(db: Db): Hosts {
         .orderBy('name_key')
         .limit(limit + 1);
       if (start !== undefined) query = query.where('name_key', '>', start[0]);
+      if (scope !== undefined) query = query.where((e) => inScope(e.ref('hosts.id'), scope));
       return toPage(await query.execute(), limit, (row) => [row.name_key, row.id], toHost);
     },
+
+    names: (ids) => namesOf(db, [...new Set(ids)]),
 
     async count() {
       const row = await db
@@ -112,19 +128,7 @@ export function hostsTable(db: Db): Hosts {
       return Number(row.n);
     },
 
-    async freeName(base) {
-      // The part that all numbered forms share. An underscore in it finds too much, which the set below sorts out.
-      const stem = hostNameKey(base.slice(0, 48));
-      const rows = await db
-        .selectFrom('hosts')
-        .select('name_key')
-        .where((e) => e(e.ref('name_key'), 'like', e.val(`${stem}%`)))
-        .execute();
-      const taken = new Set(rows.map((row) => row.name_key));
-      let n = 1;
-      while (taken.has(hostNameKey(numberedName(base, n)))) n++;
-      return numberedName(base, n);
-    },
+    freeName: (base) => freeName(db, base),
 
     async update(id, { name, tags }) {
       if (name !== undefined) await requireFree(name, id);
@@ -132,6 +136,7 @@ export function hostsTable(db: Db): Hosts {
       if (name !== undefined) Object.assign(set, { name, name_key: hostNameKey(name) });
       if (tags !== undefined) set.tags = JSON.stringify(tags);
       if (Object.keys(set).length > 0) await db.updateTable('hosts').set(set).where('id', '=', id).execute();
+      if (tags !== undefined) await putTags(db, id, tags);
       return await get(id);
     },
 
@@ -155,10 +160,35 @@ export function hostsTable(db: Db): Hosts {
     },
 
     async delete(id) {
+      await putTags(db, id, []);
       const { numDeletedRows } = await db.deleteFrom('hosts').where('id', '=', id).executeTakeFirst();
       return numDeletedRows > 0n;
     },
   };
+}
+
+async function freeName(db: Db, base: string): Promise<string> {
+  // The part that all numbered forms share. An underscore in it finds too much, which the set below sorts out.
+  const stem = hostNameKey(base.slice(0, 48));
+  const rows = await db
+    .selectFrom('hosts')
+    .select('name_key')
+    .where((e) => e(e.ref('name_key'), 'like', e.val(`${stem}%`)))
+    .execute();
+  const taken = new Set(rows.map((row) => row.name_key));
+  let n = 1;
+  while (taken.has(hostNameKey(numberedName(base, n)))) n++;
+  return numberedName(base, n);
+}
+
+async function namesOf(db: Db, ids: readonly string[]): Promise<Map<string, string>> {
+  const names = new Map<string, string>();
+  for (let i = 0; i < ids.length; i += NAMES_PER_QUERY) {
+    const some = ids.slice(i, i + NAMES_PER_QUERY);
+    const rows = await db.selectFrom('hosts').select(['id', 'name']).where('id', 'in', some).execute();
+    for (const { id, name } of rows) names.set(id, name);
+  }
+  return names;
 }
 
 function fromNewHost(host: NewHost): HostsTable {

@@ -24,6 +24,12 @@ export interface HostsTable {
   revoke_reason: string | null;
 }
 
+/** The tags of the hosts once more, for lists that are cut down to some: the table of hosts keeps both in step. */
+export interface HostTagsTable {
+  host_id: string;
+  tag: string;
+}
+
 /** Rows outlive their host, so that a removed host's certificate is still known as revoked. */
 export interface CertificatesTable {
   serial: string;
@@ -67,6 +73,11 @@ export interface ApiTokensTable {
   expires_at: number | null;
   last_used_at: number | null;
   revoked_at: number | null;
+  /** JSON of a HostScope; null: all hosts. */
+  scope: string | null;
+  last_used_address: string | null;
+  /** The id of the token that takes over. */
+  replaced_by: string | null;
 }
 
 export interface AuditTable {
@@ -84,6 +95,7 @@ export interface AuditTable {
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
+  host_tags: HostTagsTable;
   certificates: CertificatesTable;
   enrollment_tokens: EnrollmentTokensTable;
   api_tokens: ApiTokensTable;

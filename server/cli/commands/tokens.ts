@@ -1,12 +1,19 @@
 /** `token` (enrollment tokens) and `apitoken` (tokens for people and programs). */
 import { type Command, Option } from 'commander';
 import { path } from '../api-client.ts';
-import type { ApiTokenView, CreatedApiToken, CreatedEnrollmentToken, EnrollmentTokenView } from '../api-types.ts';
+import type {
+  ApiTokenView,
+  CreatedApiToken,
+  CreatedEnrollmentToken,
+  EnrollmentTokenView,
+  ScopeView,
+} from '../api-types.ts';
 import { act, type Cli, collect, seconds } from '../commander.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { facts } from '../table.ts';
+import { addRotate } from './rotate.ts';
 
 interface CreateTokenOptions {
   name?: string;
@@ -70,6 +77,8 @@ interface CreateApiTokenOptions {
   name: string;
   role: string;
   expires?: number;
+  host?: string[];
+  tag?: string[];
 }
 
 export function addApiToken(root: Command, cli: Cli): void {
@@ -83,7 +92,9 @@ export function addApiToken(root: Command, cli: Cli): void {
         .choices(['viewer', 'operator', 'admin'])
         .makeOptionMandatory(),
     )
-    .option('--expires <duration>', 'after which it is refused: 12h, 30d (default: never)', seconds);
+    .option('--expires <duration>', 'after which it is refused: 12h, 30d (default: never)', seconds)
+    .option('--host <host>', 'only for this host, by name or id; may repeat (default: all hosts)', collect)
+    .option('--tag <tag>', 'only for hosts with this tag; may repeat, and goes with --host', collect);
   act<CreateApiTokenOptions>(create, cli, async ({ api, io, options }) => {
     const made = await api.post<CreatedApiToken>('/api/v1/api-tokens', {
       name: options.name,
@@ -91,11 +102,14 @@ export function addApiToken(root: Command, cli: Cli): void {
       ...(options.expires === undefined
         ? {}
         : { expiresAt: new Date(io.now() + options.expires * 1000).toISOString() }),
+      ...(options.host === undefined ? {} : { hosts: options.host }),
+      ...(options.tag === undefined ? {} : { tags: options.tag }),
     });
     await print(io, options, made, () =>
       facts([
         ['Token', made.token],
         ['Id', made.id],
+        ['Scope', scopeText(made.scope)],
         ['Expires', made.expiresAt ?? 'never'],
       ]),
     );
@@ -107,15 +121,28 @@ export function addApiToken(root: Command, cli: Cli): void {
       ['ID', (row) => row.id],
       ['NAME', (row) => row.name],
       ['ROLE', (row) => row.role],
+      ['SCOPE', (row) => scopeText(row.scope)],
       ['CREATED', (row) => relative(row.createdAt, io.now())],
-      ['LAST USED', (row) => relative(row.lastUsedAt, io.now())],
+      ['LAST USED', (row) => lastUsed(row, io.now())],
       ['EXPIRES', (row) => relative(row.expiresAt, io.now())],
     ]);
   });
 
+  addRotate(token, cli);
   const rm = token.command('rm').description('revoke an API token').argument('<id>');
   act<object, [string]>(rm, cli, async ({ api, io }, id) => {
     await api.call('DELETE', path`/api/v1/api-tokens/${id}`);
     await write(io.stdout, `Revoked ${id}.\n`);
   });
+}
+
+/** Which hosts a token is for, as `shed,tag:lab`. */
+function scopeText(scope: ScopeView): string {
+  if (scope === null) return 'all';
+  return [...scope.hosts.map(({ id, name }) => name ?? id), ...scope.tags.map((tag) => `tag:${tag}`)].join(',');
+}
+
+function lastUsed({ lastUsedAt, lastUsedAddress }: ApiTokenView, now: number): string | undefined {
+  const at = relative(lastUsedAt, now);
+  return at !== undefined && lastUsedAddress !== null ? `${at} from ${lastUsedAddress}` : at;
 }

@@ -55,6 +55,7 @@ test('a token opens the API in its role and carries the pin of the CA', async (t
     tokenId: made.id,
     name: 'ci',
     role: 'operator',
+    scope: undefined,
     expiresAt: START + HOUR_MS,
   });
 });
@@ -99,10 +100,13 @@ test('the store and the audit log hold no secret, and lists show none', async (t
     'createdBy',
     'expiresAt',
     'id',
+    'lastUsedAddress',
     'lastUsedAt',
     'name',
+    'replacedBy',
     'revokedAt',
     'role',
+    'scope',
   ]);
   const rows = await audit.list({});
   assert.deepEqual(

@@ -2,6 +2,7 @@
 import { Duplex, PassThrough } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
+import { includesHost } from '../../../../server/access/scope.ts';
 import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
 import type { HostLink, LinkDescription, LinkStream } from '../../../../server/hosts/host-link.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
@@ -143,13 +144,15 @@ export interface Fixture {
   audit: AuditEntry[];
   /** What was asked of services, by name, with the arguments. */
   calls: { name: string; args: unknown[] }[];
-  /** Revokes a token as the service would. */
-  revokeToken(tokenId: string): void;
+  /** Revokes a token as the service would, or lets it end at a time. */
+  revokeToken(tokenId: string, endsAt?: number): void;
+  /** Gives a host other tags as the service would, or takes it away. */
+  retag(hostId: string, tags: string[] | undefined): void;
   log: string[];
 }
 
-/** Tokens of the fixture: `viewer`, `operator` and `admin`. */
-export const as = (role: Role) => ({ authorization: `Bearer ${role}` });
+/** Tokens of the fixture: `viewer`, `operator` and `admin`, and with a tag as scope `viewer#lab`. */
+export const as = (token: Role | `${Role}#${string}`) => ({ authorization: `Bearer ${token}` });
 
 export interface FixtureOptions {
   answers?: Record<string, Answer>;
@@ -162,7 +165,8 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
   const audit: AuditEntry[] = [];
   const calls: Fixture['calls'] = [];
   const log: string[] = [];
-  const listeners = new Set<(tokenId: string) => void>();
+  const listeners = new Set<(tokenId: string, endsAt?: number) => void>();
+  const scopeListeners = new Set<(hostId: string, tags: readonly string[] | undefined) => void>();
   const called = async (name: string, ...args: unknown[]) => void calls.push({ name, args });
   const find = async (ref: string) => {
     const found = hosts.find((each) => each.id === ref || each.name === ref);
@@ -171,7 +175,17 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
   };
   const deps: ApiDeps = {
     hosts: {
-      list: async () => ({ items: hosts }),
+      list: async (_page, scope) => ({ items: hosts.filter((host) => includesHost(scope, host)) }),
+      idInScope: async (ref, scope) => {
+        const found = await find(ref);
+        if (!includesHost(scope, found)) throw new FairleadError('HOST_NOT_FOUND', `there is no host ${ref}`);
+        return found.id;
+      },
+      names: async () => new Map(hosts.map(({ id, name }) => [id, name])),
+      onScopeChange: (listener) => {
+        scopeListeners.add(listener);
+        return () => scopeListeners.delete(listener);
+      },
       get: find,
       link: async (ref) => {
         const found = await find(ref);
@@ -206,14 +220,21 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
     },
     apiTokens: {
       authenticate: async (token) => {
-        if (!['viewer', 'operator', 'admin'].includes(token)) {
+        const [role = '', tag] = token.split('#');
+        if (!['viewer', 'operator', 'admin'].includes(role)) {
           throw new FairleadError('UNAUTHORIZED', 'the API token is not valid');
         }
-        return { tokenId: `id-${token}`, name: `the-${token}`, role: token as Role };
+        const scope = tag === undefined ? undefined : { hosts: [], tags: [tag] };
+        return { tokenId: `id-${token}`, name: `the-${token}`, role: role as Role, scope };
       },
       create: async (...args) => {
         await called('apiTokens.create', ...args);
-        return { id: 't1', token: 'fla1.secret' };
+        const [{ name, role, expiresAt, hosts = [], tags = [] }] = args;
+        return { id: 't1', token: 'fla1.secret', name, role, scope: { hosts, tags }, expiresAt };
+      },
+      rotate: async (...args) => {
+        await called('apiTokens.rotate', ...args);
+        return { id: 't2', token: 'fla1.next', name: 'x', role: 'viewer', replacedEndsAt: NOW };
       },
       list: async () => ({ items: [] }),
       revoke: (...args) => called('apiTokens.revoke', ...args),
@@ -245,10 +266,13 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
     logger: pino({ level: 'debug' }, { write: (line: string) => void log.push(line) }),
     ...overrides,
   };
-  const revokeToken = (tokenId: string) => {
-    for (const listener of listeners) listener(tokenId);
+  const revokeToken = (tokenId: string, endsAt?: number) => {
+    for (const listener of listeners) listener(tokenId, endsAt);
   };
-  return { deps, host, audit, calls, log, revokeToken };
+  const retag = (hostId: string, tags: string[] | undefined) => {
+    for (const listener of scopeListeners) listener(hostId, tags);
+  };
+  return { deps, host, audit, calls, log, revokeToken, retag };
 }
 
 /** The API over fakes. The caller closes it. */

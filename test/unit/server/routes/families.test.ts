@@ -45,6 +45,7 @@ test('whoami', async (t) => {
     tokenId: 'id-operator',
     name: 'the-operator',
     role: 'operator',
+    scope: null,
     serverVersion: '0.1.0',
   });
 });

@@ -9,6 +9,11 @@ import { systemClock } from '../../../../shared/clock.ts';
 
 const VIEWER = { tokenId: 't1', name: 'ci', role: 'viewer' as const };
 
+const NO_ENDS = {
+  apiTokens: { onRevoked: () => () => undefined },
+  hosts: { onScopeChange: () => () => undefined },
+};
+
 /** A clock that stands still, and fires its timers when told. */
 function manualClock() {
   const timers: { at: number; callback: () => void }[] = [];
@@ -34,7 +39,7 @@ function manualClock() {
 }
 
 test('a client that left before its stream began ends it all the same', () => {
-  const live = new LiveStreams({ onRevoked: () => () => undefined }, systemClock);
+  const live = new LiveStreams(NO_ENDS, systemClock);
   const response = new ServerResponse(new IncomingMessage(new Socket()));
   response.destroy();
   const stream = live.beginFor(response, VIEWER);
@@ -44,7 +49,7 @@ test('a client that left before its stream began ends it all the same', () => {
 
 test('a stream ends when its token expires, and not when a clamped timer fires', () => {
   const clock = manualClock();
-  const live = new LiveStreams({ onRevoked: () => () => undefined }, clock);
+  const live = new LiveStreams(NO_ENDS, clock);
   const stream = live.begin({ ...VIEWER, expiresAt: 5000 });
   clock.fire(3000);
   assert.equal(stream.signal.aborted, false);
@@ -55,7 +60,7 @@ test('a stream ends when its token expires, and not when a clamped timer fires',
 
 test('a released stream leaves no timer and no trace', () => {
   const clock = manualClock();
-  const live = new LiveStreams({ onRevoked: () => () => undefined }, clock);
+  const live = new LiveStreams(NO_ENDS, clock);
   const stream = live.begin({ ...VIEWER, expiresAt: 5000 });
   stream.release();
   stream.release();
@@ -69,14 +74,14 @@ test('a token that is revoked while it is asked about opens nothing', () => {
     revoke = listener;
     return () => undefined;
   };
-  const live = new LiveStreams({ onRevoked }, systemClock);
+  const live = new LiveStreams({ ...NO_ENDS, apiTokens: { onRevoked } }, systemClock);
   revoke('t1');
   assert.throws(() => live.begin(VIEWER), { code: 'UNAUTHORIZED' });
   assert.ok(live.begin({ ...VIEWER, tokenId: 't2' }));
 });
 
 test('there are only so many streams', () => {
-  const live = new LiveStreams({ onRevoked: () => () => undefined }, systemClock);
+  const live = new LiveStreams(NO_ENDS, systemClock);
   const open = () => live.begin(VIEWER);
   const streams = Array.from({ length: 1024 }, open);
   assert.throws(open, /of this token/);

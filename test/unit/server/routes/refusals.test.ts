@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ApiLimits, AuditEntry } from '../../../../server/routes/deps.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
-import { ask, fixture } from './fakes.ts';
+import { ask, fakeDeps, fixture } from './fakes.ts';
 
 const ENROLL = { token: 'bad', csr: 'PEM', hostname: 'box', os: 'linux', arch: 'x64', agentVersion: '0.1.0' };
 
@@ -82,8 +82,59 @@ test('without a proxy the header counts for nothing', async (t) => {
 test('a flood without tokens hides no row of a token that tries too much', async (t) => {
   const { api, audit } = await opened({ refusalRowsPerMinute: 1, refusedLoginsPerMinute: 2 });
   t.after(() => api.close());
-  for (let i = 0; i < 5; i++) await ask(api, { url: '/api/v1/hosts', headers: { authorization: 'Bearer wrong' } });
-  const refused = await ask(api, { url: '/api/v1/api-tokens', headers: { authorization: 'Bearer viewer' } });
+  const asking = (url: string, token: string, address: string) =>
+    ask(api, { url, headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': address } });
+  for (let i = 0; i < 5; i++) await asking('/api/v1/hosts', 'wrong', '192.0.2.1');
+  const refused = await asking('/api/v1/api-tokens', 'viewer', '192.0.2.2');
   assert.equal(refused.statusCode, 403);
   assert.ok(audit.some(({ actor, result }) => actor === 'the-viewer' && result === 'refused'));
+});
+
+test('an address that failed too often is turned away before its token is looked at; others are not', async (t) => {
+  const { deps } = fakeDeps();
+  const checked: string[] = [];
+  const apiTokens = {
+    ...deps.apiTokens,
+    authenticate: (token: string) => {
+      checked.push(token);
+      return deps.apiTokens.authenticate(token);
+    },
+  };
+  const { api } = await fixture({ overrides: { apiTokens, trustProxy: true, limits: { refusedLoginsPerMinute: 2 } } });
+  t.after(() => api.close());
+  const login = (token: string, address: string) =>
+    ask(api, { url: '/api/v1/hosts', headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': address } });
+  for (const token of ['wrong', 'wrong', 'viewer', 'wrong']) await login(token, '192.0.2.1');
+  assert.deepEqual(checked, ['wrong', 'wrong']);
+  const limited = await login('viewer', '192.0.2.1');
+  assert.equal(limited.statusCode, 429);
+  assert.ok(Number(limited.headers['retry-after']) >= 1 && Number(limited.headers['retry-after']) <= 60);
+  assert.equal((await login('viewer', '192.0.2.2')).statusCode, 200);
+  const bare = await ask(api, { url: '/api/v1/hosts', headers: { 'x-forwarded-for': '192.0.2.1' } });
+  assert.equal(bare.statusCode, 401, 'who shows nothing has nothing to be looked at');
+});
+
+test('of IPv6 a /64 is one address', async (t) => {
+  const { api } = await opened({ refusedLoginsPerMinute: 2 });
+  t.after(() => api.close());
+  const statuses: number[] = [];
+  for (const address of ['2001:db8::1', '2001:db8::2', '2001:db8::3', '2001:db8:0:1::1']) {
+    const headers = { authorization: 'Bearer wrong', 'x-forwarded-for': address };
+    statuses.push((await ask(api, { url: '/api/v1/hosts', headers })).statusCode);
+  }
+  assert.deepEqual(statuses, [401, 401, 429, 401]);
+});
+
+test('when too many logins fail in total, an address may fail once; one that never failed is let in', async (t) => {
+  const { api } = await opened({ refusedLoginsPerMinuteInTotal: 3, refusedLoginsPerMinute: 30 });
+  t.after(() => api.close());
+  const login = async (token: string, address: string) => {
+    const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': address };
+    return (await ask(api, { url: '/api/v1/hosts', headers })).statusCode;
+  };
+  for (let i = 0; i < 3; i++) assert.equal(await login('wrong', '192.0.2.1'), 401);
+  assert.equal(await login('wrong', '192.0.2.1'), 429);
+  assert.equal(await login('wrong', '192.0.2.2'), 401);
+  assert.equal(await login('wrong', '192.0.2.2'), 429);
+  for (let i = 0; i < 5; i++) assert.equal(await login('viewer', '192.0.2.3'), 200);
 });

@@ -1,0 +1,243 @@
+/**
+ * The table of routes: for each, who may use it and which hosts it shows, asked from outside with every sort of token. A
+ * route that does not stand here fails the test.
+ */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { pino } from 'pino';
+import { ApiTokens } from '../../../../server/access/api-tokens.ts';
+import { allows } from '../../../../server/access/roles.ts';
+import { Audit } from '../../../../server/audit/audit.ts';
+import { Hosts } from '../../../../server/hosts/hosts.ts';
+import { HostRegistry } from '../../../../server/hosts/registry.ts';
+import { buildApi } from '../../../../server/routes/api.ts';
+import type { Access, Api, ScopeRule } from '../../../../server/routes/app-types.ts';
+import type { ApiDeps } from '../../../../server/routes/deps.ts';
+import { openStore, type Store } from '../../../../server/store/store.ts';
+import { type Clock, systemClock } from '../../../../shared/clock.ts';
+import type { Role } from '../../../../shared/messages/kind.ts';
+import { fileCleanup, tempDir } from '../../../support/tmp.ts';
+import { aCertificate, aHost, HOST_IDS } from '../store/fixture.ts';
+import { FakeHost, fakeDeps } from './fakes.ts';
+
+const C = '/api/v1/hosts/:host/containers/:container';
+
+/** `ok` is the status for whoever may use it; the hosts of this test answer UNSUPPORTED, which is 501. */
+type Line = [route: string, access: Access, scope: ScopeRule, ok: number, more?: { query?: string; body?: object }];
+
+const TABLE: readonly Line[] = [
+  ['GET /healthz', 'public', 'none', 200],
+  ['HEAD /healthz', 'public', 'none', 200],
+  ['GET /readyz', 'public', 'none', 200],
+  ['HEAD /readyz', 'public', 'none', 200],
+  ['GET /ca.pem', 'public', 'none', 200],
+  ['GET /api/v1/ca', 'public', 'none', 200],
+  ['POST /api/v1/enroll', 'public', 'none', 400],
+  ['GET /metrics', 'viewer', 'installation', 200],
+  ['GET /api/v1/openapi.json', 'viewer', 'none', 200],
+  ['GET /api/docs', 'viewer', 'none', 200],
+  ['GET /api/v1/whoami', 'viewer', 'none', 200],
+  ['GET /api/v1/enrollment-tokens', 'admin', 'installation', 200],
+  ['POST /api/v1/enrollment-tokens', 'admin', 'installation', 201],
+  ['DELETE /api/v1/enrollment-tokens/:id', 'admin', 'installation', 204],
+  ['GET /api/v1/api-tokens', 'admin', 'installation', 200],
+  ['POST /api/v1/api-tokens', 'admin', 'installation', 201, { body: { name: 'x', role: 'viewer' } }],
+  ['DELETE /api/v1/api-tokens/:id', 'admin', 'installation', 404],
+  ['POST /api/v1/api-tokens/:id/rotate', 'admin', 'installation', 404],
+  ['GET /api/v1/audit', 'admin', 'installation', 200],
+  ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
+  ['GET /api/v1/revocations', 'viewer', 'filtered', 200],
+  ['POST /api/v1/certificates/:serial/revoke', 'admin', 'installation', 204],
+  ['GET /api/v1/hosts', 'viewer', 'filtered', 200],
+  ['GET /api/v1/hosts/:host', 'viewer', 'host', 200],
+  ['PATCH /api/v1/hosts/:host', 'admin', 'installation', 200, { body: { tags: ['lab'] } }],
+  ['DELETE /api/v1/hosts/:host', 'admin', 'host', 204],
+  ['POST /api/v1/hosts/:host/revoke', 'admin', 'host', 200],
+  ['GET /api/v1/hosts/:host/info', 'viewer', 'host', 501],
+  ['POST /api/v1/hosts/:host/ping', 'viewer', 'host', 501],
+  ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
+  ['GET /api/v1/containers', 'viewer', 'filtered', 200],
+  ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
+  [`GET ${C}`, 'viewer', 'host', 501],
+  [`DELETE ${C}`, 'operator', 'host', 501],
+  [`GET ${C}/top`, 'viewer', 'host', 501],
+  [`GET ${C}/logs`, 'viewer', 'host', 501],
+  [`GET ${C}/stats`, 'viewer', 'host', 501],
+  // No WebSocket, and so refused, once it is known that the caller might.
+  [`GET ${C}/exec`, 'operator', 'host', 400, { query: '?cmd=sh' }],
+  ...['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map(
+    (verb): Line => [`POST ${C}/${verb}`, 'operator', 'host', 501],
+  ),
+];
+
+interface Identity {
+  readonly name: string;
+  readonly authorization: string | undefined;
+  /** Undefined: no good token. */
+  readonly role?: Role;
+  /** The hosts it is limited to. */
+  readonly only?: readonly string[];
+}
+
+const [INSIDE, OUTSIDE] = HOST_IDS;
+const shared = fileCleanup();
+const identities: Identity[] = [];
+let store: Store;
+let api: Api;
+let base: string;
+
+before(async () => {
+  store = await openStore({ dataDir: `${await tempDir(shared, 'table')}/data`, clock: systemClock });
+  await store.hosts.insert({ ...aHost(INSIDE, 'inside'), tags: ['lab'] });
+  await store.hosts.insert({ ...aHost(OUTSIDE, 'outside'), tags: ['other'] });
+  await store.certificates.insert(aCertificate('AB12', INSIDE));
+  await store.certificates.insert(aCertificate('CD34', OUTSIDE));
+  const log = pino({ level: 'silent' });
+  const audit = new Audit({ store, clock: systemClock, log });
+  const tokensAt = (clock: Clock) =>
+    new ApiTokens({ store, audit, clock, log, caFingerprint: `sha256:${'ab'.repeat(32)}` });
+  const apiTokens = tokensAt(systemClock);
+  api = await buildApi({ ...fakeDeps().deps, hosts: hostsService(audit), audit, apiTokens, limits: noLimits() });
+  base = await api.listen({ host: '127.0.0.1', port: 0 });
+  await makeIdentities(apiTokens, tokensAt({ ...systemClock, now: () => systemClock.now() - 7_200_000 }));
+});
+
+after(async () => {
+  await api.close();
+  await store.close();
+});
+
+/** The real service, with two hosts that are connected; what would take them away only seems to. */
+function hostsService(audit: Audit): ApiDeps['hosts'] {
+  const registry = new HostRegistry();
+  for (const hostId of [INSIDE, OUTSIDE]) registry.attach(Object.assign(new FakeHost(), { hostId }));
+  const never = () => assert.fail('nothing is revoked here');
+  const hosts = new Hosts({ store, registry, audit, clock: systemClock, forget: never, disconnect: never });
+  const seeming = { remove: async () => undefined, revoke: async () => undefined, revokeSerial: async () => undefined };
+  return new Proxy(hosts, {
+    get: (target, name) => {
+      if (Object.hasOwn(seeming, name)) return seeming[name as keyof typeof seeming];
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+function noLimits() {
+  const limits = { refusedLoginsPerMinute: 1e6, refusedLoginsPerMinuteInTotal: 1e6, refusalRowsPerMinute: 1 };
+  return { ...limits, requestsPerMinuteOfToken: 1e6, enrollsPerMinute: 1e6 };
+}
+
+async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<void> {
+  const actor = { name: 'test' };
+  const bearer = (token: string) => `Bearer ${token}`;
+  identities.push(
+    { name: 'no token', authorization: undefined },
+    { name: 'garbage', authorization: bearer('garbage') },
+    { name: 'another scheme', authorization: 'Digest abc' },
+  );
+  for (const role of ['viewer', 'operator', 'admin'] as const) {
+    const make = (more: object) => tokens.create({ name: role, role, ...more }, actor);
+    const expired = await earlier.create({ name: role, role, expiresAt: systemClock.now() - 3_600_000 }, actor);
+    const revoked = await make({});
+    await tokens.revoke(revoked.id, actor);
+    const rotated = await make({});
+    await tokens.rotate(rotated.id, 0, actor);
+    const add = (name: string, token: string, more: Partial<Identity> = {}) =>
+      identities.push({ name: `${role}, ${name}`, authorization: bearer(token), ...more });
+    add('expired', expired.token);
+    add('revoked', revoked.token);
+    add('rotated', rotated.token);
+    add('all hosts', (await make({})).token, { role });
+    add('one host', (await make({ hosts: ['inside'] })).token, { role, only: ['inside'] });
+    add('a tag', (await make({ tags: ['lab'] })).token, { role, only: ['inside'] });
+    add('another host', (await make({ hosts: ['outside'] })).token, { role, only: ['outside'] });
+    add('a tag of nobody', (await make({ tags: ['nobody'] })).token, { role, only: [] });
+  }
+}
+
+function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
+  const [route, , , , { query = '', body } = {}] = line;
+  const [method = '', pattern = ''] = route.split(' ');
+  const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12' };
+  const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '');
+  return fetch(`${base}${path}${query}`, {
+    method,
+    headers: {
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+}
+
+function expected([, access, scope, ok]: Line, { role, only }: Identity): number {
+  if (access === 'public') return ok;
+  if (role === undefined) return 401;
+  if (!allows(role, access)) return 403;
+  if (only === undefined || scope === 'none' || scope === 'filtered') return ok;
+  if (scope === 'installation') return 403;
+  return only.includes('inside') ? ok : 404;
+}
+
+test('the table is whole: every route is in it, and nothing else', () => {
+  const declared = api.declaredRoutes.map(({ method, url, access, scope }) => `${method} ${url}: ${access}, ${scope}`);
+  const table = TABLE.map(([route, access, scope]) => `${route}: ${access}, ${scope}`);
+  assert.deepEqual(declared.sort(), table.sort());
+});
+
+test('each route answers each sort of token as the table says', async () => {
+  const wrong: string[] = [];
+  for (const line of TABLE) {
+    for (const identity of identities) {
+      const answer = await ask(line, 'inside', identity);
+      await answer.arrayBuffer();
+      const status = expected(line, identity);
+      if (answer.status !== status) wrong.push(`${line[0]} as ${identity.name}: ${answer.status}, not ${status}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test('a host out of scope answers as one that does not exist, by name and by id', async () => {
+  for (const line of TABLE.filter(([, , scope]) => scope === 'host')) {
+    for (const identity of identities.filter(({ only }) => only?.includes('inside'))) {
+      const answers = [];
+      for (const ref of ['nobody', 'outside', OUTSIDE, OUTSIDE.toUpperCase()]) {
+        const answer = await ask(line, ref, identity);
+        const { requestId, ...problem } = (await answer.json()) as Record<string, unknown>;
+        assert.ok(requestId);
+        answers.push({ ...problem, detail: String(problem['detail']).replace(ref, 'REF') });
+        if (problem['code'] === 'FORBIDDEN') continue;
+        assert.equal(problem['code'], 'HOST_NOT_FOUND', `${line[0]} ${ref} as ${identity.name}`);
+      }
+      assert.deepEqual(answers, Array(4).fill(answers[0]), line[0]);
+    }
+  }
+});
+
+test('lists show what is of hosts in scope, and nothing else', async () => {
+  for (const identity of identities.filter(({ role }) => role !== undefined)) {
+    const hosts = identity.only ?? ['inside', 'outside'];
+    const list = async (route: string) => {
+      const line = TABLE.find(([name]) => name === `GET /api/v1/${route}`);
+      assert.ok(line);
+      return (await (await ask(line, '', identity)).json()) as Record<string, Record<string, string>[]>;
+    };
+    const names = (rows: Record<string, string>[] | undefined, key: string) => rows?.map((row) => row[key]).sort();
+    assert.deepEqual(names((await list('hosts'))['items'], 'name'), [...hosts], identity.name);
+    assert.deepEqual(names((await list('certificates'))['items'], 'hostName'), [...hosts], identity.name);
+    assert.deepEqual(names((await list('containers'))['unreachable'], 'host'), [...hosts], identity.name);
+  }
+});
+
+test('every 401 says how to log in, and no answer repeats a token', async () => {
+  for (const identity of identities.filter(({ role }) => role === undefined)) {
+    const answer = await fetch(`${base}/api/v1/hosts`, {
+      headers: identity.authorization === undefined ? {} : { authorization: identity.authorization },
+    });
+    assert.equal(answer.status, 401);
+    assert.equal(answer.headers.get('www-authenticate'), 'Bearer');
+    assert.doesNotMatch(await answer.text(), /fla1|garbage/);
+  }
+});
