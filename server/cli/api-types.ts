@@ -13,6 +13,8 @@ export type {
   HostView,
   LinkDirection,
   LinkView,
+  OperatorCertificateView,
+  UserView,
 } from '../routes/schemas.ts';
 // biome-ignore-end lint/style/noRestrictedImports: types only
 
@@ -36,6 +38,16 @@ export interface CreatedApiToken {
   id: string;
   token: string;
   expiresAt?: string | null;
+}
+
+export interface CreatedOperatorCertificate {
+  id: string;
+  serial: string;
+  /** PEM. */
+  certificate: string;
+  /** PEM. */
+  ca: string;
+  notAfter: string;
 }
 
 export interface CaView {

@@ -1,11 +1,14 @@
-/** Who may do what: a default-deny table made of what the routes declare, bearer tokens, and what is logged of refusals. */
+/** Who may do what: a default-deny table made of what the routes declare, who asks, and what is logged of refusals. */
 import type {} from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
 import type { Api } from './app-types.ts';
+import { clientCertificate } from './client-certificate.ts';
+import { type Authenticator, credentialOf } from './credentials.ts';
 import type { Actor, ApiDeps, Principal } from './deps.ts';
 import { refusalLog } from './refusals.ts';
+import { sessionCookie } from './session-cookie.ts';
 
 /** A token that comes from the same address counts as a new login after this time. */
 const LOGIN_MS = 12 * 60 * 60_000;
@@ -30,7 +33,7 @@ export function declareAccess(route: RouteOptions): void {
   const access = route.config?.access;
   if (access === undefined) throw new Error(`route ${String(route.method)} ${route.url} declares no access`);
   const schema = route.schema ?? {};
-  const security = access === 'public' ? [] : [{ bearer: [] }];
+  const security = access === 'public' ? [] : [{ bearer: [] }, { session: [] }, { certificate: [] }];
   const role = access === 'public' ? 'Needs no token.' : `Needs the role ${access}.`;
   const { description } = schema as { description?: string };
   route.schema = { ...schema, security, description: description ? `${description} ${role}` : role };
@@ -48,18 +51,24 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
     if (request.is404) return;
     const access = request.routeOptions.config.access;
     if (access === 'public') return;
-    const principal = await authenticate(request, reply, deps).catch(async (error: unknown) => {
-      if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) {
-        if (request.headers.authorization !== undefined)
-          await refusedLogin(request, { actor: 'anonymous', address: request.ip, action: 'login', result: 'refused' });
-      }
+    const credential = credentialOf(AUTHENTICATORS, request, reply, deps);
+    if (credential === undefined) throw nobody(request, reply);
+    const principal = await credential.principal.catch(async (error: unknown) => {
+      if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID'))
+        await refusedLogin(request, { actor: 'anonymous', address: request.ip, action: 'login', result: 'refused' });
       throw error;
     });
+    if (credential.forgery !== undefined) {
+      const action = `${request.method} ${request.routeOptions.url ?? ''}`;
+      const detail = { why: credential.forgery.message };
+      await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused', detail });
+      throw credential.forgery;
+    }
     // A route without access cannot be registered; should one exist all the same, nobody may use it.
     if (access === undefined || !allows(principal.role, access)) {
       const action = `${request.method} ${request.routeOptions.url ?? ''}`;
       await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused' });
-      const detail = `this needs the role ${access}; the token ${principal.name} has the role ${principal.role}`;
+      const detail = `this needs the role ${access}; ${principal.name} has the role ${principal.role}`;
       throw new FairleadError('FORBIDDEN', detail);
     }
     request.principal = principal;
@@ -67,16 +76,38 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
   });
 }
 
+/** An API token in the header `Authorization`, which decides alone if it is there: nobody sends it by accident. */
+const apiToken: Authenticator = (request, reply, deps) => {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return undefined;
+  return { principal: authenticate(request, reply, deps), forgery: undefined };
+};
+
+/** In their order of precedence: what is said outright, whom a browser has logged in, what the connection came with. */
+const AUTHENTICATORS: readonly Authenticator[] = [apiToken, sessionCookie, clientCertificate];
+
 async function authenticate(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<Principal> {
+  const { authorization } = request.headers;
   const { basicAuth } = request.routeOptions.config;
-  if (basicAuth) reply.header('www-authenticate', 'Basic realm="Fairlead API token as password", charset="UTF-8"');
-  const token = bearer(request.headers.authorization) ?? (basicAuth ? basic(request.headers.authorization) : undefined);
-  if (token === undefined) {
-    throw new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+  const token = bearer(authorization) ?? (basicAuth ? basic(authorization) : undefined);
+  if (token === undefined) throw nobody(request, reply);
+  try {
+    return await deps.apiTokens.authenticate(token);
+  } catch (error) {
+    askForPassword(request, reply);
+    throw error;
   }
-  const principal = await deps.apiTokens.authenticate(token);
-  if (basicAuth) reply.removeHeader('www-authenticate');
-  return principal;
+}
+
+function nobody(request: FastifyRequest, reply: FastifyReply): FairleadError {
+  askForPassword(request, reply);
+  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+}
+
+/** Makes a browser ask for the token where a person may open the page. */
+function askForPassword(request: FastifyRequest, reply: FastifyReply): void {
+  if (!request.routeOptions.config.basicAuth) return;
+  reply.header('www-authenticate', 'Basic realm="Fairlead API token as password", charset="UTF-8"');
 }
 
 function bearer(header: string | undefined): string | undefined {
@@ -95,6 +126,8 @@ function basic(header: string | undefined): string | undefined {
 function loginLog(deps: ApiDeps) {
   const seen = new Map<string, number>();
   return async (request: FastifyRequest, principal: Principal): Promise<void> => {
+    // The login by password has a row of its own.
+    if (principal.tokenId.startsWith('login:')) return;
     const key = `${principal.tokenId} ${request.ip}`;
     const now = deps.clock.now();
     const last = seen.get(key);

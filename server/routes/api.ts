@@ -24,7 +24,7 @@ import { containerListRoutes } from './container-lists.ts';
 import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
-import type { ApiDeps } from './deps.ts';
+import type { ApiDeps, Revocable } from './deps.ts';
 import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
@@ -34,9 +34,12 @@ import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
 import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
+import { loginRoutes } from './logins.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
+import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
 import { Tally } from './tally.ts';
+import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
 
@@ -82,7 +85,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     return answerProblem(error, request, reply);
   });
   const webSockets = new WebSockets(deps.clock);
-  const live = new LiveStreams(deps.apiTokens, deps.clock);
+  const live = new LiveStreams(revocations(deps), deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
   registerRoutes(api, { deps, live, webSockets, answers: new AnswerBudget() });
@@ -103,8 +106,23 @@ function registerRoutes(api: Api, context: RouteContext): void {
   containerStreamRoutes(api, context);
   execRoute(api, context);
   apiTokenRoutes(api, context);
+  operatorCertificateRoutes(api, context);
+  userRoutes(api, context);
+  loginRoutes(api, context);
   auditRoutes(api, context);
   openApiRoutes(api);
+}
+
+/** All that may end what somebody holds open, as one. */
+function revocations({ apiTokens, operatorCertificates, logins }: ApiDeps): Revocable {
+  return {
+    onRevoked: (listener) => {
+      const stops = [apiTokens, operatorCertificates, logins].map((source) => source.onRevoked(listener));
+      return () => {
+        for (const stop of stops) stop();
+      };
+    },
+  };
 }
 
 /** Only what our own peer has put last counts: whatever stands before it in the header may be the client's invention. */

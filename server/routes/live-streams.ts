@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import type { ApiTokensService, Principal } from './deps.ts';
+import type { Principal, Revocable } from './deps.ts';
 import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
 
 /** Ids of revoked tokens that are remembered, for requests that were being authenticated meanwhile. */
@@ -26,9 +26,9 @@ export class LiveStreams {
   readonly #unsubscribe: () => void;
   #closed = false;
 
-  constructor(apiTokens: Pick<ApiTokensService, 'onRevoked'>, clock: Clock) {
+  constructor(credentials: Revocable, clock: Clock) {
     this.#clock = clock;
-    this.#unsubscribe = apiTokens.onRevoked((tokenId) => this.#revoke(tokenId));
+    this.#unsubscribe = credentials.onRevoked((tokenId) => this.#revoke(tokenId));
   }
 
   get size(): number {
@@ -101,7 +101,7 @@ export class LiveStreams {
     // A clock may clamp a long wait: the date is looked at again each time.
     const wait = () => {
       const left = at - this.#clock.now();
-      if (left <= 0) end(new FairleadError('UNAUTHORIZED', 'the API token has expired'));
+      if (left <= 0) end(new FairleadError('UNAUTHORIZED', 'the API token, certificate or session has expired'));
       else timer = this.#clock.setTimeout(wait, left);
     };
     timer = this.#clock.setTimeout(wait, Math.max(0, at - this.#clock.now()));
@@ -115,7 +115,7 @@ export function clientGone(): FairleadError {
 }
 
 function revoked(): FairleadError {
-  return new FairleadError('UNAUTHORIZED', 'the API token was revoked');
+  return new FairleadError('UNAUTHORIZED', 'the API token, certificate or session that opened this has ended');
 }
 
 function shutdown(): FairleadError {

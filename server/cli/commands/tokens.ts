@@ -1,11 +1,12 @@
 /** `token` (enrollment tokens) and `apitoken` (tokens for people and programs). */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type { ApiTokenView, CreatedApiToken, CreatedEnrollmentToken, EnrollmentTokenView } from '../api-types.ts';
 import { act, type Cli, collect, seconds } from '../commander.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
+import { roleOption } from '../role-option.ts';
 import { facts } from '../table.ts';
 
 interface CreateTokenOptions {
@@ -78,11 +79,7 @@ export function addApiToken(root: Command, cli: Cli): void {
     .command('create')
     .description('make an API token; it is shown this once')
     .requiredOption('--name <text>', 'whose or what it is')
-    .addOption(
-      new Option('--role <role>', 'viewer reads, operator acts on containers, admin does all')
-        .choices(['viewer', 'operator', 'admin'])
-        .makeOptionMandatory(),
-    )
+    .addOption(roleOption())
     .option('--expires <duration>', 'after which it is refused: 12h, 30d (default: never)', seconds);
   act<CreateApiTokenOptions>(create, cli, async ({ api, io, options }) => {
     const made = await api.post<CreatedApiToken>('/api/v1/api-tokens', {
