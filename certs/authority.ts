@@ -5,7 +5,7 @@ import { FairleadError } from '../shared/errors.ts';
 import { AGENT_CERT_DAYS, CA_CERT_DAYS, CERT_BACKDATE_MS, SERVER_CERT_DAYS } from '../shared/limits.ts';
 import { type Asn1, OID } from './asn1.ts';
 import { children, contentOf, type Element, oidOf, readDer, TAG } from './der.ts';
-import { agentUri, INTERNAL_SERVER_NAME, isUuid } from './names.ts';
+import { agentUri, INTERNAL_SERVER_NAME, isUuid, operatorUri } from './names.ts';
 import { generateP256, generateRsa, privateKeyPem, sign } from './native.ts';
 import { encodePem, readCertificate } from './pem.ts';
 import { pinOfSpki, spkiOf } from './pin.ts';
@@ -15,7 +15,8 @@ import { hostNames, uriName } from './subject-alt-names.ts';
 import { caExtensions, certificate, distinguishedName, leafExtensions, toBeSigned } from './template.ts';
 
 const CA_KEY_BITS = 4096;
-const DAY_MS = 24 * 60 * 60_000;
+const DAY_SECONDS = 24 * 60 * 60;
+const DAY_MS = DAY_SECONDS * 1000;
 
 /** A CA's certificate and private key. `keyPem` is PKCS #8 and lives in memory only: at rest it is sealed. */
 export interface CaMaterial {
@@ -40,6 +41,15 @@ export interface AgentRequest {
   readonly clock: Clock;
 }
 
+export interface OperatorRequest {
+  /** SubjectPublicKeyInfo in DER, from `readCsr`. */
+  readonly spki: Buffer;
+  readonly operatorId: string;
+  readonly installationId: string;
+  readonly lifeSeconds: number;
+  readonly clock: Clock;
+}
+
 export interface ServerRequest {
   /** DNS names and IP addresses under which the server is reached, besides its internal name. */
   readonly publicHosts: readonly string[];
@@ -59,6 +69,11 @@ export interface Ca {
    * @throws FairleadError CSR_INVALID if the key is not acceptable or the CA's own, CERT_EXPIRED if the CA has expired
    */
   issueAgent(request: AgentRequest): Promise<IssuedCert>;
+  /**
+   * A certificate by which a person or a program is a client of the API.
+   * @throws FairleadError as `issueAgent`
+   */
+  issueOperator(request: OperatorRequest): Promise<IssuedCert>;
   /**
    * A new P-256 key with a certificate by which it is the server, for 90 days.
    * @throws FairleadError VALIDATION if a public host is not a name or an address, CERT_EXPIRED if the CA has expired
@@ -117,6 +132,7 @@ export function openCa(material: CaMaterial): Ca {
     notBefore: x509.validFromDate,
     notAfter: x509.validToDate,
     issueAgent: (request) => issueAgent(issuer, fingerprint, request),
+    issueOperator: (request) => issueOperator(issuer, fingerprint, request),
     issueServer: (request) => issueServer(issuer, request),
   };
 }
@@ -144,6 +160,25 @@ async function issueAgent(issuer: Issuer, caPin: string, request: AgentRequest):
       spki: request.spki,
       purpose: OID.clientAuth,
       names: [uriName(agentUri(request.installationId, request.hostId))],
+      issuerKeyIdentifier: issuer.keyIdentifier,
+    }),
+  });
+}
+
+async function issueOperator(issuer: Issuer, caPin: string, request: OperatorRequest): Promise<IssuedCert> {
+  checkId(request.installationId);
+  checkId(request.operatorId);
+  acceptKey(request.spki);
+  if (pinOfSpki(request.spki) === caPin) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
+  return issue(issuer, {
+    spki: request.spki,
+    commonName: request.operatorId,
+    days: request.lifeSeconds / DAY_SECONDS,
+    clock: request.clock,
+    extensions: leafExtensions({
+      spki: request.spki,
+      purpose: OID.clientAuth,
+      names: [uriName(operatorUri(request.installationId, request.operatorId))],
       issuerKeyIdentifier: issuer.keyIdentifier,
     }),
   });
@@ -190,7 +225,7 @@ function validityFrom(clock: Clock, days: number, limit?: Date): { notBefore: Da
       `the CA expired on ${limit.toISOString()} and can no longer issue certificates`,
     );
   }
-  const end = now + days * DAY_MS;
+  const end = now + Math.round(days * DAY_MS);
   return {
     notBefore: new Date(now - CERT_BACKDATE_MS),
     notAfter: new Date(limit === undefined ? end : Math.min(end, limit.getTime())),
@@ -198,7 +233,8 @@ function validityFrom(clock: Clock, days: number, limit?: Date): { notBefore: Da
 }
 
 function checkId(id: string): void {
-  if (!isUuid(id)) throw new FairleadError('VALIDATION', 'hosts and installations are named by UUIDs in lower case');
+  if (!isUuid(id))
+    throw new FairleadError('VALIDATION', 'hosts, operators and installations are named by UUIDs in lower case');
 }
 
 function loadKey(keyPem: string): KeyObject {

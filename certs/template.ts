@@ -1,4 +1,4 @@
-/** The three forms a certificate can have (RFC 5280): the CA, an agent, the server. Nothing else is ever issued. */
+/** The forms a certificate can have (RFC 5280): the CA, a client (agent or operator), the server. Nothing else is ever issued. */
 import { createHash } from 'node:crypto';
 import {
   type Asn1,

@@ -1,27 +1,39 @@
-/** What the API's listener presents: a leaf of our CA, an administrator's own certificate, or nothing. */
+/** What the API's listener presents: a leaf of our CA, an administrator's own certificate, or nothing; and whom it asks back. */
+import { constants } from 'node:crypto';
 import type { ServerOptions } from 'node:https';
-import { createSecureContext, type SecureContext, type Server } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type Server } from 'node:tls';
 import { INTERNAL_SERVER_NAME } from '../certs/names.ts';
+import { CertificateFiles, type CertificateFilesOptions } from './api-certificate-files.ts';
 import type { Authority } from './authority/authority.ts';
-import { readApiCertificate, type ServerConfig } from './config.ts';
+import type { ServerConfig } from './config.ts';
 
-const MIN_VERSION = 'TLSv1.2';
+/** Clients are asked for a certificate of our CA; what it is worth is judged at each request, with or without one. */
+const ASK = { requestCert: true, rejectUnauthorized: false };
 
 export interface ApiTls {
   /** Absent: plain HTTP. */
   readonly options: ServerOptions | undefined;
-  /** Keeps `server` on the current leaf. @returns a function that stops it */
+  /** Keeps `server` on the current certificate. @returns a function that stops it */
   follow(server: Server): () => void;
+  /** Looks now whether the configured files have changed. Never rejects. */
+  reload(): Promise<void>;
 }
 
 /** @throws FairleadError VALIDATION if a configured certificate or key cannot be used */
-export async function apiTls(config: ServerConfig, authority: Authority): Promise<ApiTls> {
-  if (config.apiTls.mode === 'off') return { options: undefined, follow: () => () => undefined };
-  const own = await readApiCertificate(config);
-  if (own !== undefined) return fromFiles(own, authority);
+export async function apiTls(
+  config: Pick<ServerConfig, 'apiTls'>,
+  authority: Authority,
+  { clock, log }: Pick<CertificateFilesOptions, 'clock' | 'log'>,
+): Promise<ApiTls> {
+  const reload = async () => undefined;
+  if (config.apiTls.mode === 'off') return { options: undefined, follow: () => () => undefined, reload };
+  if (config.apiTls.mode === 'files') {
+    return fromFiles(await CertificateFiles.open({ files: config.apiTls, clock, log }), authority);
+  }
   return {
-    options: { ...authority.serverTls(), minVersion: MIN_VERSION },
-    follow: (server) => authority.onServerTls((leaf) => server.setSecureContext({ ...leaf, minVersion: MIN_VERSION })),
+    options: { ...context(authority.serverTls(), authority), ...ASK },
+    follow: (server) => authority.onServerTls((leaf) => server.setSecureContext(context(leaf, authority))),
+    reload,
   };
 }
 
@@ -29,21 +41,34 @@ export async function apiTls(config: ServerConfig, authority: Authority): Promis
  * Agents and the CLI trust our CA alone and ask for the fixed internal name: they get our leaf, everyone else gets the
  * administrator's certificate.
  */
-function fromFiles(own: { cert: string; key: string }, authority: Authority): ApiTls {
-  let internal = leafContext(authority.serverTls());
+function fromFiles(files: CertificateFiles, authority: Authority): ApiTls {
+  let internal = createSecureContext(context(authority.serverTls(), authority));
   return {
     options: {
-      ...own,
-      minVersion: MIN_VERSION,
+      ...context(files.current, authority),
+      ...ASK,
       SNICallback: (name, done) => done(null, name === INTERNAL_SERVER_NAME ? internal : undefined),
     },
-    follow: () =>
-      authority.onServerTls((leaf) => {
-        internal = leafContext(leaf);
-      }),
+    follow: (server) => {
+      const stopLeaf = authority.onServerTls((leaf) => {
+        internal = createSecureContext(context(leaf, authority));
+      });
+      files.follow((own) => server.setSecureContext(context(own, authority)));
+      return () => {
+        stopLeaf();
+        files.close();
+      };
+    },
+    reload: () => files.look({ now: true }),
   };
 }
 
-function leafContext(leaf: { key: string; cert: string }): SecureContext {
-  return createSecureContext({ ...leaf, minVersion: MIN_VERSION });
+/** Without tickets or renegotiation: a connection is as its one handshake found it, and each one has a handshake. */
+function context(own: { key: string; cert: string }, { caPem }: Authority): SecureContextOptions {
+  return {
+    ...own,
+    ca: caPem,
+    minVersion: 'TLSv1.2',
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+  };
 }

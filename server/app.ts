@@ -14,6 +14,10 @@ import { RECONNECT_MIN_MS } from '../shared/limits.ts';
 import { MemoryPool } from '../shared/mux/memory-pool.ts';
 import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
+import { Logins } from './access/logins.ts';
+import { OperatorCertificates } from './access/operator-certificates.ts';
+import { PasswordHasher } from './access/password-hash.ts';
+import { Users } from './access/users.ts';
 import { apiTls } from './api-tls.ts';
 import { Audit } from './audit/audit.ts';
 import { Authority } from './authority/authority.ts';
@@ -50,6 +54,8 @@ export interface App {
   readonly urls: AppUrls;
   readonly caFingerprint: string;
   readonly adminTokenFile: string;
+  /** Looks now whether the files of --api-tls files have changed. Never rejects. */
+  reload(): Promise<void>;
   /** Drains and stops. Idempotent. */
   close(): Promise<void>;
 }
@@ -99,6 +105,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
   if (config.resetAdminToken) await apiTokens.resetAdminToken();
   else await apiTokens.ensureAdminToken();
+  const signIns = openSignIns({ store, audit, authority, clock, log }, closers);
   const enrollment = new Enrollment({ store, audit, authority, clock });
 
   const registry = new HostRegistry();
@@ -137,12 +144,14 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
   const metrics = new Metrics({ registry, clock, store, memory });
   closers.push(() => metrics.close());
-  const tls = await apiTls(config, authority);
+  const tls = await apiTls(config, authority, { clock, log });
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
   const api = await buildApi({
     hosts,
     enrollment,
     apiTokens,
+    ...signIns,
+    publicHosts: names,
     audit,
     authority,
     metrics,
@@ -173,7 +182,16 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   // Whoever waits for it reads the whole of it or none.
   await writeFileAtomic(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
   log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
-  return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile };
+  return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile, reload: () => tls.reload() };
+}
+
+/** The ways to use the API without a token. */
+function openSignIns(deps: ConstructorParameters<typeof OperatorCertificates>[0], closers: (() => unknown)[]) {
+  const hasher = new PasswordHasher();
+  const logins = new Logins({ ...deps, hasher });
+  closers.push(() => logins.close());
+  const users = new Users({ ...deps, hasher, endSessions: (userId) => logins.endOfUser(userId) });
+  return { operatorCertificates: new OperatorCertificates(deps), logins, users };
 }
 
 async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {

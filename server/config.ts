@@ -136,7 +136,7 @@ export async function readApiCertificate({
   if (apiTls.mode !== 'files') return undefined;
   const cert = await readSmallFile('--api-cert', apiTls.certFile);
   const key = await readSmallFile('--api-key', apiTls.keyFile);
-  const certificate = parsePem('--api-cert', apiTls.certFile, 'a certificate in PEM', () => new X509Certificate(cert));
+  const certificate = parsePem('--api-cert', apiTls.certFile, 'a certificate in PEM', () => firstOfChain(cert));
   const privateKey = parsePem('--api-key', apiTls.keyFile, 'an unencrypted private key in PEM', () =>
     createPrivateKey(key),
   );
@@ -189,6 +189,14 @@ function parseApiTls({ apiTls, apiCert, apiKey }: Static<typeof ServerFlags>): A
   const unused = apiCert !== undefined ? '--api-cert' : apiKey !== undefined ? '--api-key' : undefined;
   if (unused !== undefined) throw invalid(`${unused} needs --api-tls files`);
   return { mode: apiTls };
+}
+
+/** The first certificate of a chain whose others can be read, too: a file may be met half written. */
+function firstOfChain(pem: string): X509Certificate {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*(-----END CERTIFICATE-----)?/g) ?? [];
+  const [first] = blocks.map((block) => new X509Certificate(block));
+  if (first === undefined) throw new Error('there is no certificate');
+  return first;
 }
 
 async function readSmallFile(name: string, path: string): Promise<string> {

@@ -61,6 +61,8 @@ async function run(config: ServerConfig): Promise<void> {
   const log = openLog(config.logLevel);
   const stopped = stopSignal(log);
   const app = await startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid });
+  // Otherwise SIGHUP keeps its meaning: the terminal is gone.
+  if (config.apiTls.mode === 'files') process.on('SIGHUP', () => void app.reload());
   await stopped;
   await stop(app, log);
 }

@@ -24,13 +24,13 @@ const LAST_USED_STEP_MS = 60_000;
 const ADMIN_SETTING = 'access.admin-token';
 const SYSTEM: Actor = { name: 'system' };
 
-/** Whom an API token stands for. */
+/** Whom an API token, an operator's certificate or a session stands for. */
 export interface Principal {
   readonly tokenId: string;
   readonly name: string;
   readonly role: Role;
   /** Which hosts it may see; undefined: all. */
-  readonly scope: HostScope | undefined;
+  readonly scope?: HostScope | undefined;
   /** ms since 1970; what the token holds open ends then. */
   readonly expiresAt: number | undefined;
 }

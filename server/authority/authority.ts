@@ -1,7 +1,7 @@
 /** The server's certificate authority: opened from the store at start, with its own certificate and the allow-list. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { AgentRequest, Ca, IssuedCert } from '../../certs/authority.ts';
+import type { Ca, IssuedCert } from '../../certs/authority.ts';
 import { pinOfSpki } from '../../certs/pin.ts';
 import { hostNames } from '../../certs/subject-alt-names.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -62,7 +62,11 @@ export class Authority {
     this.installationId = installationId;
     this.active = active;
     this.#leaf = leaf;
-    this.ca = { ...ca, issueAgent: (request) => this.#issueAgent(ca, request) };
+    this.ca = {
+      ...ca,
+      issueAgent: (request) => this.#issueClient(request, ca.issueAgent),
+      issueOperator: (request) => this.#issueClient(request, ca.issueOperator),
+    };
   }
 
   get caPem(): string {
@@ -89,11 +93,14 @@ export class Authority {
     this.#leaf.close();
   }
 
-  async #issueAgent(ca: Ca, request: AgentRequest): Promise<IssuedCert> {
+  async #issueClient<R extends { spki: Buffer }>(
+    request: R,
+    issue: (request: R) => Promise<IssuedCert>,
+  ): Promise<IssuedCert> {
     if (pinOfSpki(request.spki) === this.#leaf.spkiPin) {
       throw new FairleadError('CSR_INVALID', "the key is the server's own");
     }
-    return await ca.issueAgent(request);
+    return await issue(request);
   }
 }
 

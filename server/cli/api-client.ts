@@ -52,13 +52,14 @@ function segment(value: string): string {
 
 export class ApiClient {
   readonly url: URL;
-  readonly #trust: Trust;
+  /** What the server is known by. */
+  readonly trust: Trust;
   readonly #token: string;
   readonly #agent: http.Agent;
 
   constructor(target: ApiTarget) {
     this.url = target.url;
-    this.#trust = target.trust;
+    this.trust = target.trust;
     this.#token = target.token;
     const { Agent } = target.trust.kind === 'loopback' ? http : https;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS });
@@ -122,9 +123,9 @@ export class ApiClient {
   /** Opens a WebSocket. The caller attaches its listeners before it gives up its turn. */
   async socket(path: string, options: CallOptions = {}): Promise<WebSocket> {
     const url = this.#resolve(path, options.query);
-    url.protocol = this.#trust.kind === 'loopback' ? 'ws:' : 'wss:';
+    url.protocol = this.trust.kind === 'loopback' ? 'ws:' : 'wss:';
     const socket = new WebSocket(url, {
-      ...tlsOptions(this.#trust),
+      ...tlsOptions(this.trust),
       headers: { authorization: `Bearer ${this.#token}` },
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -159,11 +160,11 @@ export class ApiClient {
   async #send(method: string, path: string, accept: string, options: CallOptions): Promise<IncomingMessage> {
     const body = options.body === undefined ? undefined : JSON.stringify(options.body);
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const { request } = this.#trust.kind === 'loopback' ? http : https;
+    const { request } = this.trust.kind === 'loopback' ? http : https;
     const outgoing = request(
       this.#resolve(path, options.query),
       {
-        ...tlsOptions(this.#trust),
+        ...tlsOptions(this.trust),
         method,
         agent: this.#agent,
         ...(options.signal === undefined ? {} : { signal: options.signal }),

@@ -15,7 +15,9 @@ export type {
   HostView,
   LinkDirection,
   LinkView,
+  OperatorCertificateView,
   ScopeView,
+  UserView,
 } from '../routes/schemas.ts';
 // biome-ignore-end lint/style/noRestrictedImports: types only
 
@@ -45,6 +47,16 @@ export interface CreatedApiToken {
 
 export interface RotatedApiToken extends CreatedApiToken {
   replacedEndsAt: string;
+}
+
+export interface CreatedOperatorCertificate {
+  id: string;
+  serial: string;
+  /** PEM. */
+  certificate: string;
+  /** PEM. */
+  ca: string;
+  notAfter: string;
 }
 
 export interface CaView {

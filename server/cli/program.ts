@@ -7,8 +7,10 @@ import { addExec } from './commands/exec.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
+import { addOperator } from './commands/operators.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addAudit, addCa, addCert } from './commands/trust.ts';
+import { addUser } from './commands/users.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
@@ -70,7 +72,7 @@ export function buildProgram(cli: Cli): Command {
     .addOption(fromEnv(new Option('--json', 'print JSON for programs'), env, 'FAIRLEAD_JSON'))
     .addHelpText('after', HELP);
   for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer]) add(root, cli);
-  for (const add of [addToken, addApiToken, addCa, addCert, addAudit]) add(root, cli);
+  for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   return root;
 }
 

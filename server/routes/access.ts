@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
 import type { Api, DeclaredRoute } from './app-types.ts';
-import { type Authenticator, authenticators } from './authenticators.ts';
+import { type Authenticator, authenticators, type Credential, nothingShown } from './authenticators.ts';
 import type { Actor, ApiDeps, HostScope, Principal } from './deps.ts';
 import { type FailedLogins, failedLogins } from './failed-logins.ts';
 import { limitOf } from './limits.ts';
@@ -43,7 +43,7 @@ export function declareAccess(route: RouteOptions): DeclaredRoute[] {
   if (access === undefined) throw new Error(`route ${String(route.method)} ${route.url} declares no access`);
   const limits = declareScope(route);
   const schema = route.schema ?? {};
-  const security = access === 'public' ? [] : [{ bearer: [] }];
+  const security = access === 'public' ? [] : [{ bearer: [] }, { session: [] }, { certificate: [] }];
   const role = access === 'public' ? 'Needs no token.' : `Needs the role ${access}.`;
   const { description } = schema as { description?: string };
   route.schema = { ...schema, security, description: [description, role, limits].filter(Boolean).join(' ') };
@@ -65,12 +65,13 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
   const ways = authenticators(deps);
   api.addHook('onRequest', async (request, reply) => {
     if (request.is404 || request.routeOptions.config.access === 'public') return;
-    const principal = await authenticate(request, reply, ways, failed);
+    const { principal, forgery } = await authenticate(request, reply, ways, failed);
     rates.take(principal.tokenId);
-    const refusal = refusalOf(request, principal);
+    const refusal = forgery ?? refusalOf(request, principal);
     if (refusal !== undefined) {
       const action = `${request.method} ${request.routeOptions.url ?? ''}`;
-      await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused' });
+      const detail = forgery === undefined ? {} : { detail: { why: forgery.message } };
+      await forbidden(request, { actor: principal.name, address: request.ip, action, result: 'refused', ...detail });
       throw refusal;
     }
     request.principal = principal;
@@ -83,11 +84,17 @@ export function guardRoutes(api: Api, deps: ApiDeps): void {
 function refusalOf({ routeOptions }: FastifyRequest, { name, role, scope }: Principal): FairleadError | undefined {
   const { access, scope: rule } = routeOptions.config;
   if (access === undefined || access === 'public' || !allows(role, access)) {
-    return new FairleadError('FORBIDDEN', `this needs the role ${access}; the token ${name} has the role ${role}`);
+    return new FairleadError('FORBIDDEN', `this needs the role ${access}; ${name} has the role ${role}`);
   }
   if (scope === undefined || rule === 'host' || rule === 'filtered' || rule === 'none') return undefined;
-  const detail = `this is about the whole installation; the token ${name} is limited to some hosts`;
+  const detail = `this is about the whole installation; ${name} is limited to some hosts`;
   return new FairleadError('FORBIDDEN', detail);
+}
+
+interface Authenticated {
+  readonly principal: Principal;
+  /** Why another site may have made a browser send this. */
+  readonly forgery: FairleadError | undefined;
 }
 
 /** @throws FairleadError UNAUTHORIZED, RATE_LIMITED */
@@ -96,39 +103,37 @@ async function authenticate(
   reply: FastifyReply,
   ways: readonly Authenticator[],
   failed: FailedLogins,
-): Promise<Principal> {
+): Promise<Authenticated> {
   const { basicAuth } = request.routeOptions.config;
   if (basicAuth) reply.header('www-authenticate', 'Basic realm="Fairlead API token as password", charset="UTF-8"');
-  const check = firstOf(ways, request);
-  if (check === undefined && request.headers.authorization === undefined) throw nothingShown();
+  const credential = firstOf(ways, request, reply);
+  if (credential === undefined) throw nothingShown();
   await failed.admit(request);
   try {
-    if (check === undefined) throw nothingShown();
-    const principal = await check();
+    const principal = await credential.check();
     if (basicAuth) reply.removeHeader('www-authenticate');
-    return principal;
+    return { principal, forgery: credential.forgery?.() };
   } catch (error) {
     if (isFairleadError(error, 'UNAUTHORIZED') || isFairleadError(error, 'TOKEN_INVALID')) await failed.note(request);
     throw error;
   }
 }
 
-function firstOf(ways: readonly Authenticator[], request: FastifyRequest): ReturnType<Authenticator> {
+/** What the first way that finds something finds: what does not count is not made up for by another one. */
+function firstOf(ways: readonly Authenticator[], ...asked: Parameters<Authenticator>): Credential | undefined {
   for (const way of ways) {
-    const check = way(request);
-    if (check !== undefined) return check;
+    const found = way(...asked);
+    if (found !== undefined) return found;
   }
   return undefined;
-}
-
-function nothingShown(): FairleadError {
-  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
 }
 
 /** Writes a row for the first request of a token from an address, not for every one. */
 function loginLog(deps: ApiDeps) {
   const seen = new Map<string, number>();
   return async (request: FastifyRequest, principal: Principal): Promise<void> => {
+    // The login by password has a row of its own.
+    if (principal.tokenId.startsWith('login:')) return;
     const key = `${principal.tokenId} ${request.ip}`;
     const now = deps.clock.now();
     const last = seen.get(key);

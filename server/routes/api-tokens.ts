@@ -4,8 +4,8 @@ import { FairleadError } from '../../shared/errors.ts';
 import { MAX_OVERLAP_SECONDS } from '../access/rotation.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import type { RouteContext } from './context.ts';
-import type { ApiDeps, HostScope } from './deps.ts';
+import type { RouteContext, RouteDeps } from './context.ts';
+import type { HostScope } from './deps.ts';
 import {
   ApiTokenView,
   IdParams,
@@ -114,7 +114,7 @@ export function apiTokenRoutes(api: Api, { deps }: RouteContext): void {
   );
 }
 
-function rotateRoute(api: Api, deps: ApiDeps): void {
+function rotateRoute(api: Api, deps: RouteDeps): void {
   api.post(
     '/api/v1/api-tokens/:id/rotate',
     {
@@ -138,13 +138,13 @@ function rotateRoute(api: Api, deps: ApiDeps): void {
 
 /** The names of the hosts in `scopes`. */
 function namesIn(
-  { hosts }: Pick<ApiDeps, 'hosts'>,
+  { hosts }: Pick<RouteDeps, 'hosts'>,
   scopes: readonly (HostScope | null | undefined)[],
 ): Promise<ReadonlyMap<string, string>> {
   return hosts.names(scopes.flatMap((scope) => scope?.hosts ?? []));
 }
 
-function whoamiRoute(api: Api, deps: ApiDeps): void {
+function whoamiRoute(api: Api, deps: RouteDeps): void {
   api.get(
     '/api/v1/whoami',
     {

@@ -37,9 +37,12 @@ import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
 import { MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
+import { loginRoutes } from './logins.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
+import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
 import { Tally } from './tally.ts';
+import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
 
@@ -85,7 +88,8 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     return answerProblem(error, request, reply);
   });
   const webSockets = new WebSockets(deps.clock);
-  const live = new LiveStreams(deps, deps.clock);
+  const { apiTokens, operatorCertificates, logins, hosts } = deps;
+  const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
   registerRoutes(api, { deps, links: hostLinks(api, deps), live, webSockets, answers: new AnswerBudget() });
@@ -106,6 +110,9 @@ function registerRoutes(api: Api, context: RouteContext): void {
   containerStreamRoutes(api, context);
   execRoute(api, context);
   apiTokenRoutes(api, context);
+  operatorCertificateRoutes(api, context);
+  userRoutes(api, context);
+  loginRoutes(api, context);
   auditRoutes(api, context);
   openApiRoutes(api);
 }

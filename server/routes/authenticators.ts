@@ -1,26 +1,44 @@
-/** The ways in which a request can say who asks. */
-import type { FastifyRequest } from 'fastify';
+/** The ways in which a request can say who asks: by an API token, a session's cookie or a client certificate. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { FairleadError } from '../../shared/errors.ts';
+import { clientCertificate } from './client-certificate.ts';
 import type { ApiDeps, Principal } from './deps.ts';
+import { sessionCookie } from './session-cookie.ts';
 
 const MAX_TOKEN_CHARS = 1024;
 
-/**
- * One way to say who asks: what a request shows of its kind, as the work of checking it, which throws FairleadError
- * UNAUTHORIZED for what is not good. Undefined if it shows nothing; to find that out must cost next to nothing, since an
- * address that failed too often is turned away before anything is checked.
- */
-export type Authenticator = (request: FastifyRequest) => (() => Promise<Principal>) | undefined;
+/** What a request shows of one way to say who asks. */
+export interface Credential {
+  /** Whom it stands for. @throws FairleadError UNAUTHORIZED if it does not count */
+  check(): Promise<Principal>;
+  /** Why another site may have made a browser send it; absent for what a browser never sends by itself. */
+  forgery?(): FairleadError | undefined;
+}
 
-/** All ways, in the order in which they count: the first that a request shows something of decides. */
-export function authenticators(deps: Pick<ApiDeps, 'apiTokens'>): readonly Authenticator[] {
-  return [bearerToken(deps), passwordToken(deps)];
+/**
+ * Looks for one kind of credential. @returns undefined if the request shows nothing of it; to find that out must cost next
+ * to nothing, since an address that failed too often is turned away before anything is checked
+ */
+export type Authenticator = (request: FastifyRequest, reply: FastifyReply) => Credential | undefined;
+
+/**
+ * All ways, in the order in which they count: what is said outright, whom a browser has logged in, what the connection came
+ * with. The first that a request shows something of decides.
+ */
+export function authenticators(deps: ApiDeps): readonly Authenticator[] {
+  return [bearerToken(deps), passwordToken(deps), otherAuthorization, sessionCookie(deps), clientCertificate(deps)];
+}
+
+/** The error for a request that does not say who asks. */
+export function nothingShown(): FairleadError {
+  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
 }
 
 /** An API token in `Authorization: Bearer`. */
 function bearerToken({ apiTokens }: Pick<ApiDeps, 'apiTokens'>): Authenticator {
   return ({ headers, ip }) => {
     const token = bearer(headers.authorization);
-    return token === undefined ? undefined : () => apiTokens.authenticate(token, ip);
+    return token === undefined ? undefined : { check: () => apiTokens.authenticate(token, ip) };
   };
 }
 
@@ -28,9 +46,15 @@ function bearerToken({ apiTokens }: Pick<ApiDeps, 'apiTokens'>): Authenticator {
 function passwordToken({ apiTokens }: Pick<ApiDeps, 'apiTokens'>): Authenticator {
   return ({ headers, ip, routeOptions }) => {
     const token = routeOptions.config.basicAuth ? basic(headers.authorization) : undefined;
-    return token === undefined ? undefined : () => apiTokens.authenticate(token, ip);
+    return token === undefined ? undefined : { check: () => apiTokens.authenticate(token, ip) };
   };
 }
+
+/** A header that holds no token decides, too: nobody sends it by accident. */
+const otherAuthorization: Authenticator = ({ headers }) => {
+  if (headers.authorization === undefined) return undefined;
+  return { check: () => Promise.reject(nothingShown()) };
+};
 
 function bearer(header: string | undefined): string | undefined {
   const token = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1];

@@ -1,16 +1,10 @@
 /** Certificates of agents: which were issued, and which no longer count. */
-import Type from 'typebox';
 import { actorOf, scopeOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { NO_REASON, RevokeBody } from './hosts.ts';
-import { CertificateView, NoContent, PageQuery, pageOf } from './schemas.ts';
+import { CertificateView, NoContent, PageQuery, pageOf, SerialParams } from './schemas.ts';
 import { certificateView, pageRequest, pageView } from './views.ts';
-
-const SerialParams = Type.Object(
-  { serial: Type.String({ minLength: 1, maxLength: 64, pattern: '^[0-9A-Fa-f:]+$', description: 'Hex' }) },
-  { additionalProperties: false },
-);
 
 export function certificateRoutes(api: Api, { deps }: RouteContext): void {
   api.get(

@@ -1,4 +1,5 @@
 /** What the routes need of the rest of the server, as structural types: the services fit them, fakes in tests do too. */
+import type { IncomingMessage } from 'node:http';
 import type { ServerOptions } from 'node:https';
 import type { FastifyBaseLogger } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
@@ -99,8 +100,9 @@ export interface Actor {
   address?: string;
 }
 
-/** Who asks: whom an API token stands for. */
+/** Who asks: whom an API token, an operator's certificate or a session stands for. */
 export interface Principal {
+  /** The token's id, `cert:SERIAL` or `login:ID`. */
   readonly tokenId: string;
   readonly name: string;
   readonly role: Role;
@@ -110,6 +112,41 @@ export interface Principal {
   readonly hostId?: string;
   /** Streams of the token end at that time. */
   readonly expiresAt?: Maybe<Time>;
+}
+
+export interface OperatorCertificateRecord {
+  readonly serial: string;
+  readonly operatorId: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly hosts: readonly string[];
+  readonly tags: readonly string[];
+  readonly notAfter: Time;
+  readonly createdBy: string;
+  readonly createdAt: Time;
+  readonly lastUsedAt?: Maybe<Time>;
+  readonly revokedAt?: Maybe<Time>;
+}
+
+export interface UserRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly hosts: readonly string[];
+  readonly tags: readonly string[];
+  readonly createdBy: string;
+  readonly createdAt: Time;
+  readonly passwordChangedAt: Time;
+  readonly lastLoginAt?: Maybe<Time>;
+}
+
+export interface SessionRecord {
+  readonly user: string;
+  readonly role: Role;
+  readonly hosts: readonly string[];
+  readonly tags: readonly string[];
+  readonly csrfToken: string;
+  readonly expiresAt: Time;
 }
 
 export interface Page {
@@ -187,7 +224,7 @@ export interface MadeToken {
   readonly expiresAt?: Maybe<Time>;
 }
 
-export interface ApiTokensService {
+export interface ApiTokensService extends Revocable {
   /** @throws FairleadError UNAUTHORIZED */
   authenticate(bearer: string, address?: string): Promise<Principal>;
   create(
@@ -199,11 +236,61 @@ export interface ApiTokensService {
   list(page: Page): Promise<Paged<ApiTokenRecord>>;
   /** @throws FairleadError NOT_FOUND */
   revoke(id: string, actor: Actor): Promise<unknown>;
+}
+
+/** What ends by itself or by an administrator while it holds streams open. */
+export interface Revocable {
   /**
-   * Calls `listener` in the turn in which a token is revoked, or in which it is settled that it ends at `endsAt` (ms since
-   * 1970), sooner than it was to. @returns a function that stops it.
+   * Calls `listener` with a principal's token id in the turn in which it is revoked, or in which it is settled that it ends
+   * at `endsAt` (ms since 1970), sooner than it was to. @returns a function that stops it.
    */
   onRevoked(listener: (tokenId: string, endsAt?: number) => void): () => void;
+}
+
+interface Limits {
+  name: string;
+  role: Role;
+  hosts?: string[];
+  tags?: string[];
+}
+
+export interface OperatorCertificatesService extends Revocable {
+  /** Undefined if the connection came with no client certificate. @throws FairleadError UNAUTHORIZED, what it returns does */
+  authenticate(socket: IncomingMessage['socket']): Promise<Principal> | undefined;
+  /** @throws FairleadError VALIDATION, CSR_INVALID, CERT_EXPIRED */
+  create(
+    certificate: Limits & { csr: string; ttlSeconds?: number },
+    actor: Actor,
+  ): Promise<{ serial: string; operatorId: string; certificate: string; ca: string; notAfter: Time }>;
+  list(page: Page): Promise<Paged<OperatorCertificateRecord>>;
+  /** @throws FairleadError NOT_FOUND */
+  revoke(serial: string, actor: Actor): Promise<unknown>;
+}
+
+export interface UsersService {
+  /** @throws FairleadError VALIDATION, CONFLICT, OVERLOADED */
+  create(user: Limits & { password: string }, actor: Actor): Promise<UserRecord>;
+  list(page: Page): Promise<Paged<UserRecord>>;
+  /** @throws FairleadError NOT_FOUND, VALIDATION, OVERLOADED */
+  setPassword(name: string, password: string, actor: Actor): Promise<unknown>;
+  /** @throws FairleadError NOT_FOUND */
+  remove(name: string, actor: Actor): Promise<unknown>;
+}
+
+export interface LoginsService extends Revocable {
+  /** @throws LoginRefused, a FairleadError with the row that the audit log is to get; RATE_LIMITED, OVERLOADED, NOT_FOUND */
+  login(request: {
+    user: string;
+    password: string;
+    address: string;
+  }): Promise<{ secret: string; session: SessionRecord }>;
+  /** @throws FairleadError UNAUTHORIZED */
+  authenticate(secret: string): Promise<Principal>;
+  fitsCsrfToken(secret: string, token: string): boolean;
+  /** @throws FairleadError UNAUTHORIZED */
+  session(secret: string): SessionRecord;
+  /** @throws FairleadError UNAUTHORIZED */
+  logout(secret: string, address: string | undefined): Promise<unknown>;
 }
 
 export interface AuditEntry {
@@ -262,6 +349,11 @@ export interface ApiDeps {
   readonly hosts: HostsService;
   readonly enrollment: EnrollmentService;
   readonly apiTokens: ApiTokensService;
+  readonly operatorCertificates: OperatorCertificatesService;
+  readonly users: UsersService;
+  readonly logins: LoginsService;
+  /** Names and addresses under which pages of this server are reached. */
+  readonly publicHosts: readonly string[];
   readonly audit: AuditService;
   readonly authority: AuthorityView;
   readonly metrics: MetricsView;

@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { includesHost } from '../access/scope.ts';
-import type { ApiTokensService, HostsService, Principal } from './deps.ts';
+import type { HostsService, Principal, Revocable } from './deps.ts';
 import { Expiry } from './expiry.ts';
 import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
 
@@ -34,7 +34,8 @@ interface OpenStream extends LiveStream {
 }
 
 export interface StreamEnds {
-  readonly apiTokens: Pick<ApiTokensService, 'onRevoked'>;
+  /** All sorts of credentials by which a stream can be opened. */
+  readonly credentials: readonly Revocable[];
   readonly hosts: Pick<HostsService, 'onScopeChange'>;
 }
 
@@ -49,10 +50,10 @@ export class LiveStreams {
   readonly #unsubscribe: readonly (() => void)[];
   #closed = false;
 
-  constructor({ apiTokens, hosts }: StreamEnds, clock: Clock) {
+  constructor({ credentials, hosts }: StreamEnds, clock: Clock) {
     this.#clock = clock;
     this.#unsubscribe = [
-      apiTokens.onRevoked((tokenId, endsAt) => this.#endToken(tokenId, endsAt)),
+      ...credentials.map((one) => one.onRevoked((tokenId, endsAt) => this.#endToken(tokenId, endsAt))),
       hosts.onScopeChange((hostId, tags) => this.#retag(hostId, tags)),
     ];
   }
@@ -170,15 +171,15 @@ export function clientGone(): FairleadError {
 }
 
 function revoked(): FairleadError {
-  return new FairleadError('UNAUTHORIZED', 'the API token was revoked');
+  return new FairleadError('UNAUTHORIZED', 'the API token, certificate or session that opened this has ended');
 }
 
 function expired(): FairleadError {
-  return new FairleadError('UNAUTHORIZED', 'the API token has expired');
+  return new FairleadError('UNAUTHORIZED', 'the API token, certificate or session has expired');
 }
 
 function outOfScope(): FairleadError {
-  return new FairleadError('HOST_NOT_FOUND', "the host has left the API token's scope");
+  return new FairleadError('HOST_NOT_FOUND', "the host has left the caller's scope");
 }
 
 function shutdown(): FairleadError {

@@ -4,6 +4,7 @@ import Type from 'typebox';
 import { PROBLEM_TYPE, Problem } from '../problem.ts';
 import type { Api } from './app-types.ts';
 import { type OpenApiDocument, referencePage } from './docs-page.ts';
+import { SESSION_COOKIE } from './session-cookie.ts';
 
 /** Begins to collect the routes that are registered from now on. */
 export async function collectOpenApi(api: Api, version: string): Promise<void> {
@@ -24,7 +25,12 @@ export async function collectOpenApi(api: Api, version: string): Promise<void> {
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       components: {
-        securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'An API token' } },
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'An API token' },
+          session: { type: 'apiKey', in: 'cookie', name: SESSION_COOKIE, description: 'Set by the login' },
+          // Of OpenAPI 3.1, which the types do not know yet.
+          certificate: { type: 'mutualTLS', description: "An operator's client certificate" } as never,
+        },
       },
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json['$id'] ?? `schema-${i}`) },

@@ -215,3 +215,55 @@ export type AuditRow = Static<typeof AuditRow>;
 export const DockerAnswer = DockerObject;
 /** An answer without a body. */
 export const NoContent = Type.Null({ description: 'Done' });
+
+/** The serial of a certificate, with or without colons. */
+export const SerialParams = Type.Object(
+  { serial: Type.String({ minLength: 1, maxLength: 64, pattern: '^[0-9A-Fa-f:]+$', description: 'Hex' }) },
+  strict,
+);
+/** The hosts that something is limited to. */
+export const HostRefs = Type.Array(HostRef, { maxItems: 100, description: 'Limited to these hosts, by id or name' });
+export const UserName = Type.String({
+  minLength: 1,
+  maxLength: MAX_NAME_CHARS,
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._@+-]*$',
+});
+
+export const OperatorCertificateView = Type.Object({
+  serial: Text,
+  id: Type.String({ description: 'Stands in the certificate as its CN' }),
+  name: Text,
+  role: RoleName,
+  state: Type.Union([Type.Literal('active'), Type.Literal('expired'), Type.Literal('revoked')]),
+  hosts: Type.Array(Text),
+  tags: Type.Array(Text),
+  createdBy: Text,
+  createdAt: Instant,
+  notAfter: Instant,
+  lastUsedAt: nullable(Instant),
+  revokedAt: nullable(Instant),
+});
+export type OperatorCertificateView = Static<typeof OperatorCertificateView>;
+
+export const UserView = Type.Object({
+  id: Text,
+  name: Text,
+  role: RoleName,
+  hosts: Type.Array(Text),
+  tags: Type.Array(Text),
+  createdBy: Text,
+  createdAt: Instant,
+  passwordChangedAt: Instant,
+  lastLoginAt: nullable(Instant),
+});
+export type UserView = Static<typeof UserView>;
+
+export const SessionView = Type.Object({
+  user: Text,
+  role: RoleName,
+  hosts: Type.Array(Text),
+  tags: Type.Array(Text),
+  csrfToken: Type.String({ description: 'For the header x-csrf-token' }),
+  expiresAt: Type.String({ format: 'date-time', description: 'The latest end; without a request it comes sooner' }),
+});
+export type SessionView = Static<typeof SessionView>;

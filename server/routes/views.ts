@@ -9,9 +9,12 @@ import type {
   HostRecord,
   HostScope,
   MadeToken,
+  OperatorCertificateRecord,
   Page,
   Paged,
+  SessionRecord,
   Time,
+  UserRecord,
 } from './deps.ts';
 import {
   type ApiTokenView,
@@ -23,7 +26,10 @@ import {
   type HostView,
   type LinkDirection,
   type LinkView,
+  type OperatorCertificateView,
   type ScopeView,
+  type SessionView,
+  type UserView,
 } from './schemas.ts';
 
 /** A time as RFC 3339. */
@@ -166,4 +172,41 @@ export function auditView(row: AuditRecord): AuditRow {
     result: row.result,
     detail: row.detail ? { ...row.detail } : null,
   };
+}
+
+export function operatorCertificateView(row: OperatorCertificateRecord, now: number): OperatorCertificateView {
+  const isRevoked = row.revokedAt !== null && row.revokedAt !== undefined;
+  const isExpired = new Date(row.notAfter).getTime() <= now;
+  return {
+    serial: row.serial,
+    id: row.operatorId,
+    name: row.name,
+    role: row.role,
+    state: isRevoked ? 'revoked' : isExpired ? 'expired' : 'active',
+    hosts: [...row.hosts],
+    tags: [...row.tags],
+    createdBy: row.createdBy,
+    createdAt: instant(row.createdAt),
+    notAfter: instant(row.notAfter),
+    lastUsedAt: instantOrNull(row.lastUsedAt),
+    revokedAt: instantOrNull(row.revokedAt),
+  };
+}
+
+export function userView(row: UserRecord): UserView {
+  return {
+    id: row.id,
+    name: row.name,
+    role: row.role,
+    hosts: [...row.hosts],
+    tags: [...row.tags],
+    createdBy: row.createdBy,
+    createdAt: instant(row.createdAt),
+    passwordChangedAt: instant(row.passwordChangedAt),
+    lastLoginAt: instantOrNull(row.lastLoginAt),
+  };
+}
+
+export function sessionView({ user, role, hosts, tags, csrfToken, expiresAt }: SessionRecord): SessionView {
+  return { user, role, hosts: [...hosts], tags: [...tags], csrfToken, expiresAt: instant(expiresAt) };
 }

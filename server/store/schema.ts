@@ -92,6 +92,40 @@ export interface AuditTable {
   detail: string;
 }
 
+export interface OperatorCertificatesTable {
+  serial: string;
+  operator_id: string;
+  name: string;
+  role: string;
+  spki_pin: string;
+  /** JSON arrays of strings: what the certificate is limited to; empty: to nothing. */
+  hosts: string;
+  tags: string;
+  not_before: number;
+  not_after: number;
+  created_by: string;
+  created_at: number;
+  last_used_at: number | null;
+  revoked_at: number | null;
+}
+
+export interface UsersTable {
+  id: string;
+  name: string;
+  /** The name in lower case: names are unique whatever their case. */
+  name_key: string;
+  role: string;
+  /** Algorithm, parameters, salt and hash in one text. */
+  password_hash: string;
+  /** As of operator certificates. */
+  hosts: string;
+  tags: string;
+  created_by: string;
+  created_at: number;
+  password_changed_at: number;
+  last_login_at: number | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -100,4 +134,6 @@ export interface Schema {
   enrollment_tokens: EnrollmentTokensTable;
   api_tokens: ApiTokensTable;
   audit: AuditTable;
+  operator_certificates: OperatorCertificatesTable;
+  users: UsersTable;
 }

@@ -11,12 +11,14 @@ import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-token
 import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
+import { type OperatorCertificateRows, operatorCertificatesTable } from './operator-certificates.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
 import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
 import { storeError } from './store-errors.ts';
 import type { Db } from './tables.ts';
+import { type UserRows, usersTable } from './users.ts';
 
 const DATABASE_FILE = 'fairlead.db';
 /** How long a statement (and the event loop with it) waits for another process that writes to the file. */
@@ -34,6 +36,8 @@ export interface Tables {
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
   readonly settings: Settings;
+  readonly operatorCertificates: OperatorCertificateRows;
+  readonly users: UserRows;
 }
 
 export interface StoreOptions {
@@ -96,6 +100,8 @@ export class Store implements Tables {
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
   readonly settings: Settings;
+  readonly operatorCertificates: OperatorCertificateRows;
+  readonly users: UserRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
   readonly #lock: DirectoryLock;
@@ -112,6 +118,8 @@ export class Store implements Tables {
     this.apiTokens = tables.apiTokens;
     this.audit = tables.audit;
     this.settings = tables.settings;
+    this.operatorCertificates = tables.operatorCertificates;
+    this.users = tables.users;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -161,5 +169,7 @@ function tablesOn(db: Db): Tables {
     apiTokens: apiTokensTable(db),
     audit: auditTable(db),
     settings: settingsTable(db),
+    operatorCertificates: operatorCertificatesTable(db),
+    users: usersTable(db),
   };
 }

@@ -1,5 +1,5 @@
 /** `token` (enrollment tokens) and `apitoken` (tokens for people and programs). */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type {
   ApiTokenView,
@@ -12,6 +12,7 @@ import { act, type Cli, collect, seconds } from '../commander.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
+import { roleOption } from '../role-option.ts';
 import { facts } from '../table.ts';
 import { addRotate } from './rotate.ts';
 
@@ -87,11 +88,7 @@ export function addApiToken(root: Command, cli: Cli): void {
     .command('create')
     .description('make an API token; it is shown this once')
     .requiredOption('--name <text>', 'whose or what it is')
-    .addOption(
-      new Option('--role <role>', 'viewer reads, operator acts on containers, admin does all')
-        .choices(['viewer', 'operator', 'admin'])
-        .makeOptionMandatory(),
-    )
+    .addOption(roleOption())
     .option('--expires <duration>', 'after which it is refused: 12h, 30d (default: never)', seconds)
     .option('--host <host>', 'only for this host, by name or id; may repeat (default: all hosts)', collect)
     .option('--tag <tag>', 'only for hosts with this tag; may repeat, and goes with --host', collect);

@@ -24,12 +24,12 @@ describe('entry points', () => {
     for (const entry of ENTRIES) assert.match(readlinkSync(`${ROOT}${entry}`), /^(\.\.\/)*(install\/)?entry\/\w+\.ts$/);
   });
 
-  for (const versions of [{ node: '20.20.2', napi: '9' }, { node: '22.23.0' }, { napi: '9' }]) {
+  for (const versions of [{ node: '20.20.2', napi: '9' }, { node: '22.23.0' }, { node: '24.6.0' }, { napi: '9' }]) {
     it(`say in one sentence what an old Node lacks: ${JSON.stringify(versions)}`, () => {
       for (const entry of ENTRIES) {
         const { status, stdout, stderr } = runAs(versions, entry);
         assert.deepEqual([status, stdout], [1, '']);
-        assert.match(stderr, /^Fairlead needs Node\.js 24 [^\n]*npm ci[^\n]*npm run server[^\n]*\n$/);
+        assert.match(stderr, /^Fairlead needs Node\.js 24\.7 [^\n]*npm ci[^\n]*npm run server[^\n]*\n$/);
       }
     });
   }

@@ -243,6 +243,41 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         return () => listeners.delete(listener);
       },
     },
+    operatorCertificates: {
+      authenticate: () => undefined,
+      create: async (...args) => {
+        await called('operatorCertificates.create', ...args);
+        return { serial: 'AB', operatorId: 'o1', certificate: 'CERT', ca: 'CA', notAfter: NOW };
+      },
+      list: async () => ({ items: [] }),
+      revoke: (...args) => called('operatorCertificates.revoke', ...args),
+      onRevoked: () => () => undefined,
+    },
+    users: {
+      create: async (user, ...args) => {
+        await called('users.create', user, ...args);
+        const { name, role } = user;
+        return { id: 'u1', name, role, hosts: [], tags: [], createdBy: 'a', createdAt: NOW, passwordChangedAt: NOW };
+      },
+      list: async () => ({ items: [] }),
+      setPassword: (...args) => called('users.setPassword', ...args),
+      remove: (...args) => called('users.remove', ...args),
+    },
+    logins: {
+      login: async () => {
+        throw new FairleadError('NOT_FOUND', 'login by password is off');
+      },
+      authenticate: async () => {
+        throw new FairleadError('UNAUTHORIZED', 'the session is over');
+      },
+      fitsCsrfToken: () => false,
+      session: () => {
+        throw new FairleadError('UNAUTHORIZED', 'the session is over');
+      },
+      logout: (...args) => called('logins.logout', ...args),
+      onRevoked: () => () => undefined,
+    },
+    publicHosts: ['server'],
     audit: {
       record: async (entry) => void audit.push(entry),
       recordOrLog: async (entry) => void audit.push(entry),

@@ -10,7 +10,7 @@ import { systemClock } from '../../../../shared/clock.ts';
 const VIEWER = { tokenId: 't1', name: 'ci', role: 'viewer' as const };
 
 const NO_ENDS = {
-  apiTokens: { onRevoked: () => () => undefined },
+  credentials: [{ onRevoked: () => () => undefined }],
   hosts: { onScopeChange: () => () => undefined },
 };
 
@@ -74,7 +74,7 @@ test('a token that is revoked while it is asked about opens nothing', () => {
     revoke = listener;
     return () => undefined;
   };
-  const live = new LiveStreams({ ...NO_ENDS, apiTokens: { onRevoked } }, systemClock);
+  const live = new LiveStreams({ ...NO_ENDS, credentials: [{ onRevoked }] }, systemClock);
   revoke('t1');
   assert.throws(() => live.begin(VIEWER), { code: 'UNAUTHORIZED' });
   assert.ok(live.begin({ ...VIEWER, tokenId: 't2' }));
