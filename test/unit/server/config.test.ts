@@ -27,6 +27,7 @@ test('the flags are the documented ones', () => {
       '--api-cert',
       '--api-key',
       '--trust-proxy',
+    '--proxy-protocol',
       '--stream-memory',
       '--log-level',
       '--reset-admin-token',

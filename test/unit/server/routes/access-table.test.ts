@@ -44,6 +44,17 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/api-tokens', 'admin', 'installation', 201, { body: { name: 'x', role: 'viewer' } }],
   ['DELETE /api/v1/api-tokens/:id', 'admin', 'installation', 404],
   ['POST /api/v1/api-tokens/:id/rotate', 'admin', 'installation', 404],
+  ['GET /api/v1/operator-certificates', 'admin', 'installation', 200],
+  ['POST /api/v1/operator-certificates', 'admin', 'installation', 400],
+  ['DELETE /api/v1/operator-certificates/:serial', 'admin', 'installation', 204],
+  ['GET /api/v1/users', 'admin', 'installation', 200],
+  ['POST /api/v1/users', 'admin', 'installation', 400],
+  ['PUT /api/v1/users/:user/password', 'admin', 'installation', 400],
+  ['DELETE /api/v1/users/:user', 'admin', 'installation', 204],
+  ['POST /api/v1/login', 'public', 'none', 400],
+  // A token has no session.
+  ['GET /api/v1/session', 'viewer', 'none', 404],
+  ['POST /api/v1/logout', 'viewer', 'none', 404],
   ['GET /api/v1/audit', 'admin', 'installation', 200],
   ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
   ['GET /api/v1/revocations', 'viewer', 'filtered', 200],
@@ -159,7 +170,7 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
   const [route, , , , { query = '', body } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
-  const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12' };
+  const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12', user: 'ann' };
   const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '');
   return fetch(`${base}${path}${query}`, {
     method,
