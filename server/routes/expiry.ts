@@ -31,11 +31,8 @@ export class Expiry {
 
   /** A clock may clamp a long wait: the date is looked at again each time. */
   #look(): void {
-    if (this.#clock.now() < this.#at) {
-      this.#arm();
-      return;
-    }
     this.#timer = undefined;
-    this.#reached();
+    if (this.#clock.now() < this.#at) this.#arm();
+    else this.#reached();
   }
 }

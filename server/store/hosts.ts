@@ -136,8 +136,9 @@ export function hostsTable(db: Db): Hosts {
       if (name !== undefined) Object.assign(set, { name, name_key: hostNameKey(name) });
       if (tags !== undefined) set.tags = JSON.stringify(tags);
       if (Object.keys(set).length > 0) await db.updateTable('hosts').set(set).where('id', '=', id).execute();
-      if (tags !== undefined) await putTags(db, id, tags);
-      return await get(id);
+      const host = await get(id);
+      if (tags !== undefined) await putTags(db, host.id, tags);
+      return host;
     },
 
     async markSeen(id, at, facts) {

@@ -9,7 +9,7 @@ import { ApiTokens } from '../../../../server/access/api-tokens.ts';
 import { allows } from '../../../../server/access/roles.ts';
 import { fitsHash, newSecret } from '../../../../server/access/secret.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
-import { openTestStore, START } from '../store/fixture.ts';
+import { aHost, HOST_IDS, openTestStore, START } from '../store/fixture.ts';
 
 const PIN = `sha256:${'ab'.repeat(32)}`;
 const ACTOR = { name: 'ann', address: '192.0.2.1' };
@@ -221,4 +221,117 @@ test('a first admin token that the store cannot keep leaves no file', async (t) 
   assert.equal((await readdir(dataDir)).includes('admin-token'), false);
   await sql`pragma query_only = off`.execute(store.db);
   assert.equal(await tokens.ensureAdminToken(), true);
+});
+
+test('a scope names hosts by id, so that it does not follow a name', async (t) => {
+  const { tokens, store } = await openTokens(t);
+  const [id] = HOST_IDS;
+  await store.hosts.insert(aHost(id, 'shed'));
+  const scoped = { name: 'ci', role: 'viewer' as const, hosts: ['SHED', id], tags: ['lab', 'lab'] };
+  const { token, scope } = await tokens.create(scoped, ACTOR);
+  assert.deepEqual(scope, { hosts: [id], tags: ['lab'] });
+  await store.hosts.update(id, { name: 'attic' });
+  assert.deepEqual((await tokens.authenticate(token)).scope, scope);
+  assert.deepEqual((await tokens.list({})).items[0]?.scope, scope);
+  const wrong: [object, string][] = [
+    [{ hosts: ['nobody'] }, 'HOST_NOT_FOUND'],
+    [{ hosts: [] }, 'VALIDATION'],
+    [{ hosts: [id], tags: [] }, 'VALIDATION'],
+    [{ hosts: Array(257).fill(id) }, 'VALIDATION'],
+    [{ tags: Array(33).fill('a') }, 'VALIDATION'],
+  ];
+  for (const [more, code] of wrong) {
+    await assert.rejects(tokens.create({ name: 'ci', role: 'viewer', ...more }, ACTOR), { code }, JSON.stringify(more));
+  }
+});
+
+test('a scope that cannot be read opens nothing', async (t) => {
+  const { tokens, store } = await openTokens(t);
+  const { token } = await tokens.create({ name: 'ci', role: 'viewer', tags: ['lab'] }, ACTOR);
+  for (const scope of ['{}', '[]', '{"hosts":"x","tags":[]}', 'null', 'x']) {
+    await sql`update api_tokens set scope = ${scope}`.execute(store.db);
+    await assert.rejects(tokens.authenticate(token), Error, scope);
+  }
+});
+
+test('the address of the last use is kept', async (t) => {
+  const { tokens, clock } = await openTokens(t);
+  const { token } = await tokens.create({ name: 'ci', role: 'viewer' }, ACTOR);
+  const from = async () => (await tokens.list({})).items[0]?.lastUsedAddress;
+  assert.equal(await from(), undefined);
+  await tokens.authenticate(token, '192.0.2.7');
+  await tokens.authenticate(token, '192.0.2.8');
+  assert.equal(await from(), '192.0.2.7');
+  clock.pass(60_000);
+  await tokens.authenticate(token, '192.0.2.8');
+  assert.equal(await from(), '192.0.2.8');
+});
+
+test('a rotated token ends after its overlap; its successor is the same but for the secret, and lives as long', async (t) => {
+  const { tokens, clock, audit } = await openTokens(t);
+  const request = { name: 'ci', role: 'operator' as const, tags: ['lab'], expiresAt: START + 10 * HOUR_MS };
+  const old = await tokens.create(request, ACTOR);
+  clock.pass(HOUR_MS);
+  const heard: unknown[] = [];
+  tokens.onRevoked((...args) => void heard.push(args));
+  const made = await tokens.rotate(old.id, 60, ACTOR);
+  const endsAt = START + HOUR_MS + 60_000;
+  assert.deepEqual(heard, [[old.id, endsAt]]);
+  assert.equal(made.replacedEndsAt, endsAt);
+  assert.deepEqual(await tokens.authenticate(made.token), {
+    ...{ tokenId: made.id, name: 'ci', role: 'operator', scope: { hosts: [], tags: ['lab'] } },
+    expiresAt: START + 11 * HOUR_MS,
+  });
+  assert.equal((await tokens.authenticate(old.token)).expiresAt, endsAt);
+  clock.pass(60_000);
+  await assert.rejects(tokens.authenticate(old.token), { code: 'UNAUTHORIZED' });
+  await tokens.authenticate(made.token);
+  const shown = (await tokens.list({})).items.find(({ id }) => id === old.id);
+  assert.deepEqual([shown?.replacedBy, shown?.expiresAt], [made.id, endsAt]);
+  const [row] = (await audit.list({}, { action: 'api-token.rotate' })).items;
+  assert.deepEqual([row?.target, row?.actor, row?.detail['replacedBy']], [old.id, 'ann', made.id]);
+});
+
+test('without an overlap the old token ends at once; one without an end has a successor without one', async (t) => {
+  const { tokens } = await openTokens(t);
+  const old = await tokens.create({ name: 'ci', role: 'viewer' }, ACTOR);
+  const made = await tokens.rotate(old.id, 0, ACTOR);
+  await assert.rejects(tokens.authenticate(old.token), { code: 'UNAUTHORIZED' });
+  assert.equal((await tokens.authenticate(made.token)).expiresAt, undefined);
+});
+
+test('an overlap keeps no token alive beyond its own end', async (t) => {
+  const { tokens } = await openTokens(t);
+  const old = await tokens.create({ name: 'ci', role: 'viewer', expiresAt: START + 1000 }, ACTOR);
+  assert.equal((await tokens.rotate(old.id, 3600, ACTOR)).replacedEndsAt, START + 1000);
+});
+
+test('a token is rotated once, while it is good, with an overlap of at most a week', async (t) => {
+  const { tokens, clock } = await openTokens(t);
+  const make = () => tokens.create({ name: 'ci', role: 'viewer', expiresAt: clock.now() + 1000 }, ACTOR);
+  const [rotated, revoked, expired] = [await make(), await make(), await make()];
+  for (const overlap of [-1, 1.5, 604_801, Number.NaN]) {
+    await assert.rejects(tokens.rotate(rotated.id, overlap, ACTOR), { code: 'VALIDATION' });
+  }
+  const next = await tokens.rotate(rotated.id, 604_800, ACTOR);
+  await assert.rejects(tokens.rotate(rotated.id, 0, ACTOR), { code: 'CONFLICT', message: new RegExp(next.id) });
+  await tokens.revoke(revoked.id, ACTOR);
+  await assert.rejects(tokens.rotate(revoked.id, 0, ACTOR), { code: 'CONFLICT' });
+  clock.pass(1000);
+  await assert.rejects(tokens.rotate(expired.id, 0, ACTOR), { code: 'CONFLICT' });
+  await assert.rejects(tokens.rotate('nothing', 0, ACTOR), { code: 'NOT_FOUND' });
+  assert.equal((await tokens.list({})).items.length, 4, 'what is refused makes nothing');
+});
+
+test('a reset finds the admin token again that was rotated, and ends all before it', async (t) => {
+  const { tokens } = await openTokens(t);
+  await tokens.ensureAdminToken();
+  const first = await tokens.authenticate((await readFile(tokens.adminTokenFile, 'utf8')).trim());
+  const second = await tokens.rotate(first.tokenId, 3600, ACTOR);
+  const third = await tokens.rotate(second.id, 3600, ACTOR);
+  const heard: string[] = [];
+  tokens.onRevoked((id) => void heard.push(id));
+  await tokens.resetAdminToken();
+  assert.deepEqual(heard, [third.id, second.id, first.tokenId]);
+  for (const { token } of [second, third]) await assert.rejects(tokens.authenticate(token), { code: 'UNAUTHORIZED' });
 });

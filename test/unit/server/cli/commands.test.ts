@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { before, describe, it, type TestContext } from 'node:test';
@@ -232,5 +232,63 @@ describe('changes', () => {
     assert.match(out, /fairlead-agent enroll --server S --token fle1\.secret/);
     assert.deepEqual(server.requests.at(-1)?.body, { ttlSeconds: 3600, tags: ['a', 'b'], hostName: 'n' });
     assert.equal((await runAgainst(server, ['token', 'create', '--ttl', 'soon'])).code, 2);
+  });
+
+  it('limit an API token to hosts and tags, and show what tokens are limited to', async (t) => {
+    const server = await api(t);
+    const scope = { hosts: [{ id: HOST.id, name: 'edge-1' }], tags: ['lab'] };
+    server.on('POST /api/v1/api-tokens', () => ({ id: 't1', token: 'fla1.secret', scope, expiresAt: null }));
+    const args = ['apitoken', 'create', '--name', 'ci', '--role', 'viewer', '--host', 'edge-1', '--tag', 'lab'];
+    assert.match((await runAgainst(server, args)).out, /^Scope: +edge-1,tag:lab$/m);
+    const body = { name: 'ci', role: 'viewer', hosts: ['edge-1'], tags: ['lab'] };
+    assert.deepEqual(server.requests.at(-1)?.body, body);
+    const row = { id: 't1', name: 'ci', role: 'viewer', createdAt: '2029-12-31T23:00:00Z', expiresAt: null };
+    const used = { lastUsedAt: '2029-12-31T23:59:00Z', lastUsedAddress: '192.0.2.1' };
+    const gone = { hosts: [{ id: 'gone', name: null }], tags: [] };
+    server.on('GET /api/v1/api-tokens', () => ({
+      items: [
+        { ...row, ...used, scope },
+        { ...row, scope: gone, lastUsedAt: null, lastUsedAddress: null },
+        { ...row, scope: null, lastUsedAt: null, lastUsedAddress: null },
+      ],
+      nextCursor: null,
+    }));
+    const { out } = await runAgainst(server, ['apitoken', 'ls']);
+    const lines = out.split('\n');
+    assert.match(lines[1] ?? '', /viewer +edge-1,tag:lab +1h ago +1m ago from 192\.0\.2\.1/);
+    assert.match(lines[2] ?? '', /viewer +gone/);
+    assert.match(lines[3] ?? '', /viewer +all/);
+  });
+
+  it('rotate a token: printed, or into a private file that holds nothing else', async (t) => {
+    const server = await api(t);
+    const made = { id: 't2', token: 'fla1.next', scope: null, expiresAt: null, replacedEndsAt: '2030-01-01T01:00:00Z' };
+    server.on('POST /api/v1/api-tokens/t1/rotate', () => made);
+    server.on('POST /api/v1/api-tokens/me/rotate', () => made);
+    server.on('GET /api/v1/whoami', () => ({ tokenId: 'me', name: 'admin', role: 'admin', scope: null }));
+    const named = await runAgainst(server, ['apitoken', 'rotate', 't1', '--overlap', '1h']);
+    assert.match(named.out, /^Token: +fla1\.next$/m);
+    assert.match(named.out, /Old one ends: +2030-01-01T01:00:00Z \(in 1h\)/);
+    assert.deepEqual(server.requests.at(-1)?.body, { overlapSeconds: 3600 });
+    const own = await runAgainst(server, ['apitoken', 'rotate']);
+    assert.equal(server.requests.at(-1)?.url.pathname, '/api/v1/api-tokens/me/rotate');
+    assert.match(own.out, /log in with the new one/);
+    const file = join(await tempDir(t), 'admin-token');
+    await writeFile(file, 'the old one', { mode: 0o644 });
+    const written = await runAgainst(server, ['apitoken', 'rotate', '--out', file, '--json']);
+    assert.equal(await readFile(file, 'utf8'), 'fla1.next\n');
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    assert.doesNotMatch(written.out, /fla1/);
+    assert.equal(JSON.parse(written.out).out, file);
+  });
+
+  it('rotate nothing if the new token could not be written', async (t) => {
+    const server = await api(t);
+    for (const file of ['/nonexistent/token', await tempDir(t)]) {
+      const { code, err } = await runAgainst(server, ['apitoken', 'rotate', 't1', '--out', file]);
+      assert.equal(code, 1);
+      assert.match(err, /cannot write .*; nothing was rotated/);
+    }
+    assert.equal(server.requests.filter(({ method }) => method === 'POST').length, 0);
   });
 });

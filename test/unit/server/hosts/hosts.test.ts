@@ -168,3 +168,37 @@ test('what a link has measured comes with its host alone, and while it is online
   await hosts.revoke('alpha', 'sold', ADMIN);
   assert.equal((await hosts.get('alpha')).traffic, undefined);
 });
+
+test('a host out of scope is found as little as none, and whoever listens hears of tags and removals', async (t) => {
+  const { hosts, enroll: add } = await setUp(t);
+  const id = await add('alpha', 'A1');
+  const other = await add('beta', 'B2');
+  const heard: unknown[] = [];
+  const stop = hosts.onScopeChange((...args) => heard.push(args));
+  const [byTag, byId] = [
+    { hosts: [], tags: ['lab'] },
+    { hosts: [id], tags: [] },
+  ];
+  assert.equal(await hosts.idInScope('ALPHA', byTag), id);
+  assert.equal(await hosts.idInScope(id, byId), id);
+  const refusal = async (ref: string) => await hosts.idInScope(ref, byId).catch((error) => [error.code, error.message]);
+  assert.deepEqual(await refusal('beta'), ['HOST_NOT_FOUND', 'there is no host "beta"']);
+  assert.deepEqual(await refusal('nobody'), ['HOST_NOT_FOUND', 'there is no host "nobody"']);
+  const listed = async () => (await hosts.list({}, byTag)).items.map(({ name }) => name);
+  assert.deepEqual(await listed(), ['alpha', 'beta']);
+  await hosts.update('beta', { tags: ['shop'] }, ADMIN);
+  await hosts.update('beta', { name: 'gamma' }, ADMIN);
+  await hosts.remove('gamma', ADMIN);
+  assert.deepEqual(heard, [
+    [other, ['shop']],
+    [other, undefined],
+  ]);
+  assert.deepEqual(await listed(), ['alpha']);
+  assert.deepEqual(
+    (await hosts.certificates({}, byId)).items.map(({ serial }) => serial),
+    ['A1'],
+  );
+  stop();
+  await hosts.remove('alpha', ADMIN);
+  assert.equal(heard.length, 2);
+});

@@ -4,8 +4,9 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { wantsNdjson } from '../../../../server/routes/container-streams.ts';
-import { LiveStreams } from '../../../../server/routes/live-streams.ts';
+import { type LiveStream, LiveStreams } from '../../../../server/routes/live-streams.ts';
 import { systemClock } from '../../../../shared/clock.ts';
+import type { FairleadError } from '../../../../shared/errors.ts';
 
 const VIEWER = { tokenId: 't1', name: 'ci', role: 'viewer' as const };
 
@@ -36,6 +37,26 @@ function manualClock() {
       return timers.length;
     },
   };
+}
+
+/** A table that is told of tokens and hosts by hand. */
+function watched(clock: ReturnType<typeof manualClock>) {
+  let endToken: (tokenId: string, endsAt?: number) => void = () => undefined;
+  let retag: (hostId: string, tags: readonly string[] | undefined) => void = () => undefined;
+  const onRevoked = (listener: typeof endToken) => {
+    endToken = listener;
+    return () => undefined;
+  };
+  const onScopeChange = (listener: typeof retag) => {
+    retag = listener;
+    return () => undefined;
+  };
+  return { live: new LiveStreams({ apiTokens: { onRevoked }, hosts: { onScopeChange } }, clock), endToken, retag };
+}
+
+/** With which codes the streams have ended. */
+function ended(...streams: LiveStream[]) {
+  return streams.map(({ signal }) => (signal.aborted ? (signal.reason as FairleadError).code : undefined));
 }
 
 test('a client that left before its stream began ends it all the same', () => {
@@ -93,6 +114,54 @@ test('there are only so many streams', () => {
   assert.throws(() => live.begin({ ...VIEWER, tokenId: 'another' }), /4096 streams are open/);
   live.close();
   assert.throws(open, { code: 'SHUTDOWN' });
+});
+
+test('a token that is to end sooner takes its streams with it then, those that begin meanwhile, too', () => {
+  const clock = manualClock();
+  const { live, endToken } = watched(clock);
+  const early = live.begin(VIEWER);
+  const expiring = live.begin({ ...VIEWER, expiresAt: 3000 });
+  const other = live.begin({ ...VIEWER, tokenId: 't2' });
+  endToken('t1', 5000);
+  const late = live.begin({ ...VIEWER, expiresAt: 9000 });
+  clock.fire(3000);
+  assert.deepEqual(ended(early, expiring, late, other), [undefined, 'UNAUTHORIZED', undefined, undefined]);
+  clock.fire(5000);
+  assert.deepEqual(ended(early, late, other), ['UNAUTHORIZED', 'UNAUTHORIZED', undefined]);
+  endToken('t2', 5000);
+  clock.fire(5000);
+  assert.deepEqual(ended(other), ['UNAUTHORIZED'], 'without an overlap it ends at once');
+  assert.equal(clock.waiting, 0);
+});
+
+test("a host that leaves a token's scope takes the token's streams to it along, and no others", () => {
+  const { live, retag } = watched(manualClock());
+  const byTag = { ...VIEWER, scope: { hosts: [], tags: ['lab'] } };
+  const tagged = live.begin({ ...byTag, hostId: 'h1' });
+  const elsewhere = live.begin({ ...byTag, hostId: 'h2' });
+  const listed = live.begin({ ...VIEWER, scope: { hosts: ['h1'], tags: [] }, hostId: 'h1' });
+  const all = live.begin(VIEWER);
+  retag('h1', ['lab', 'more']);
+  assert.deepEqual(ended(tagged, elsewhere, listed, all), [undefined, undefined, undefined, undefined]);
+  retag('h1', ['more']);
+  assert.deepEqual(ended(tagged, elsewhere, listed, all), ['HOST_NOT_FOUND', undefined, undefined, undefined]);
+  assert.throws(() => live.begin({ ...byTag, hostId: 'h1' }), { code: 'HOST_NOT_FOUND' }, 'let in just before');
+  retag('h1', ['lab']);
+  assert.equal(live.begin({ ...byTag, hostId: 'h1' }).signal.aborted, false);
+  retag('h1', undefined);
+  assert.deepEqual(ended(listed, elsewhere, all), ['HOST_NOT_FOUND', undefined, undefined]);
+});
+
+test('a closed table listens to nobody', () => {
+  let listeners = 0;
+  const listen = () => {
+    listeners++;
+    return () => listeners--;
+  };
+  const live = new LiveStreams({ apiTokens: { onRevoked: listen }, hosts: { onScopeChange: listen } }, systemClock);
+  assert.equal(listeners, 2);
+  live.close();
+  assert.equal(listeners, 0);
 });
 
 test('records are for those who ask for them', () => {
