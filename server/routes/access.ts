@@ -101,7 +101,10 @@ async function authenticate(request: FastifyRequest, reply: FastifyReply, deps: 
 
 function nobody(request: FastifyRequest, reply: FastifyReply): FairleadError {
   askForPassword(request, reply);
-  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+  return new FairleadError(
+    'UNAUTHORIZED',
+    'this needs an API token, in a header `Authorization: Bearer TOKEN`, a session or a client certificate',
+  );
 }
 
 /** Makes a browser ask for the token where a person may open the page. */
