@@ -43,7 +43,7 @@ export const ServerFlags = Type.Object({
     description: 'the certificate of the API: one of our CA, none (behind a TLS proxy only), or your own',
     default: 'internal',
   }),
-  apiCert: file('the certificate chain of the API in PEM, with --api-tls files'),
+  apiCert: file('the certificate chain of the API in PEM, with --api-tls files; a changed one is put in place'),
   apiKey: file('its private key in PEM'),
   trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
   proxyProtocol: Type.Array(Type.String(), {

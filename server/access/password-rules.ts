@@ -7,7 +7,7 @@ export const MAX_PASSWORD_BYTES = 1024;
 const MIN_DISTINCT_CHARS = 5;
 const RUNS = [
   'abcdefghijklmnopqrstuvwxyz',
-  '01234567890123456789',
+  '0123456789'.repeat(3),
   'qwertyuiopasdfghjklzxcvbnm',
   'qwertzuiopasdfghjklyxcvbnm',
 ];

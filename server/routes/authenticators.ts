@@ -31,7 +31,10 @@ export function authenticators(deps: ApiDeps): readonly Authenticator[] {
 
 /** The error for a request that does not say who asks. */
 export function nothingShown(): FairleadError {
-  return new FairleadError('UNAUTHORIZED', 'this needs an API token, in a header `Authorization: Bearer TOKEN`');
+  return new FairleadError(
+    'UNAUTHORIZED',
+    'this needs an API token, in a header `Authorization: Bearer TOKEN`, a session or a client certificate',
+  );
 }
 
 /** An API token in `Authorization: Bearer`. */
