@@ -56,7 +56,7 @@ export class Door {
     this.#gate.shaken(socket);
   }
 
-  /** A connection has what it came for, or will have nothing. Idempotent. */
+  /** A connection has what it came for; one that ends without it need not be told. Idempotent. */
   leave(socket: Endpoint): void {
     this.#gate.leave(socket);
   }

@@ -29,7 +29,6 @@ export function guardServer(server: Server, options: Omit<DoorOptions, 'begin'>)
   });
   server.prependListener('tlsClientError', (error: Error, socket: TLSSocket) => {
     options.log.debug({ err: error, address: door.addressOf(socket) }, 'TLS handshake refused');
-    door.leave(socket);
     socket.destroy();
   });
   server.on('request', ({ socket }) => door.leave(socket));

@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
+import { Attempts } from './attempts.ts';
 import { HANDSHAKE_LIMITS, type HandshakeLimits } from './limits.ts';
 import { connectionKey, type Endpoint } from './source.ts';
 
@@ -39,6 +40,7 @@ export class HandshakeGate {
   /** Those that are under way and not slow yet, the oldest first, with the time when they began. */
   readonly #underWay = new Map<string, Handshake>();
   readonly #underWayOf = new Map<string, number>();
+  readonly #attempts: Attempts;
   /** Looks again once the oldest of `#underWay` is slow; runs only while others wait. */
   #timer: Timer | undefined;
 
@@ -46,6 +48,7 @@ export class HandshakeGate {
     this.#begin = options.begin;
     this.#clock = options.clock;
     this.#limits = options.limits ?? HANDSHAKE_LIMITS;
+    this.#attempts = new Attempts(this.#limits);
   }
 
   /** Connections without a session, begun or not. */
@@ -56,7 +59,7 @@ export class HandshakeGate {
   /** Everything that is remembered of connections and addresses, in entries. */
   get remembered(): number {
     const maps = [this.#pending, this.#perAddress, this.#underWay, this.#underWayOf, ...this.#waiting.values()];
-    return maps.reduce((sum, map) => sum + map.size, this.#waiting.size);
+    return maps.reduce((sum, map) => sum + map.size, this.#waiting.size + this.#attempts.size);
   }
 
   /**
@@ -87,9 +90,13 @@ export class HandshakeGate {
     if (this.#end(connectionKey(endpoint))) this.#beginNext();
   }
 
-  /** A connection has its session, or will have none. Idempotent. */
+  /** A connection has what it came for; one that ends without it need not be told. Idempotent. */
   leave(endpoint: Endpoint): void {
-    this.#leave(connectionKey(endpoint));
+    const key = connectionKey(endpoint);
+    const pending = this.#pending.get(key);
+    if (pending === undefined) return;
+    this.#attempts.finish(pending.address);
+    this.#leave(key);
   }
 
   /** Destroys all that is pending. */
@@ -137,7 +144,7 @@ export class HandshakeGate {
       this.#end(key);
     }
     while (this.#underWay.size < this.#limits.atOnce) {
-      const key = this.#nextWaiting(now - this.#limits.waitMs);
+      const key = this.#nextWaiting(now);
       if (key === undefined) break;
       const pending = this.#pending.get(key);
       if (pending === undefined) continue;
@@ -158,19 +165,26 @@ export class HandshakeGate {
     return true;
   }
 
-  /** The connection whose turn it is. Those that wait since before `since` have waited too long, and are destroyed. */
-  #nextWaiting(since: number): string | undefined {
+  /** The connection whose turn it is. Those that have waited too long by `now` are destroyed. */
+  #nextWaiting(now: number): string | undefined {
     for (const [address, queue] of this.#waiting) {
-      if ((this.#underWayOf.get(address) ?? 0) >= this.#limits.atOnceOfAddress) continue;
-      this.#waiting.delete(address);
-      for (const key of dropOlder(queue, since)) this.#pending.get(key)?.socket.destroy();
+      for (const key of dropOlder(queue, now - this.#limits.waitMs)) this.#pending.get(key)?.socket.destroy();
       const [key] = queue.keys();
+      if (key !== undefined && !this.#mayBegin(address, now)) continue;
+      // Behind the others.
+      this.#waiting.delete(address);
       if (key === undefined) continue;
       queue.delete(key);
       if (queue.size > 0) this.#waiting.set(address, queue);
       return key;
     }
     return undefined;
+  }
+
+  #mayBegin(address: string, now: number): boolean {
+    const underWay = this.#underWayOf.get(address) ?? 0;
+    if (underWay >= this.#limits.atOnceOfAddress) return false;
+    return this.#attempts.begin(address, now) || underWay === 0;
   }
 
   #onTimer(): void {

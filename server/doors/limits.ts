@@ -10,6 +10,12 @@ export interface HandshakeLimits {
   readonly atOnce: number;
   /** … of one address, so that a flood from one leaves places for the others. */
   readonly atOnceOfAddress: number;
+  /** Handshakes of one address that may be unfinished, or have come to nothing, … */
+  readonly unfinished: number;
+  /** … of which so many are forgiven each second. What is beyond begins one after the other, each after `slowMs` at most. */
+  readonly forgivenPerSecond: number;
+  /** Addresses for which that is remembered. */
+  readonly remembered: number;
   /** A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. With `atOnce` it allows 320 a second even then. */
   readonly slowMs: number;
   /** How long a connection may wait to begin, in ms: agents give up an attempt after 10 s, and then its work is lost. */
@@ -21,6 +27,9 @@ export const HANDSHAKE_LIMITS: HandshakeLimits = {
   perAddress: 1024,
   atOnce: 32,
   atOnceOfAddress: 24,
+  unfinished: 256,
+  forgivenPerSecond: 16,
+  remembered: 4096,
   slowMs: 100,
   waitMs: 5_000,
 };

@@ -81,7 +81,6 @@ export class AgentListener {
     this.#door = new Door({ begin, clock, log, balancers });
     this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => this.#door.enter(socket));
     this.#server.on('tlsClientError', (error, socket) => {
-      this.#door.leave(socket);
       log.debug({ err: error, address: this.#door.addressOf(socket) }, 'TLS handshake refused');
       socket.destroy();
     });

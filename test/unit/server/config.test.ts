@@ -27,7 +27,7 @@ test('the flags are the documented ones', () => {
       '--api-cert',
       '--api-key',
       '--trust-proxy',
-    '--proxy-protocol',
+      '--proxy-protocol',
       '--stream-memory',
       '--log-level',
       '--reset-admin-token',
@@ -162,4 +162,15 @@ test("the API's own certificate needs its key, and both need files mode", async 
     [{ apiTls: 'files', apiCert, apiKey: other }, /^--api-key does not belong to the first certificate/],
   ];
   for (const [given, message] of fails) await assert.rejects(configOf(given), { code: 'VALIDATION', message });
+});
+
+test('--proxy-protocol takes addresses and networks, and nothing else', async () => {
+  const read = (list: string) => readConfig(readFlags(ServerFlags, { proxyProtocol: [list] }, {}));
+  const { balancers } = await read('192.0.2.7,10.0.0.0/8,fd00::/8');
+  for (const address of ['192.0.2.7', '10.1.2.3', '::ffff:10.1.2.3', 'fd12::1']) assert.ok(balancers?.has(address));
+  for (const address of ['192.0.2.8', '11.0.0.1', '::1', undefined, 'nonsense']) assert.ok(!balancers?.has(address));
+  assert.equal((await readConfig(readFlags(ServerFlags, {}, {}))).balancers, undefined);
+  for (const wrong of ['localhost', '10.0.0.0/33', '192.0.2.7:80', 'fe80::1%eth0', '10.0.0/8', '/8', '1.2.3.4/']) {
+    await assert.rejects(read(wrong), { code: 'VALIDATION', message: /--proxy-protocol/ });
+  }
 });

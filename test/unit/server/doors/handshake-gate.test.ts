@@ -23,7 +23,9 @@ function socket(remoteAddress: string, remotePort: number) {
 function gateOf(given: Partial<HandshakeLimits>) {
   const begun: (number | undefined)[] = [];
   const clock = new FakeClock();
-  const limits = { total: 10, perAddress: 10, atOnce: 10, atOnceOfAddress: 10, slowMs: 1000, waitMs: 5000, ...given };
+  const places = { total: 10, perAddress: 10, atOnce: 10, atOnceOfAddress: 10 };
+  const attempts = { unfinished: 1000, forgivenPerSecond: 1, remembered: 100 };
+  const limits = { ...places, ...attempts, slowMs: 1000, waitMs: 5000, ...given };
   const gate = new HandshakeGate({ begin: ({ remotePort }) => begun.push(remotePort), clock, limits });
   return { gate, begun, clock };
 }
@@ -198,8 +200,8 @@ test('a connection counts for where a balancer says that it comes from', () => {
 
 test('a million addresses that come and go leave nothing behind', () => {
   const { gate } = gateOf({ total: 64, perAddress: 4, atOnce: 8 });
-  // Each connection is in at most five maps, one of them by its address.
-  const bound = 5 * 64 + 64;
+  // Each connection is in at most five maps, one of them by its address; attempts are remembered beside.
+  const bound = 5 * 64 + 64 + 100;
   for (let n = 0; n < 1_000_000; n++) {
     const fake = socket(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, n & 65_535);
     gate.enter(fake.socket);
@@ -208,5 +210,24 @@ test('a million addresses that come and go leave nothing behind', () => {
   }
   assert.equal(gate.pending, 64);
   gate.close();
-  assert.equal(gate.remembered, 0);
+  assert.ok(gate.remembered <= 100, 'the last attempts alone');
+});
+
+test('an address whose handshakes come to nothing is served one by one; finished ones do not count', () => {
+  const { gate, begun, clock } = gateOf({ unfinished: 4, atOnce: 3 });
+  for (let port = 1; port <= 6; port++) {
+    gate.enter(socket('192.0.2.1', port).socket);
+    gate.leave(at(port));
+  }
+  assert.deepEqual(begun.splice(0), [1, 2, 3, 4, 5, 6]);
+  const silent = [11, 12, 13, 14, 15, 16, 17].map((port) => socket('192.0.2.1', port));
+  for (const one of silent) gate.enter(one.socket);
+  assert.deepEqual(begun, [11, 12, 13]);
+  for (const one of silent.slice(0, 3)) one.socket.destroy();
+  assert.deepEqual(begun, [11, 12, 13, 14], 'one more than may come to nothing, and then one after the other');
+  gate.enter(socket('192.0.2.2', 100).socket);
+  assert.deepEqual(begun, [11, 12, 13, 14, 100], 'others are served as before');
+  clock.advance(1001);
+  clock.advance(1000);
+  assert.ok(begun.length >= 6 && begun.length <= 8, `${begun}`);
 });
