@@ -18,6 +18,7 @@ import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
 import { auditRoutes } from './audit.ts';
+import { backupRoute } from './backup.ts';
 import { caRoutes } from './ca.ts';
 import { certificateRoutes } from './certificates.ts';
 import { containerListRoutes } from './container-lists.ts';
@@ -104,6 +105,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   execRoute(api, context);
   apiTokenRoutes(api, context);
   auditRoutes(api, context);
+  backupRoute(api, context);
   openApiRoutes(api);
 }
 
