@@ -21,6 +21,8 @@ import { Users } from './access/users.ts';
 import { apiTls } from './api-tls.ts';
 import { Audit } from './audit/audit.ts';
 import { Authority } from './authority/authority.ts';
+import { Backups } from './backup/backups.ts';
+import { recordRestore } from './backup/restore-note.ts';
 import { readCaPassphrase, type ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
@@ -107,6 +109,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   else await apiTokens.ensureAdminToken();
   const signIns = openSignIns({ store, audit, authority, clock, log }, closers);
   const enrollment = new Enrollment({ store, audit, authority, clock });
+  const backups = await openBackups(options, { store, audit, authority }, closers);
 
   const registry = new HostRegistry();
   const presence = new Presence({ store, registry, clock, log });
@@ -154,6 +157,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     publicHosts: names,
     audit,
     authority,
+    backups,
     metrics,
     ready: () => readiness(store, urls),
     urls: () => urls,
@@ -208,6 +212,20 @@ async function openAuthority({ config, clock, log }: AppOptions, store: Store, n
     clock,
     log,
   });
+}
+
+/** Writes a restore into the audit log if one came before this start. */
+async function openBackups(
+  { config, clock, log }: AppOptions,
+  { store, audit, authority }: { store: Store; audit: Audit; authority: Authority },
+  closers: (() => Promise<unknown> | unknown)[],
+): Promise<Backups> {
+  await recordRestore(store, audit);
+  const { installationId, caFingerprint } = authority;
+  const caSeal = () => (config.caPassphraseFile === undefined ? 'master-key' : 'passphrase');
+  const backups = new Backups({ store, installationId, caFingerprint, caSeal, clock, log });
+  closers.push(() => backups.close());
+  return backups;
 }
 
 async function readiness(

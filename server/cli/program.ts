@@ -2,12 +2,14 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../shared/version.ts';
 import type { Cli } from './commander.ts';
+import { addBackup } from './commands/backup.ts';
 import { addContainer, addPs } from './commands/containers.ts';
 import { addExec } from './commands/exec.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
 import { addOperator } from './commands/operators.ts';
+import { addRestore } from './commands/restore.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addAudit, addCa, addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
@@ -73,6 +75,7 @@ export function buildProgram(cli: Cli): Command {
     .addHelpText('after', HELP);
   for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
+  for (const add of [addBackup, addRestore]) add(root, cli);
   return root;
 }
 

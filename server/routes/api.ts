@@ -20,6 +20,7 @@ import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
 import { auditRoutes } from './audit.ts';
+import { backupRoute } from './backup.ts';
 import { caRoutes } from './ca.ts';
 import { certificateRoutes } from './certificates.ts';
 import { containerListRoutes } from './container-lists.ts';
@@ -114,6 +115,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   userRoutes(api, context);
   loginRoutes(api, context);
   auditRoutes(api, context);
+  backupRoute(api, context);
   openApiRoutes(api);
 }
 

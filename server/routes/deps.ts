@@ -317,6 +317,20 @@ export interface AuthorityView {
   readonly ca: { readonly subject: string; readonly notBefore: Date; readonly notAfter: Date };
 }
 
+export interface BackupsService {
+  /** @throws FairleadError CONFLICT, VALIDATION, STORE_FULL, STORE_UNAVAILABLE, or the reason of `signal` */
+  create(
+    key: { recipe: { log2N: number; r: number; p: number; salt: Buffer }; key: Buffer },
+    by: string,
+    signal: AbortSignal,
+  ): Promise<{
+    readonly manifest: { readonly createdAt: string; readonly installationId: string };
+    readonly bytes: number;
+    readonly chunks: AsyncIterable<Uint8Array>;
+    release(): void;
+  }>;
+}
+
 /** What the routes do with metrics. */
 export interface MetricsView {
   readonly contentType: string;
@@ -356,6 +370,7 @@ export interface ApiDeps {
   readonly publicHosts: readonly string[];
   readonly audit: AuditService;
   readonly authority: AuthorityView;
+  readonly backups: BackupsService;
   readonly metrics: MetricsView;
   /** Asked by `/readyz`; must not throw. */
   ready(): Promise<Readiness>;

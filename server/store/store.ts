@@ -13,11 +13,14 @@ import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
 import { type OperatorCertificateRows, operatorCertificatesTable } from './operator-certificates.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
+import { finishReplacement } from './replace-content.ts';
 import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
+import { type Snapshot, takeSnapshot } from './snapshot.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
 import { storeError } from './store-errors.ts';
 import type { Db } from './tables.ts';
+import { removeTemporaries } from './temporary.ts';
 import { type UserRows, usersTable } from './users.ts';
 
 const DATABASE_FILE = 'fairlead.db';
@@ -58,6 +61,8 @@ export async function openStore({ dataDir, clock }: StoreOptions): Promise<Store
   try {
     createPrivateDirectory(directory, DATABASE_FILE);
     lock = lockDirectory(directory);
+    removeTemporaries(directory);
+    finishReplacement(directory);
     database = openDatabase(join(directory, DATABASE_FILE));
     const db = openKysely<Schema>(database, (cause) => storeError(cause, directory));
     await migrate(db);
@@ -140,6 +145,19 @@ export class Store implements Tables {
       this.#checked = { at: now, result: this.settings.set('store.checked', Buffer.from(String(this.#clock.now()))) };
     }
     await this.#checked.result;
+  }
+
+  /**
+   * Writes the store as it is at one moment into `file`, while it goes on; the event loop stays free. The caller removes
+   * `file`, also after a failure.
+   * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE, or the reason of `signal`
+   */
+  async snapshot(file: string, signal: AbortSignal): Promise<Snapshot> {
+    try {
+      return await takeSnapshot(join(this.dataDir, DATABASE_FILE), file, signal);
+    } catch (cause) {
+      throw storeError(cause, this.dataDir);
+    }
   }
 
   /** Waits for what is running, then closes the file and frees the directory. Idempotent. */

@@ -39,6 +39,7 @@ const FORBIDDEN: [file: string, imports: string[]][] = [
     'server/cli/a.ts',
     ['../store/store.ts', '../app.ts', '../routes/x.ts', '../mesh/x.ts', 'fastify', '../../agent/x.ts'],
   ],
+  ['server/cli/b.ts', ['../backup/backups.ts', '../backup/restore-note.ts']],
   ['install/a.ts', ['../server/app.ts', '../server/store/store.ts', '../agent/app.ts', '../test/support/x.ts']],
 ];
 
@@ -53,6 +54,7 @@ const ALLOWED: [file: string, imports: string[]][] = [
   ['server/store/z.ts', ['kysely', 'better-sqlite3', '../../shared/errors.ts']],
   ['server/routes/z.ts', ['../hosts/host-link.ts', '../../shared/messages/index.ts', 'fastify', '@fastify/swagger']],
   ['server/cli/z.ts', ['../../shared/pinned-http.ts', '../../certs/names.ts', 'commander', 'node:process']],
+  ['server/cli/y.ts', ['../backup/header.ts', '../backup/read.ts', '../backup/restore.ts']],
   ['install/z.ts', ['../server/cli/api-client.ts', '../server/config.ts', '../shared/errors.ts']],
   ['install/entry/z.ts', ['../../server/process.ts', '../../agent/process.ts']],
   ['test/unit/z.ts', ['../../server/app.ts', '../../agent/app.ts', 'dockerode']],

@@ -55,6 +55,7 @@ const TABLE: readonly Line[] = [
   // A token has no session.
   ['GET /api/v1/session', 'viewer', 'none', 404],
   ['POST /api/v1/logout', 'viewer', 'none', 404],
+  ['POST /api/v1/backup', 'admin', 'installation', 400],
   ['GET /api/v1/audit', 'admin', 'installation', 200],
   ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
   ['GET /api/v1/revocations', 'viewer', 'filtered', 200],

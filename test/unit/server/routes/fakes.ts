@@ -1,5 +1,5 @@
 /** Services and hosts made up for the tests of the routes. */
-import { Duplex, PassThrough } from 'node:stream';
+import { Duplex, PassThrough, Readable } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
 import { includesHost } from '../../../../server/access/scope.ts';
@@ -216,6 +216,14 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
           throw new EnrollmentRefused(error, { ...row, detail: { code: 'TOKEN_INVALID' } });
         }
         return { hostId: HOST.id, name: 'edge-1', certificate: 'CERT', ca: 'CA', notAfter: NOW };
+      },
+    },
+    backups: {
+      create: async (key, by) => {
+        await called('backups.create', key, by);
+        const manifest = { createdAt: new Date(NOW).toISOString(), installationId: 'installation' };
+        const release = () => void calls.push({ name: 'backup.release', args: [] });
+        return { manifest, bytes: 6, chunks: Readable.from([Buffer.from('sea'), Buffer.from('led')]), release };
       },
     },
     apiTokens: {

@@ -51,7 +51,7 @@ function watched(clock: ReturnType<typeof manualClock>) {
     retag = listener;
     return () => undefined;
   };
-  return { live: new LiveStreams({ apiTokens: { onRevoked }, hosts: { onScopeChange } }, clock), endToken, retag };
+  return { live: new LiveStreams({ credentials: [{ onRevoked }], hosts: { onScopeChange } }, clock), endToken, retag };
 }
 
 /** With which codes the streams have ended. */
@@ -158,7 +158,7 @@ test('a closed table listens to nobody', () => {
     listeners++;
     return () => listeners--;
   };
-  const live = new LiveStreams({ apiTokens: { onRevoked: listen }, hosts: { onScopeChange: listen } }, systemClock);
+  const live = new LiveStreams({ credentials: [{ onRevoked: listen }], hosts: { onScopeChange: listen } }, systemClock);
   assert.equal(listeners, 2);
   live.close();
   assert.equal(listeners, 0);
