@@ -30,7 +30,10 @@ export function sessionSecret({ headers }: Pick<FastifyRequest, 'headers'>): str
 }
 
 /** @throws FairleadError CONFLICT if the cookie would cross the network unencrypted */
-export function requireHttps({ headers }: Pick<FastifyRequest, 'headers'>, deps: Pick<ApiDeps, 'https' | 'trustProxy'>): void {
+export function requireHttps(
+  { headers }: Pick<FastifyRequest, 'headers'>,
+  deps: Pick<ApiDeps, 'https' | 'trustProxy'>,
+): void {
   if (deps.https !== undefined) return;
   const scheme = headers['x-forwarded-proto'];
   if (deps.trustProxy && (scheme === undefined || scheme === 'https')) return;
