@@ -16,8 +16,10 @@ import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
 import { apiTls } from './api-tls.ts';
 import { Audit } from './audit/audit.ts';
+import { AuditTrail } from './audit/audit-trail.ts';
+import { auditMetrics } from './audit-metrics.ts';
 import { Authority } from './authority/authority.ts';
-import { readCaPassphrase, type ServerConfig } from './config.ts';
+import { readAuditWebhook, readCaPassphrase, type ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
 import { Presence } from './hosts/presence.ts';
@@ -31,6 +33,8 @@ import { openStore, type Store } from './store/store.ts';
 
 /** Over how long agents spread their return after a stop, in ms, so that they do not come back all at once. */
 const RETURN_SPREAD_MS = 3 * RECONNECT_MIN_MS;
+/** Rows of the audit log that come thick and fast are written together this often, in ms. */
+const AUDIT_WRITE_MS = 20;
 
 export interface AppOptions {
   readonly config: ServerConfig;
@@ -95,7 +99,8 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const authority = await openAuthority(options, store, names);
   closers.push(() => authority.close());
 
-  const audit = new Audit({ store, clock, log });
+  const { audit, auditTrail } = await openAudit(options, store, authority);
+  closers.push(() => auditTrail.close());
   const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
   if (config.resetAdminToken) await apiTokens.resetAdminToken();
   else await apiTokens.ensureAdminToken();
@@ -136,6 +141,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
   const metrics = new Metrics({ registry, clock, store, memory });
   closers.push(() => metrics.close());
+  auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority);
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
   const api = await buildApi({
@@ -143,6 +149,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     enrollment,
     apiTokens,
     audit,
+    auditTrail,
     authority,
     metrics,
     ready: () => readiness(store, urls),
@@ -188,6 +195,18 @@ async function openAuthority({ config, clock, log }: AppOptions, store: Store, n
     clock,
     log,
   });
+}
+
+async function openAudit(
+  { config, clock, log, random }: AppOptions,
+  store: Store,
+  authority: Authority,
+): Promise<{ audit: Audit; auditTrail: AuditTrail }> {
+  const audit = new Audit({ store, clock, log, writeIntervalMs: AUDIT_WRITE_MS });
+  const { keepMs, file } = config.audit;
+  const policy = { keepMs, file, webhook: await readAuditWebhook(config) };
+  const auditTrail = await AuditTrail.open({ store, audit, authority, policy, clock, log, random });
+  return { audit, auditTrail };
 }
 
 async function readiness(

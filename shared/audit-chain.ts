@@ -142,7 +142,11 @@ export class ChainVerifier {
       return unknownSigner(this.#unknown, `the checkpoint of ${timeOf(at)} on row ${id}`);
     }
     if (this.#signed === undefined) {
-      return fault('unsigned', this.#previous.id, 'the log has no signed checkpoint: anybody could have made its hashes');
+      return fault(
+        'unsigned',
+        this.#previous.id,
+        'the log has no signed checkpoint: anybody could have made its hashes',
+      );
     }
     return {
       rows: this.#rows,
@@ -156,7 +160,8 @@ export class ChainVerifier {
 
   /** An anchor stands for rows that nobody can see any more: only its signature speaks for them. */
   #begin(anchor: SignedCheckpoint, isGood: boolean, name: string): ChainFault | undefined {
-    if (this.#rows > 0 || this.#anchor !== undefined) return fault('order', anchor.id, `${name} is not the first record`);
+    if (this.#rows > 0 || this.#anchor !== undefined)
+      return fault('order', anchor.id, `${name} is not the first record`);
     if (!isGood) return unknownSigner(anchor, name);
     this.#anchor = { id: anchor.id, hash: anchor.hash, count: anchor.count };
     this.#previous = this.#anchor;
@@ -168,9 +173,11 @@ export class ChainVerifier {
     if (checkpoint.id > id) {
       return fault('cut', id + 1, `${range(id + 1, checkpoint.id)} missing: ${name} still speaks of them`);
     }
-    if (checkpoint.id < id) return fault('missing', checkpoint.id, `row ${checkpoint.id} is missing: ${name} speaks of it`);
+    if (checkpoint.id < id)
+      return fault('missing', checkpoint.id, `row ${checkpoint.id} is missing: ${name} speaks of it`);
     if (checkpoint.hash === head && checkpoint.count === count) return undefined;
-    const what = checkpoint.hash === head ? `there were ${checkpoint.count} rows, not ${count}` : 'another row stood there';
+    const what =
+      checkpoint.hash === head ? `there were ${checkpoint.count} rows, not ${count}` : 'another row stood there';
     return fault('rewritten', id, `the log was rewritten up to row ${id}: by ${name} ${what}`);
   }
 }

@@ -7,37 +7,43 @@ export const EXPORT_FORMAT = 'fairlead-audit-v1';
 const Hash = Type.String({ pattern: '^[0-9a-f]{64}$' });
 const Whole = Type.Integer({ minimum: 0 });
 const Nullable = Type.Union([Type.String(), Type.Null()]);
+const strict = { additionalProperties: false };
 const Position = { id: Whole, hash: Hash, count: Whole };
 
-export const ExportHeader = Type.Object({
-  type: Type.Literal('header'),
-  format: Type.Literal(EXPORT_FORMAT),
-  installationId: Type.String(),
-  at: Type.String(),
-});
+// Nothing stands in an export that no hash and no signature covers, so that nothing in it can be changed unseen.
+export const ExportHeader = Type.Object({ type: Type.Literal('header'), format: Type.Literal(EXPORT_FORMAT) }, strict);
 /** Times are RFC 3339 with ms, in UTC. */
-export const ExportRow = Type.Object({
-  type: Type.Literal('row'),
-  id: Whole,
-  at: Type.String(),
-  actor: Type.String(),
-  address: Nullable,
-  action: Type.String(),
-  target: Nullable,
-  result: Type.String(),
-  detail: Type.Unknown(),
-  hash: Hash,
-});
-export const ExportCheckpoint = Type.Object({
-  type: Type.Literal('checkpoint'),
-  kind: Type.Union([Type.Literal('head'), Type.Literal('anchor')]),
-  ...Position,
-  at: Whole,
-  signer: Type.String(),
-  signature: Type.String({ maxLength: 4096 }),
-});
+export const ExportRow = Type.Object(
+  {
+    type: Type.Literal('row'),
+    id: Whole,
+    at: Type.String(),
+    actor: Type.String(),
+    address: Nullable,
+    action: Type.String(),
+    target: Nullable,
+    result: Type.String(),
+    detail: Type.Unknown(),
+    hash: Hash,
+  },
+  strict,
+);
+export const ExportCheckpoint = Type.Object(
+  {
+    type: Type.Literal('checkpoint'),
+    kind: Type.Union([Type.Literal('head'), Type.Literal('anchor')]),
+    ...Position,
+    at: Whole,
+    signer: Type.String(),
+    signature: Type.String({ maxLength: 4096 }),
+  },
+  strict,
+);
 /** Without it, an export was cut off on its way. */
-export const ExportEnd = Type.Object({ type: Type.Literal('end'), rows: Whole, head: Type.Object(Position) });
+export const ExportEnd = Type.Object(
+  { type: Type.Literal('end'), rows: Whole, head: Type.Object(Position, strict) },
+  strict,
+);
 export const ExportRecord = Type.Union([ExportHeader, ExportRow, ExportCheckpoint, ExportEnd]);
 export type ExportRecord = Static<typeof ExportRecord>;
 

@@ -62,7 +62,12 @@ export class Checkpoints {
   static async open(deps: CheckpointsDeps): Promise<Checkpoints> {
     const checkpoints = new Checkpoints(deps);
     await checkpoints.#compareWithLast();
-    await checkpoints.make();
+    try {
+      await checkpoints.make();
+    } catch (error) {
+      deps.log.error({ err: error }, 'the audit log could not be signed at the start; it is tried again');
+      checkpoints.#count(0);
+    }
     return checkpoints;
   }
 
@@ -96,7 +101,12 @@ export class Checkpoints {
   async report({ id, message }: Pick<ChainFault, 'id' | 'message'>): Promise<void> {
     this.#isIntact = false;
     this.#deps.log.error({ row: id, why: message }, 'the audit log is not the one that was signed');
-    const entry = { actor: 'system', action: BROKEN_ACTION, result: 'failed' as const, detail: { row: id, why: message } };
+    const entry = {
+      actor: 'system',
+      action: BROKEN_ACTION,
+      result: 'failed' as const,
+      detail: { row: id, why: message },
+    };
     await this.#deps.audit.recordOrLog(entry);
   }
 
@@ -138,7 +148,11 @@ export class Checkpoints {
     const before = this.#last;
     const position = await this.#position(before);
     if (position.id === 0) return undefined;
-    if (before?.id === position.id && before.hash === position.hash && before.signer === this.#deps.signer().fingerprint) {
+    if (
+      before?.id === position.id &&
+      before.hash === position.hash &&
+      before.signer === this.#deps.signer().fingerprint
+    ) {
       return before;
     }
     const signed = await this.#sign('head', position);

@@ -13,10 +13,18 @@ export async function follow(
   if (from.id > 0 && !isDropped) {
     const row = await audit.find(from.id);
     if (row === undefined) {
-      return { kind: 'cut', id: from.id, message: `row ${from.id} was signed and is missing: the log was cut or rewound` };
+      return {
+        kind: 'cut',
+        id: from.id,
+        message: `row ${from.id} was signed and is missing: the log was cut or rewound`,
+      };
     }
     if (row.hash !== from.hash) {
-      return { kind: 'rewritten', id: from.id, message: `row ${from.id} is not the one that was signed: the log was rewritten` };
+      return {
+        kind: 'rewritten',
+        id: from.id,
+        message: `row ${from.id} is not the one that was signed: the log was rewritten`,
+      };
     }
   }
   let position = from;

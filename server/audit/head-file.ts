@@ -1,8 +1,8 @@
 /** The file that holds what was signed last of the audit log, out of reach for whoever can only write to the store. */
 import { readFile } from 'node:fs/promises';
 import Type from 'typebox';
-import type { SignedCheckpoint } from '../../shared/audit-chain.ts';
 import { writeFileAtomic } from '../../shared/atomic-file.ts';
+import type { SignedCheckpoint } from '../../shared/audit-chain.ts';
 import { ExportCheckpoint } from '../../shared/audit-export.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { fits } from '../../shared/validate.ts';

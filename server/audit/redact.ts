@@ -22,12 +22,13 @@ const ASSIGNED = new RegExp(
 /** `--password …` inside of one text. */
 const FOLLOWED = new RegExp(String.raw`((?:^|\s)--?${SECRET_NAME}\s+)("[^"]*"|'[^']*'|[^\s-][^\s]*)`, 'gi');
 /** … and as an argument of its own, whose value is the next one. */
-const SECRET_OPTION = new RegExp(String.raw`^--?${SECRET_NAME}$`, 'i');
+const SECRET_OPTION = new RegExp(`^--?${SECRET_NAME}$`, 'i');
 const AUTHORIZATION = /\b(authorization\s*[:=]\s*(?:(?:bearer|basic|digest|token)\s+)?|bearer\s+)[^\s"']+/gi;
 /** `https://user:secret@host` */
 const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s/@:]*:)[^\s/@]+(?=@)/gi;
 /** Tokens that are known by their form. */
-const KNOWN = /\b(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)/g;
+const KNOWN =
+  /\b(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)/g;
 const TOKEN = /\bfl[ae]1\.[A-Za-z0-9_-]*/g;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g;
 

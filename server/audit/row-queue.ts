@@ -65,7 +65,8 @@ export class RowQueue {
     while (this.size > 0) {
       this.#timer?.cancel();
       this.#timer = undefined;
-      await (this.#flushing ??= this.#flush());
+      this.#flushing ??= this.#flush();
+      await this.#flushing;
     }
   }
 

@@ -23,11 +23,8 @@ export async function verifyLog(tables: ChainTables, check: SignatureCheck): Pro
 }
 
 /** The text of an export, a page at a time. @throws FairleadError CONFLICT as `chainRecords` */
-export async function* exportLog(
-  tables: ChainTables,
-  { installationId, at }: { installationId: string; at: number },
-): AsyncGenerator<string> {
-  yield line({ type: 'header', format: EXPORT_FORMAT, installationId, at: new Date(at).toISOString() });
+export async function* exportLog(tables: ChainTables): AsyncGenerator<string> {
+  yield line({ type: 'header', format: EXPORT_FORMAT });
   let rows = 0;
   let head: ChainPosition = GENESIS;
   for await (const page of chainRecords(tables)) {

@@ -24,6 +24,7 @@ import { containerListRoutes } from './container-lists.ts';
 import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
+import { recordDenials } from './denials.ts';
 import type { ApiDeps } from './deps.ts';
 import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
@@ -70,13 +71,17 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   };
   const api: Api = fastify(options);
   api.setValidatorCompiler(validatorCompiler);
-  api.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
   readJson(api);
   await api.register(rateLimit, { global: false });
   await collectOpenApi(api, deps.version);
   answerHeaders(api);
   countRequests(api, deps);
   guardRoutes(api, deps);
+  const denied = recordDenials(api, deps);
+  api.setErrorHandler(async (error, request, reply) => {
+    await denied(request, error);
+    return answerProblem(error, request, reply);
+  });
   api.setNotFoundHandler((request, reply) => {
     const error = new FairleadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`);
     return answerProblem(error, request, reply);
@@ -85,7 +90,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   const live = new LiveStreams(deps.apiTokens, deps.clock);
   webSockets.mount(api);
   endOnClose(api, deps, live, webSockets);
-  registerRoutes(api, { deps, live, webSockets, answers: new AnswerBudget() });
+  registerRoutes(api, { deps, live, webSockets, answers: new AnswerBudget(), denied });
   await api.ready();
   return api;
 }

@@ -2,6 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import { isFairleadError, toWireError } from '../../shared/errors.ts';
 import { actorOf } from './access.ts';
+import { markWritten } from './denials.ts';
 import type { ApiDeps } from './deps.ts';
 
 export interface AuditedAction {
@@ -32,6 +33,7 @@ export async function audited<T>(
     const { code } = toWireError(error);
     const isRefusal = isFairleadError(error, 'DENIED_BY_HOST') || isFairleadError(error, 'FORBIDDEN');
     await audit.recordOrLog({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
+    markWritten(error);
     throw error;
   }
   const row = { ...entry, result: 'ok' as const, ...(detail === undefined ? {} : { detail }) };

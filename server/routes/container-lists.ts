@@ -76,7 +76,8 @@ export function containerListRoutes(api: Api, context: RouteContext): void {
       const { all = false, tag = [] } = request.query;
       return await answerOfHosts(context, request, reply, async (held, signal) => {
         const hosts = await hostsWithTags(deps.hosts, tag);
-        return await fanOut(hosts, deps, { all, signal, held });
+        const denied = (error: unknown, name: string) => context.denied(request, error, name);
+        return await fanOut(hosts, deps, { all, signal, held, denied });
       });
     },
   );
@@ -184,13 +185,15 @@ interface FanOutOptions {
   readonly all: boolean;
   readonly signal: AbortSignal;
   readonly held: HeldAnswer;
+  /** Told of what each host failed with: one that denies the question is written down. */
+  readonly denied: (error: unknown, name: string) => Promise<void>;
 }
 
 /** Asks all hosts, some at once, each within its deadline; what one host does never spoils the others' answers. */
 async function fanOut(
   hosts: readonly HostRecord[],
   { hosts: service, clock }: { hosts: HostsService; clock: Clock },
-  { all, signal, held }: FanOutOptions,
+  { all, signal, held, denied }: FanOutOptions,
 ): Promise<Iterable<Buffer | string>> {
   const texts: Buffer[] = [];
   const unreachable: Unreachable[] = [];
@@ -207,6 +210,7 @@ async function fanOut(
         signal.throwIfAborted();
         held.drop(id);
         unreachable.push({ host: name, hostId: id, ...failureOf(error) });
+        await denied(error, name);
       }
     }
   };

@@ -1,5 +1,6 @@
 /** What every family of routes is given. */
 import type { AnswerBudget } from './answer-budget.ts';
+import type { DenialLog } from './denials.ts';
 import type { ApiDeps } from './deps.ts';
 import type { LiveStreams } from './live-streams.ts';
 import type { WebSockets } from './web-sockets.ts';
@@ -9,4 +10,6 @@ export interface RouteContext {
   readonly live: LiveStreams;
   readonly webSockets: WebSockets;
   readonly answers: AnswerBudget;
+  /** To be told of denials that do not fail their request. */
+  readonly denied: DenialLog;
 }

@@ -145,5 +145,6 @@ export function auditView(row: AuditRecord): AuditRow {
     target: row.target ?? null,
     result: row.result,
     detail: row.detail ? { ...row.detail } : null,
+    hash: row.hash ?? null,
   };
 }
