@@ -4,6 +4,7 @@ import type { Clock } from '../shared/clock.ts';
 import { FairleadError } from '../shared/errors.ts';
 import { AGENT_CERT_DAYS, CA_CERT_DAYS, CERT_BACKDATE_MS, SERVER_CERT_DAYS } from '../shared/limits.ts';
 import { type Asn1, OID } from './asn1.ts';
+import { attestedBytes } from './attestation.ts';
 import { children, contentOf, type Element, oidOf, readDer, TAG } from './der.ts';
 import { agentUri, INTERNAL_SERVER_NAME, isUuid, operatorUri } from './names.ts';
 import { generateP256, generateRsa, privateKeyPem, sign } from './native.ts';
@@ -79,6 +80,8 @@ export interface Ca {
    * @throws FairleadError VALIDATION if a public host is not a name or an address, CERT_EXPIRED if the CA has expired
    */
   issueServer(request: ServerRequest): Promise<IssuedCert & { readonly keyPem: string }>;
+  /** Signs `text` for `purpose` alone; `checkAttestation` checks it. @returns the signature */
+  attest(purpose: string, text: string): Promise<Buffer>;
 }
 
 /**
@@ -134,6 +137,7 @@ export function openCa(material: CaMaterial): Ca {
     issueAgent: (request) => issueAgent(issuer, fingerprint, request),
     issueOperator: (request) => issueOperator(issuer, fingerprint, request),
     issueServer: (request) => issueServer(issuer, request),
+    attest: async (purpose, text) => await sign('sha256', attestedBytes(purpose, text), key),
   };
 }
 

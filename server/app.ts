@@ -20,10 +20,12 @@ import { PasswordHasher } from './access/password-hash.ts';
 import { Users } from './access/users.ts';
 import { apiTls } from './api-tls.ts';
 import { Audit } from './audit/audit.ts';
+import { AuditTrail } from './audit/audit-trail.ts';
+import { auditMetrics } from './audit-metrics.ts';
 import { Authority } from './authority/authority.ts';
 import { Backups } from './backup/backups.ts';
 import { recordRestore } from './backup/restore-note.ts';
-import { readCaPassphrase, type ServerConfig } from './config.ts';
+import { readAuditWebhook, readCaPassphrase, type ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
 import { Presence } from './hosts/presence.ts';
@@ -37,6 +39,8 @@ import { openStore, type Store } from './store/store.ts';
 
 /** Over how long agents spread their return after a stop, in ms, so that they do not come back all at once. */
 const RETURN_SPREAD_MS = 3 * RECONNECT_MIN_MS;
+/** Rows of the audit log that come thick and fast are written together this often, in ms. */
+const AUDIT_WRITE_MS = 20;
 
 export interface AppOptions {
   readonly config: ServerConfig;
@@ -103,7 +107,8 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const authority = await openAuthority(options, store, names);
   closers.push(() => authority.close());
 
-  const audit = new Audit({ store, clock, log });
+  const { audit, auditTrail } = await openAudit(options, store, authority);
+  closers.push(() => auditTrail.close());
   const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
   if (config.resetAdminToken) await apiTokens.resetAdminToken();
   else await apiTokens.ensureAdminToken();
@@ -147,6 +152,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
   const metrics = new Metrics({ registry, clock, store, memory });
   closers.push(() => metrics.close());
+  auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
   const api = await buildApi({
@@ -156,6 +162,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     ...signIns,
     publicHosts: names,
     audit,
+    auditTrail,
     authority,
     backups,
     metrics,
@@ -226,6 +233,18 @@ async function openBackups(
   const backups = new Backups({ store, installationId, caFingerprint, caSeal, clock, log });
   closers.push(() => backups.close());
   return backups;
+}
+
+async function openAudit(
+  { config, clock, log, random }: AppOptions,
+  store: Store,
+  authority: Authority,
+): Promise<{ audit: Audit; auditTrail: AuditTrail }> {
+  const audit = new Audit({ store, clock, log, writeIntervalMs: AUDIT_WRITE_MS });
+  const { keepMs, file } = config.audit;
+  const policy = { keepMs, file, webhook: await readAuditWebhook(config) };
+  const auditTrail = await AuditTrail.open({ store, audit, authority, policy, clock, log, random });
+  return { audit, auditTrail };
 }
 
 async function readiness(

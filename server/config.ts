@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
+import { type AuditConfig, parseAudit } from './audit-flags.ts';
 import { type Balancers, parseBalancers } from './doors/balancers.ts';
 import type { ListenAddress } from './public-hosts.ts';
 import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
@@ -61,6 +62,17 @@ export const ServerFlags = Type.Object({
       expects: `a whole number of MiB from ${STREAM_MEMORY_MIB.minimum} to ${STREAM_MEMORY_MIB.maximum}`,
     }),
   ),
+  auditRetention: text({
+    description: 'how long rows of the audit log are kept, as 90d or 2y; never: for ever',
+    metavar: 'time',
+    default: '400d',
+  }),
+  auditFile: file('a file that every row of the audit log is appended to, as NDJSON'),
+  auditWebhook: Type.Optional(
+    Type.String({ minLength: 1, description: 'a URL that every row of the audit log is posted to', metavar: 'url' }),
+  ),
+  auditWebhookSecretFile: file('a file with the secret that signs what is posted (HMAC-SHA256)'),
+  auditWebhookCaFile: file("the CA of the URL's certificate in PEM (by default: those of the system)"),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -80,6 +92,7 @@ export interface ServerConfig {
   readonly balancers?: Balancers;
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
+  readonly audit: AuditConfig;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -109,13 +122,31 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     trustProxy: flags.trustProxy,
     ...(balancers === undefined ? {} : { balancers }),
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
+    audit: parseAudit(flags),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
   // Only looked at: it may be a pipe, which can be read once.
   if (config.caPassphraseFile !== undefined) await requireReadable('--ca-passphrase-file', config.caPassphraseFile);
   await readApiCertificate(config);
+  await readAuditWebhook(config);
   return config;
+}
+
+/** Where the audit log is posted, with the content of the files that the flags name. @throws FairleadError VALIDATION */
+export async function readAuditWebhook({
+  audit: { webhook },
+}: Pick<ServerConfig, 'audit'>): Promise<{ url: URL; secret: string | undefined; ca: string | undefined } | undefined> {
+  if (webhook === undefined) return undefined;
+  const { url, secretFile, caFile } = webhook;
+  const read = async (flag: string, path: string | undefined) =>
+    path === undefined ? undefined : await readSmallFile(`--audit-webhook-${flag}`, path);
+  const secret = (await read('secret-file', secretFile))?.trim();
+  if (secret === '') throw invalid(`--audit-webhook-secret-file: ${secretFile} is empty`);
+  const ca = await read('ca-file', caFile);
+  if (ca !== undefined)
+    parsePem('--audit-webhook-ca-file', caFile ?? '', 'a certificate in PEM', () => new X509Certificate(ca));
+  return { url, secret, ca };
 }
 
 /**

@@ -4,13 +4,17 @@
  * A change and its row stand or fall together: `record` inside the change's transaction makes an audit log that cannot
  * be written an error of the change, so that nothing is done unseen. Where there is nothing left to undo (a refusal,
  * a failure, an emergency stop) `recordOrLog` writes the row to the program's log instead, as an error.
+ *
+ * Every row carries a hash that binds it to the one before it; rows that belong to no transaction are written together.
  */
 import type { BaseLogger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
-import type { AuditDetail, AuditFilter, AuditResult, AuditRow } from '../store/audit-rows.ts';
+import type { AuditDetail, AuditFilter, AuditResult, AuditRow, NewAuditRow } from '../store/audit-rows.ts';
 import type { Page, PageRequest } from '../store/page.ts';
-import type { Tables } from '../store/store.ts';
+import { isInsideTransaction } from '../store/sqlite.ts';
+import type { Store, Tables } from '../store/store.ts';
 import { redactDetail, redactText } from './redact.ts';
+import { RowQueue } from './row-queue.ts';
 
 /** Who asks for a change. */
 export interface Actor {
@@ -31,35 +35,57 @@ export interface AuditEntry {
 }
 
 export interface AuditDeps {
-  readonly store: Pick<Tables, 'audit'>;
+  readonly store: Pick<Store, 'audit' | 'synced'>;
   readonly clock: Clock;
   readonly log: Pick<BaseLogger, 'error'>;
+  /** Rows outside of transactions are written at most this often, in ms; each as soon as it can be unless given. */
+  readonly writeIntervalMs?: number;
 }
 
 export class Audit {
   readonly #deps: AuditDeps;
+  readonly #queue: RowQueue;
+  readonly #listeners = new Set<(rows: number) => void>();
 
   constructor(deps: AuditDeps) {
     this.#deps = deps;
+    const { store, clock, writeIntervalMs: intervalMs = 0 } = deps;
+    this.#queue = new RowQueue({ store, clock, intervalMs, onWritten: (rows) => this.#tell(rows) });
+  }
+
+  /** Rows that wait to be written. */
+  get queuedRows(): number {
+    return this.#queue.size;
+  }
+
+  /** Calls `listener` when rows were added; those of a transaction may still be taken back. @returns what ends that */
+  onRows(listener: (rows: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /**
-   * Adds a row, without the secrets that `entry` may hold by mistake.
+   * Adds a row, without the secrets that `entry` may hold by mistake. By itself it is on the disk afterwards.
    * @param tables those of the transaction that the row belongs to; a row by itself if absent
-   * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE
+   * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE, OVERLOADED
    */
-  async record(entry: AuditEntry, tables: Pick<Tables, 'audit'> = this.#deps.store): Promise<void> {
-    await tables.audit.insert(this.#row(entry));
+  async record(entry: AuditEntry, tables?: Pick<Tables, 'audit'>): Promise<void> {
+    await this.#add(this.#row(entry), tables);
   }
 
   /** Adds a row; if that fails, writes it to the log as an error and goes on. Never throws. */
   async recordOrLog(entry: AuditEntry): Promise<void> {
     const row = this.#row(entry);
     try {
-      await this.#deps.store.audit.insert(row);
+      await this.#add(row);
     } catch (error) {
       this.#deps.log.error({ err: error, audit: row }, 'the audit log cannot be written; the row stands here instead');
     }
+  }
+
+  /** Writes what waits to be written. */
+  async drain(): Promise<void> {
+    await this.#queue.drain();
   }
 
   /** Newest first. */
@@ -67,7 +93,22 @@ export class Audit {
     return await this.#deps.store.audit.list(page, filter);
   }
 
-  #row(entry: AuditEntry): Omit<AuditRow, 'id'> {
+  async #add(row: NewAuditRow, tables?: Pick<Tables, 'audit'>): Promise<void> {
+    if (tables !== undefined) {
+      await tables.audit.append([row]);
+      this.#tell(1);
+      return;
+    }
+    // It would wait for the end of the transaction, which waits for it.
+    if (isInsideTransaction()) throw new Error('an audit row of its own was recorded inside of a transaction');
+    await this.#queue.add(row);
+  }
+
+  #tell(rows: number): void {
+    for (const listener of this.#listeners) listener(rows);
+  }
+
+  #row(entry: AuditEntry): NewAuditRow {
     return {
       at: this.#deps.clock.now(),
       actor: redactText(entry.actor),

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../shared/version.ts';
 import type { Cli } from './commander.ts';
+import { addAudit } from './commands/audit.ts';
 import { addBackup } from './commands/backup.ts';
 import { addContainer, addPs } from './commands/containers.ts';
 import { addExec } from './commands/exec.ts';
@@ -11,7 +12,7 @@ import { addLogs } from './commands/logs.ts';
 import { addOperator } from './commands/operators.ts';
 import { addRestore } from './commands/restore.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
-import { addAudit, addCa, addCert } from './commands/trust.ts';
+import { addCa, addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';

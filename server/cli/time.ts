@@ -17,3 +17,10 @@ export function dockerTime(text: string, now: number): string {
   if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(Date.parse(text))) return text;
   throw usageError(`'${text}' is no time: give RFC 3339, Unix seconds or a duration such as 10m`);
 }
+
+/** A time as RFC 3339: that of `text` itself, in Unix seconds, or as long before `now` (ms since 1970) as a duration says. */
+export function instant(text: string, now: number): string {
+  const time = dockerTime(text, now);
+  const ms = /^\d+(\.\d+)?$/.test(time) ? Number(time) * 1000 : Date.parse(time);
+  return new Date(ms).toISOString();
+}

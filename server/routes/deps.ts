@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ServerOptions } from 'node:https';
 import type { FastifyBaseLogger } from 'fastify';
+import type { ChainFault, ChainSummary } from '../../shared/audit-chain.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Role } from '../../shared/messages/kind.ts';
@@ -92,6 +93,21 @@ export interface AuditRecord {
   readonly target?: Maybe<string>;
   readonly result: AuditRow['result'];
   readonly detail?: Maybe<Readonly<Record<string, unknown>>>;
+  readonly hash?: Maybe<string>;
+}
+
+/** Which rows of the audit log are asked for. */
+export interface AuditQuery {
+  readonly actor?: string;
+  readonly address?: string;
+  /** What the action begins with. */
+  readonly action?: string;
+  /** Any of these, or what is inside of one. */
+  readonly targets?: readonly string[];
+  readonly result?: AuditRow['result'];
+  /** ms since 1970. */
+  readonly since?: number;
+  readonly until?: number;
 }
 
 /** Who asks for a change, for the audit log. */
@@ -307,7 +323,15 @@ export interface AuditService {
   record(entry: AuditEntry): Promise<unknown>;
   /** As `record`, but writes the row to the log if it must. Never throws. */
   recordOrLog(entry: AuditEntry): Promise<unknown>;
-  list(page: Page): Promise<Paged<AuditRecord>>;
+  list(page: Page, filter?: AuditQuery): Promise<Paged<AuditRecord>>;
+}
+
+/** The whole of the audit log: checked, and to take away. */
+export interface AuditTrailService {
+  /** What is wrong with it at the first place where something is, or what it comes to. @throws FairleadError CONFLICT */
+  verify(): Promise<ChainFault | ChainSummary>;
+  /** NDJSON, in pieces. */
+  export(): AsyncIterable<string>;
 }
 
 export interface AuthorityView {
@@ -369,6 +393,7 @@ export interface ApiDeps {
   /** Names and addresses under which pages of this server are reached. */
   readonly publicHosts: readonly string[];
   readonly audit: AuditService;
+  readonly auditTrail: AuditTrailService;
   readonly authority: AuthorityView;
   readonly backups: BackupsService;
   readonly metrics: MetricsView;

@@ -62,6 +62,8 @@ export const PING_RUNS = { ofHost: 4, inAll: 256 };
 export const MAX_THROUGHPUT_TEST_MS = 2_000;
 /** Throughput tests at once: each is there to fill a link, and all share the server's own. */
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
+/** Checks of the audit log at once, and exports. */
+export const AUDIT_READS = { ofHost: 2, inAll: 3 };
 
 /** A flood is stopped; a fleet that enrolls from behind one NAT is not. */
 const DEFAULTS: ApiLimits = {

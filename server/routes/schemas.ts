@@ -208,6 +208,7 @@ export const AuditRow = Type.Object({
   target: nullable(Text),
   result: Type.Union([Type.Literal('ok'), Type.Literal('refused'), Type.Literal('failed')]),
   detail: nullable(Type.Record(Type.String(), Type.Unknown())),
+  hash: Type.Union([Text, Type.Null()], { description: 'Binds the row to the one before it' }),
 });
 export type AuditRow = Static<typeof AuditRow>;
 

@@ -171,6 +171,7 @@ export function auditView(row: AuditRecord): AuditRow {
     target: row.target ?? null,
     result: row.result,
     detail: row.detail ? { ...row.detail } : null,
+    hash: row.hash ?? null,
   };
 }
 

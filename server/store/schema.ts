@@ -90,6 +90,27 @@ export interface AuditTable {
   result: string;
   /** A JSON object. */
   detail: string;
+  /** What binds the row to the one before it. */
+  hash: string;
+}
+
+/** What the CA has signed of the audit log. */
+export interface AuditCheckpointsTable {
+  seq: Generated<number>;
+  kind: string;
+  row_id: number;
+  row_hash: string;
+  count: number;
+  at: number;
+  signer: string;
+  signature: string;
+}
+
+/** The last row of the audit log that each receiver has. */
+export interface AuditSinksTable {
+  sink: string;
+  row_id: number;
+  at: number;
 }
 
 export interface OperatorCertificatesTable {
@@ -136,4 +157,6 @@ export interface Schema {
   audit: AuditTable;
   operator_certificates: OperatorCertificatesTable;
   users: UsersTable;
+  audit_checkpoints: AuditCheckpointsTable;
+  audit_sinks: AuditSinksTable;
 }

@@ -35,6 +35,11 @@ export async function insideTransaction<T>(run: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Whether the caller runs inside of a transaction that is open. */
+export function isInsideTransaction(): boolean {
+  return current.getStore()?.open ?? false;
+}
+
 /** @param translate turns what SQLite throws into what callers see. */
 export function sqliteDialect(database: BetterSqlite3.Database, translate: (cause: unknown) => unknown): Dialect {
   return {

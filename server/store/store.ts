@@ -1,11 +1,14 @@
 /** The embedded store: one SQLite file in the data directory, held by one server. */
 import { statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import type { Kysely } from 'kysely';
 import type { Clock } from '../../shared/clock.ts';
 import { type ApiTokenRows, apiTokensTable } from './api-tokens.ts';
+import { type AuditCheckpoints, auditCheckpointsTable } from './audit-checkpoints.ts';
 import { type AuditRows, auditTable } from './audit-rows.ts';
+import { type AuditSinks, auditSinksTable } from './audit-sinks.ts';
 import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
@@ -38,6 +41,8 @@ export interface Tables {
   readonly enrollmentTokens: EnrollmentTokens;
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
+  readonly auditCheckpoints: AuditCheckpoints;
+  readonly auditSinks: AuditSinks;
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
@@ -104,6 +109,8 @@ export class Store implements Tables {
   readonly enrollmentTokens: EnrollmentTokens;
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
+  readonly auditCheckpoints: AuditCheckpoints;
+  readonly auditSinks: AuditSinks;
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
@@ -113,6 +120,7 @@ export class Store implements Tables {
   readonly #clock: Clock;
   #checked: { at: number; result: Promise<void> } | undefined;
   #closing: Promise<void> | undefined;
+  #log: Promise<FileHandle> | undefined;
 
   constructor(db: Kysely<Schema>, dataDir: string, lock: DirectoryLock, clock: Clock) {
     this.db = db;
@@ -122,6 +130,8 @@ export class Store implements Tables {
     this.enrollmentTokens = tables.enrollmentTokens;
     this.apiTokens = tables.apiTokens;
     this.audit = tables.audit;
+    this.auditCheckpoints = tables.auditCheckpoints;
+    this.auditSinks = tables.auditSinks;
     this.settings = tables.settings;
     this.operatorCertificates = tables.operatorCertificates;
     this.users = tables.users;
@@ -160,6 +170,22 @@ export class Store implements Tables {
     }
   }
 
+  /**
+   * Resolves once what was written by single statements is on the disk, as what transactions write already is. The disk
+   * is waited for in the thread pool.
+   * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE
+   */
+  async synced(): Promise<void> {
+    try {
+      // SQLite's write-ahead log: it stays the same file while the store is open.
+      this.#log ??= open(join(this.dataDir, `${DATABASE_FILE}-wal`), 'r');
+      await (await this.#log).datasync();
+    } catch (cause) {
+      this.#log = undefined;
+      throw storeError(cause, this.dataDir);
+    }
+  }
+
   /** Waits for what is running, then closes the file and frees the directory. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -169,6 +195,7 @@ export class Store implements Tables {
   async #close(): Promise<void> {
     try {
       await this.db.destroy();
+      await this.#log?.then((log) => log.close());
     } finally {
       this.#lock.release();
     }
@@ -186,6 +213,8 @@ function tablesOn(db: Db): Tables {
     enrollmentTokens: enrollmentTokensTable(db),
     apiTokens: apiTokensTable(db),
     audit: auditTable(db),
+    auditCheckpoints: auditCheckpointsTable(db),
+    auditSinks: auditSinksTable(db),
     settings: settingsTable(db),
     operatorCertificates: operatorCertificatesTable(db),
     users: usersTable(db),

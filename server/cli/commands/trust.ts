@@ -1,14 +1,12 @@
-/** `ca`, `cert` and `audit`: what the installation trusts, and who did what. */
+/** `ca` and `cert`: what the installation trusts. */
 import type { Command } from 'commander';
 import { path } from '../api-client.ts';
-import type { AuditRow, CaView, CertificateView } from '../api-types.ts';
-import { act, type Cli, wholeNumber } from '../commander.ts';
+import type { CaView, CertificateView } from '../api-types.ts';
+import { act, type Cli } from '../commander.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { facts } from '../table.ts';
-
-const AUDIT_ROWS = 50;
 
 export function addCa(root: Command, cli: Cli): void {
   const ca = root.command('ca').description('the certificate authority of this installation');
@@ -50,24 +48,5 @@ export function addCert(root: Command, cli: Cli): void {
   act<{ reason: string }, [string]>(revoke, cli, async ({ api, io, options }, serial) => {
     await api.post(path`/api/v1/certificates/${serial}/revoke`, { reason: options.reason });
     await write(io.stdout, `Revoked ${serial}.\n`);
-  });
-}
-
-export function addAudit(root: Command, cli: Cli): void {
-  const audit = root
-    .command('audit')
-    .description('print who did what, newest first')
-    .option('--limit <count>', 'at most so many entries', wholeNumber(1), AUDIT_ROWS);
-  act<{ limit: number }>(audit, cli, async ({ api, io, options }) => {
-    const rows = await api.list<AuditRow>('/api/v1/audit', { limit: options.limit });
-    await printRows(io, options, rows, [
-      ['TIME', (row) => row.at],
-      ['WHO', (row) => row.actor],
-      ['FROM', (row) => row.address ?? undefined],
-      ['ACTION', (row) => row.action],
-      ['TARGET', (row) => row.target ?? undefined],
-      ['RESULT', (row) => row.result],
-      ['DETAIL', (row) => (row.detail === null ? undefined : JSON.stringify(row.detail))],
-    ]);
   });
 }

@@ -5,7 +5,13 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { createCa, openCa } from '../../../certs/authority.ts';
-import { readApiCertificate, readCaPassphrase, readConfig, ServerFlags } from '../../../server/config.ts';
+import {
+  readApiCertificate,
+  readAuditWebhook,
+  readCaPassphrase,
+  readConfig,
+  ServerFlags,
+} from '../../../server/config.ts';
 import { machineBytes, streamMemoryBytes } from '../../../server/stream-memory.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { flagsOf, readFlags } from '../../../shared/flags.ts';
@@ -29,6 +35,11 @@ test('the flags are the documented ones', () => {
       '--trust-proxy',
       '--proxy-protocol',
       '--stream-memory',
+      '--audit-retention',
+      '--audit-file',
+      '--audit-webhook',
+      '--audit-webhook-secret-file',
+      '--audit-webhook-ca-file',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -45,6 +56,7 @@ test('without flags everything has its default', async () => {
     apiTls: { mode: 'internal' },
     trustProxy: false,
     streamMemoryBytes: streamMemoryBytes(undefined, machineBytes()),
+    audit: { keepMs: 400 * 86_400_000, file: undefined, webhook: undefined },
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -61,6 +73,9 @@ test('everything can be set by the environment', async () => {
       FAIRLEAD_API_TLS: 'off',
       FAIRLEAD_TRUST_PROXY: '1',
       FAIRLEAD_STREAM_MEMORY: '64',
+      FAIRLEAD_AUDIT_RETENTION: 'never',
+      FAIRLEAD_AUDIT_FILE: '/var/log/fairlead-audit.ndjson',
+      FAIRLEAD_AUDIT_WEBHOOK: 'https://siem.example.com/in',
       FAIRLEAD_LOG_LEVEL: 'debug',
     },
   );
@@ -73,6 +88,11 @@ test('everything can be set by the environment', async () => {
     apiTls: { mode: 'off' },
     trustProxy: true,
     streamMemoryBytes: 64 * 1024 * 1024,
+    audit: {
+      keepMs: undefined,
+      file: '/var/log/fairlead-audit.ndjson',
+      webhook: { url: new URL('https://siem.example.com/in'), secretFile: undefined, caFile: undefined },
+    },
     logLevel: 'debug',
     resetAdminToken: false,
   });
@@ -97,6 +117,32 @@ test('the memory of streams is a whole number of MiB', async () => {
     await assert.rejects(async () => configOf({ streamMemory }), { code: 'VALIDATION', message: /^--stream-memory/ });
   }
   assert.equal((await configOf({ streamMemory: '16' })).streamMemoryBytes, 16 * 1024 * 1024);
+});
+
+test('the audit log goes where nobody else reads it, and stays for a time that makes sense', async (t) => {
+  for (const auditRetention of ['', 'x', '10', '30m', '1w', '-1d', '1.5d']) {
+    await assert.rejects(async () => configOf({ auditRetention }), {
+      code: 'VALIDATION',
+      message: /^--audit-retention/,
+    });
+  }
+  assert.equal((await configOf({ auditRetention: '90d' })).audit.keepMs, 90 * 86_400_000);
+  assert.equal((await configOf({ auditRetention: '0' })).audit.keepMs, undefined);
+  for (const auditWebhook of ['x', 'ftp://x/', 'http://siem.example.com/', 'https://a:b@siem.example.com/']) {
+    await assert.rejects(async () => configOf({ auditWebhook }), { code: 'VALIDATION', message: /^--audit-webhook/ });
+  }
+  assert.equal((await configOf({ auditWebhook: 'http://127.0.0.1:9/x' })).audit.webhook?.url.port, '9');
+  const auditWebhookSecretFile = join(await tempDir(t), 'secret');
+  await assert.rejects(async () => configOf({ auditWebhookSecretFile }), { message: /needs --audit-webhook/ });
+  const auditWebhook = 'https://siem.example.com/';
+  const flags = { auditWebhook, auditWebhookSecretFile };
+  await assert.rejects(async () => configOf(flags), { message: /secret cannot be read/ });
+  await writeFile(auditWebhookSecretFile, ' \n');
+  await assert.rejects(async () => configOf(flags), { message: /is empty/ });
+  await writeFile(auditWebhookSecretFile, 'key\n');
+  assert.equal((await readAuditWebhook(await configOf(flags)))?.secret, 'key');
+  const ca = { auditWebhook, auditWebhookCaFile: auditWebhookSecretFile };
+  await assert.rejects(async () => configOf(ca), { message: /does not hold a certificate/ });
 });
 
 test('public hosts are names or addresses', async () => {

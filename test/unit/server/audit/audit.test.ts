@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { sql } from 'kysely';
 import { Audit } from '../../../../server/audit/audit.ts';
 import { redactDetail, redactText } from '../../../../server/audit/redact.ts';
+import { MAX_QUEUED_ROWS } from '../../../../server/audit/row-queue.ts';
+import { type ChainPosition, GENESIS, nextPosition } from '../../../../shared/audit-chain.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
 import { openTestStore, START } from '../store/fixture.ts';
 
 /** The audit log of a store, and what it writes to the program's log. */
@@ -26,7 +29,10 @@ test('rows say who, from where, what, to what, and with what result', async (t) 
     result: 'refused',
     detail: { reason: 'x', at: new Date(START), n: 1, none: undefined },
   });
-  const { items } = await audit.list({});
+  const items = (await audit.list({})).items.map(({ hash, ...row }) => {
+    assert.match(hash, /^[0-9a-f]{64}$/);
+    return row;
+  });
   assert.deepEqual(items, [
     {
       id: 2,
@@ -51,7 +57,11 @@ test('rows say who, from where, what, to what, and with what result', async (t) 
   ]);
   const ids = async (filter: object) => (await audit.list({}, filter)).items.map(({ id }) => id);
   assert.deepEqual(await ids({ actor: 'ann' }), [1]);
-  assert.deepEqual(await ids({ action: 'host.revoke', target: 'h1' }), [2]);
+  assert.deepEqual(await ids({ action: 'host.revoke', targets: ['h1'] }), [2]);
+  assert.deepEqual(await ids({ action: 'host.', targets: ['h1', 'h2'] }), [2]);
+  assert.deepEqual(await ids({ action: 'host.' }), [2, 1]);
+  assert.deepEqual(await ids({ action: 'ost.' }), []);
+  assert.deepEqual(await ids({ address: '192.0.2.1' }), [2]);
   assert.deepEqual(await ids({ result: 'failed' }), []);
   assert.deepEqual(await ids({ since: START + 1 }), [2]);
   assert.deepEqual(await ids({ until: START + 1 }), [1]);
@@ -76,6 +86,122 @@ test('a row that cannot be written is an error, or stands in the log', async (t)
   const [line] = logged as { audit: { action: string; detail: unknown } }[];
   assert.equal(line?.audit.action, 'x');
   assert.deepEqual(line?.audit.detail, { token: '[redacted]' });
+});
+
+test('arguments keep what they say, without what is marked as a secret', () => {
+  const cmd = ['mysql', '--password', 'hunter2', '--user=root', '--api-key=abc', '-phunter2', 'TOKEN=x'];
+  const clean = [
+    'mysql',
+    '--password',
+    '[redacted]',
+    '--user=root',
+    '--api-key=[redacted]',
+    '-phunter2',
+    'TOKEN=[redacted]',
+  ];
+  assert.deepEqual(redactDetail({ cmd }), { cmd: clean });
+  const cases = {
+    'sh -c "PGPASSWORD=abc psql"': 'sh -c "PGPASSWORD=[redacted] psql"',
+    'curl -H "Authorization: Bearer abc" https://x': 'curl -H "Authorization: Bearer [redacted]" https://x',
+    'git clone https://bob:pw@host/x': 'git clone https://bob:[redacted]@host/x',
+    'mysqldump --password pw db': 'mysqldump --password [redacted] db',
+    '{"client_secret": "a b", "n": 1}': '{"client_secret": [redacted], "n": 1}',
+    'enrollment-token:abc': 'enrollment-token:abc',
+    'the enrollment token is unknown, expired': 'the enrollment token is unknown, expired',
+  };
+  for (const [text, expected] of Object.entries(cases)) assert.equal(redactText(text), expected);
+  assert.equal(redactText('a\0b\ud800'), 'a\ufffdb\ufffd');
+});
+
+test('rows that come together are written together, in their order, and nobody hears of it before', async (t) => {
+  const { audit, store } = await openAudit(t);
+  const entry = (n: number) => ({ actor: 'a', action: 'x', result: 'ok' as const, detail: { n } });
+  const seen: number[] = [];
+  audit.onRows((rows) => void seen.push(rows));
+  await Promise.all(Array.from({ length: 200 }, (_, n) => audit.record(entry(n))));
+  const rows = await store.audit.read(0, 1000, 1000);
+  assert.deepEqual(
+    rows.map(({ detail }) => JSON.parse(detail).n),
+    Array.from({ length: 200 }, (_, n) => n),
+  );
+  assert.equal(
+    seen.reduce((sum, n) => sum + n, 0),
+    200,
+  );
+  assert.ok(seen.length < 20, `${seen.length} writes`);
+  assert.equal(audit.queuedRows, 0);
+});
+
+test('rows of transactions and rows by themselves form one chain', async (t) => {
+  const { audit, store } = await openAudit(t);
+  const entry = { actor: 'a', action: 'x', result: 'ok' as const };
+  const inside = () => store.transaction(async (tables) => await audit.record(entry, tables));
+  const undone = () =>
+    store.transaction(async (tables) => {
+      await audit.record(entry, tables);
+      throw new Error('no');
+    });
+  await Promise.all(
+    Array.from({ length: 60 }, async (_, n) => {
+      if (n % 3 === 0) await audit.record(entry);
+      else if (n % 3 === 1) await inside();
+      else await assert.rejects(undone(), /no/);
+    }),
+  );
+  let position: ChainPosition = GENESIS;
+  for (const row of await store.audit.read(0, 1000, 1000)) {
+    const next = nextPosition(position, row);
+    assert.ok(!('kind' in next), JSON.stringify(next));
+    position = next;
+  }
+  assert.deepEqual([position.id, position.count], [40, 40]);
+});
+
+test('a row by itself inside of a transaction is refused at once, as it would wait for ever', async (t) => {
+  const { audit, store } = await openAudit(t);
+  const work = store.transaction(async () => await audit.record({ actor: 'a', action: 'x', result: 'ok' }));
+  await assert.rejects(work, /inside of a transaction/);
+});
+
+test('rows that come alone are written at once, later ones by the interval, and a stop waits for none', async (t) => {
+  const { store } = await openTestStore(t);
+  const clock = new FakeClock();
+  const log = { error: () => assert.fail('nothing is lost') };
+  const audit = new Audit({ store, clock, log, writeIntervalMs: 20 });
+  const entry = { actor: 'a', action: 'x', result: 'ok' as const };
+  await audit.record(entry);
+  const second = audit.record(entry);
+  const third = audit.record(entry);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal((await store.audit.head())?.id, 1);
+  clock.advance(20);
+  await Promise.all([second, third]);
+  assert.equal((await store.audit.head())?.id, 3);
+  const last = audit.record(entry);
+  await audit.drain();
+  await last;
+  assert.equal((await store.audit.head())?.id, 4);
+});
+
+test('a queue that is full refuses rows and loses none of those it took', async (t) => {
+  const { store } = await openTestStore(t);
+  const clock = new FakeClock();
+  const logged: unknown[] = [];
+  const audit = new Audit({
+    store,
+    clock,
+    log: { error: (line: unknown) => void logged.push(line) },
+    writeIntervalMs: 20,
+  });
+  const entry = { actor: 'a', action: 'x', result: 'ok' as const };
+  await audit.record(entry);
+  const taken = Array.from({ length: MAX_QUEUED_ROWS }, () => audit.record(entry));
+  await assert.rejects(audit.record(entry), { code: 'OVERLOADED' });
+  await audit.recordOrLog(entry);
+  assert.equal(logged.length, 1);
+  await audit.drain();
+  await Promise.all(taken);
+  assert.equal((await store.audit.head())?.id, MAX_QUEUED_ROWS + 1);
 });
 
 test('secrets do not get in, whoever passes them', () => {

@@ -57,6 +57,8 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/logout', 'viewer', 'none', 404],
   ['POST /api/v1/backup', 'admin', 'installation', 400],
   ['GET /api/v1/audit', 'admin', 'installation', 200],
+  ['GET /api/v1/audit/verify', 'admin', 'installation', 200],
+  ['GET /api/v1/audit/export', 'admin', 'installation', 200],
   ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
   ['GET /api/v1/revocations', 'viewer', 'filtered', 200],
   ['POST /api/v1/certificates/:serial/revoke', 'admin', 'installation', 204],

@@ -289,7 +289,17 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
     audit: {
       record: async (entry) => void audit.push(entry),
       recordOrLog: async (entry) => void audit.push(entry),
-      list: async () => ({ items: [{ id: 1, at: NOW, actor: 'a', action: 'login', result: 'ok' as const }] }),
+      list: async (_page, filter) => {
+        if (filter !== undefined && Object.keys(filter).length > 0) await called('audit.list', filter);
+        return { items: [{ id: 1, at: NOW, actor: 'a', action: 'login', result: 'ok' as const }] };
+      },
+    },
+    auditTrail: {
+      verify: async () => ({ kind: 'changed' as const, id: 3, message: 'row 3 does not fit' }),
+      async *export() {
+        yield '{"type":"header"}\n';
+        yield '{"type":"end"}\n';
+      },
     },
     authority: {
       installationId: 'i1',

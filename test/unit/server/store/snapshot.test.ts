@@ -29,13 +29,8 @@ test('a snapshot under writes is the store of one moment, and the loop stays fre
       await store.transaction(async (tables) => {
         await tables.settings.set('left', Buffer.from(String(written)));
         const detail = { pair: written };
-        await tables.audit.insert({
-          ...{ at: 0, actor: 'a', address: undefined },
-          action: 'x',
-          target: undefined,
-          result: 'ok',
-          detail,
-        });
+        const row = { at: 0, actor: 'a', address: undefined, action: 'x', target: undefined, detail };
+        await tables.audit.append([{ ...row, result: 'ok' }]);
         await new Promise(setImmediate);
         await tables.settings.set('right', Buffer.from(String(written)));
       });

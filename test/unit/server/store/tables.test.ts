@@ -104,15 +104,17 @@ test('pages add up to the whole list, in its order, even where times are equal',
     await store.enrollmentTokens.insert(token(i));
     await store.hosts.insert(aHost(A.replace(/.$/, String(i)), `h${i}`));
     await store.certificates.insert(aCertificate(`A${i}`, A, START + Math.floor(i / 4)));
-    await store.audit.insert({
-      at: START,
-      actor: `u${i % 2}`,
-      address: undefined,
-      action: 'x',
-      target: undefined,
-      result: 'ok',
-      detail: { i },
-    });
+    await store.audit.append([
+      {
+        at: START,
+        actor: `u${i % 2}`,
+        address: undefined,
+        action: 'x',
+        target: undefined,
+        result: 'ok',
+        detail: { i },
+      },
+    ]);
   }
   const whole = async <T>(
     list: (page: { limit: number; cursor?: string }) => Promise<{ items: T[]; nextCursor?: string }>,
