@@ -20,6 +20,7 @@ import { Authority } from './authority/authority.ts';
 import { readCaPassphrase, type ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
+import { JournalWatch } from './hosts/journal-watch.ts';
 import { Presence } from './hosts/presence.ts';
 import { HostRegistry } from './hosts/registry.ts';
 import { reportReplacements } from './hosts/replacements.ts';
@@ -86,8 +87,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     await requireFree('--api-listen', config.apiListen);
     await requireFree('--agent-listen', config.agentListen);
   }
-  const store = await openStore({ dataDir: config.dataDir, clock });
-  closers.push(() => store.close());
+  const { store, journal } = await openRecords(options, closers);
   const runtimeFile = join(config.dataDir, 'runtime.json');
   // What a server that was killed left behind would lead its readers astray.
   await rm(runtimeFile, { force: true });
@@ -96,6 +96,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   closers.push(() => authority.close());
 
   const audit = new Audit({ store, clock, log });
+  await journal.report(audit);
   const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
   if (config.resetAdminToken) await apiTokens.resetAdminToken();
   else await apiTokens.ensureAdminToken();
@@ -174,6 +175,13 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   await writeFileAtomic(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
   log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
   return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile };
+}
+
+/** The store, after it was told of what was revoked while an older database was in place: the list of active serials comes later. */
+async function openRecords({ config, clock, log }: AppOptions, closers: (() => Promise<unknown> | unknown)[]) {
+  const store = await openStore({ dataDir: config.dataDir, clock });
+  closers.push(() => store.close());
+  return { store, journal: await JournalWatch.open({ store, clock, log }) };
 }
 
 async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {

@@ -38,6 +38,7 @@ import { MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { answerProblem } from './problem.ts';
+import { revocationRoutes } from './revocations.ts';
 import { Tally } from './tally.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
@@ -100,6 +101,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   hostRoutes(api, context);
   hostPingRoutes(api, context);
   certificateRoutes(api, context);
+  revocationRoutes(api, context);
   containerListRoutes(api, context);
   containerRoutes(api, context);
   containerStreamRoutes(api, context);

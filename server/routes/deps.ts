@@ -112,6 +112,12 @@ export interface Paged<T> {
   readonly nextCursor?: Maybe<string>;
 }
 
+export interface BulkRevocationResult {
+  hosts: { id: string; name: string; serials: string[] }[];
+  certificates: { serial: string; hostId: string }[];
+  notFound: { hosts: string[]; serials: string[] };
+}
+
 export interface HostsService {
   list(page: Page): Promise<Paged<HostRecord>>;
   /** @throws FairleadError HOST_NOT_FOUND */
@@ -122,6 +128,11 @@ export interface HostsService {
   remove(ref: string, actor: Actor): Promise<void>;
   revoke(ref: string, reason: string, actor: Actor): Promise<unknown>;
   revokeSerial(serial: string, reason: string, actor: Actor): Promise<unknown>;
+  /** What there is none of is in the answer. */
+  revokeMany(
+    request: { hosts: string[]; serials: string[]; tag?: string | undefined; reason: string },
+    actor: Actor,
+  ): Promise<BulkRevocationResult>;
   certificates(page: Page): Promise<Paged<CertificateRecord>>;
   revocations(page: Page): Promise<Paged<CertificateRecord>>;
 }

@@ -2,8 +2,9 @@
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedApiToken } from './revocations.ts';
 import type { ApiTokensTable } from './schema.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 
 /** A token as it is stored. Times are ms since 1970. */
 export interface ApiTokenRow {
@@ -34,7 +35,7 @@ export interface ApiTokenRows {
   markUsed(id: string, at: number, unlessAfter: number): Promise<void>;
 }
 
-export function apiTokensTable(db: Db): ApiTokenRows {
+export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
   return {
     async insert(token) {
       await db.insertInto('api_tokens').values(fromNewToken(token)).execute();
@@ -68,13 +69,15 @@ export function apiTokensTable(db: Db): ApiTokenRows {
     },
 
     async revoke(id, at) {
-      const { numUpdatedRows } = await db
+      const row = await db
         .updateTable('api_tokens')
         .set({ revoked_at: at })
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
+        .returning('expires_at')
         .executeTakeFirst();
-      return numUpdatedRows > 0n;
+      if (row !== undefined) await note(revokedApiToken(id, at, row.expires_at));
+      return row !== undefined;
     },
 
     async markUsed(id, at, unlessAfter) {

@@ -3,8 +3,9 @@ import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { checkHostName, hostNameKey, isHostId, numberedName } from './host-names.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedHost } from './revocations.ts';
 import type { HostsTable } from './schema.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, type Note, readStrings } from './tables.ts';
 
 /** A host as it is stored. Times are ms since 1970. */
 export interface HostRow {
@@ -54,7 +55,7 @@ export interface Hosts {
   delete(id: string): Promise<boolean>;
 }
 
-export function hostsTable(db: Db): Hosts {
+export function hostsTable(db: Db, note: Note): Hosts {
   const find = async (ref: string): Promise<HostRow | undefined> => {
     const query = db.selectFrom('hosts').selectAll();
     const row = await (isHostId(ref)
@@ -151,6 +152,7 @@ export function hostsTable(db: Db): Hosts {
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .execute();
+      await note(revokedHost(id, at, reason));
       return await get(id);
     },
 

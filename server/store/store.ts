@@ -12,13 +12,15 @@ import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
+import { type Revocation, RevocationJournal } from './revocation-journal.ts';
 import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
 import { storeError } from './store-errors.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 
 const DATABASE_FILE = 'fairlead.db';
+const JOURNAL_FILE = 'revoked.ndjson';
 /** How long a statement (and the event loop with it) waits for another process that writes to the file. */
 const BUSY_TIMEOUT_MS = 1_000;
 /** Larger files are not read through at start; damage in them shows when it is met. */
@@ -35,6 +37,8 @@ export interface Tables {
   readonly audit: AuditRows;
   readonly settings: Settings;
 }
+
+type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
 
 export interface StoreOptions {
   /** Made if it does not exist. */
@@ -57,7 +61,8 @@ export async function openStore({ dataDir, clock }: StoreOptions): Promise<Store
     database = openDatabase(join(directory, DATABASE_FILE));
     const db = openKysely<Schema>(database, (cause) => storeError(cause, directory));
     await migrate(db);
-    return new Store(db, directory, lock, clock);
+    const journal = await RevocationJournal.open(join(directory, JOURNAL_FILE), clock.now());
+    return new Store(db, directory, { lock, journal }, clock);
   } catch (cause) {
     database?.close();
     lock?.release();
@@ -98,14 +103,24 @@ export class Store implements Tables {
   readonly settings: Settings;
   /** The data directory, absolute. */
   readonly dataDir: string;
+  /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
+  readonly journal: RevocationJournal;
   readonly #lock: DirectoryLock;
   readonly #clock: Clock;
   #checked: { at: number; result: Promise<void> } | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(db: Kysely<Schema>, dataDir: string, lock: DirectoryLock, clock: Clock) {
+  #onUnjournaled: JournalListener = (error) => process.emitWarning(error);
+
+  constructor(
+    db: Kysely<Schema>,
+    dataDir: string,
+    { lock, journal }: { lock: DirectoryLock; journal: RevocationJournal },
+    clock: Clock,
+  ) {
     this.db = db;
-    const tables = tablesOn(db);
+    this.journal = journal;
+    const tables = tablesOn(db, (...revocations) => this.#write(revocations));
     this.hosts = tables.hosts;
     this.certificates = tables.certificates;
     this.enrollmentTokens = tables.enrollmentTokens;
@@ -122,7 +137,28 @@ export class Store implements Tables {
    * (others would wait for it: they throw) and wait for nothing but them, since the whole store waits meanwhile.
    */
   async transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
-    return await this.db.transaction().execute((tx) => insideTransaction(() => work(tablesOn(tx))));
+    const revocations: Revocation[] = [];
+    const note: Note = async (...noted) => void revocations.push(...noted);
+    const result = await this.db.transaction().execute((tx) => insideTransaction(() => work(tablesOn(tx, note))));
+    await this.#write(revocations);
+    return result;
+  }
+
+  /** Calls `listener` with what was revoked and could not be written to the journal. The next start makes up for it. */
+  onUnjournaled(listener: JournalListener): void {
+    this.#onUnjournaled = listener;
+  }
+
+  /** What is revoked stays so even if the journal cannot be written: then that is reported, not thrown. */
+  async #write(revocations: readonly Revocation[]): Promise<void> {
+    try {
+      await this.journal.append(revocations);
+    } catch (cause) {
+      const error = new Error('revocations are not in the journal: an older database would not know of them', {
+        cause,
+      });
+      this.#onUnjournaled(error, revocations);
+    }
   }
 
   /** @throws FairleadError STORE_FULL or STORE_UNAVAILABLE if the store cannot be written and read now. */
@@ -143,6 +179,7 @@ export class Store implements Tables {
   async #close(): Promise<void> {
     try {
       await this.db.destroy();
+      await this.journal.close();
     } finally {
       this.#lock.release();
     }
@@ -153,12 +190,12 @@ export class Store implements Tables {
   }
 }
 
-function tablesOn(db: Db): Tables {
+function tablesOn(db: Db, note: Note): Tables {
   return {
-    hosts: hostsTable(db),
-    certificates: certificatesTable(db),
-    enrollmentTokens: enrollmentTokensTable(db),
-    apiTokens: apiTokensTable(db),
+    hosts: hostsTable(db, note),
+    certificates: certificatesTable(db, note),
+    enrollmentTokens: enrollmentTokensTable(db, note),
+    apiTokens: apiTokensTable(db, note),
     audit: auditTable(db),
     settings: settingsTable(db),
   };
