@@ -28,6 +28,7 @@ import { recordRestore } from './backup/restore-note.ts';
 import { readAuditWebhook, readCaPassphrase, type ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
+import { JournalWatch } from './hosts/journal-watch.ts';
 import { Presence } from './hosts/presence.ts';
 import { HostRegistry } from './hosts/registry.ts';
 import { reportReplacements } from './hosts/replacements.ts';
@@ -98,8 +99,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     await requireFree('--api-listen', config.apiListen);
     await requireFree('--agent-listen', config.agentListen);
   }
-  const store = await openStore({ dataDir: config.dataDir, clock });
-  closers.push(() => store.close());
+  const { store, journal } = await openRecords(options, closers);
   const runtimeFile = join(config.dataDir, 'runtime.json');
   // What a server that was killed left behind would lead its readers astray.
   await rm(runtimeFile, { force: true });
@@ -109,6 +109,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
 
   const { audit, auditTrail } = await openAudit(options, store, authority);
   closers.push(() => auditTrail.close());
+  await journal.report(audit);
   const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
   if (config.resetAdminToken) await apiTokens.resetAdminToken();
   else await apiTokens.ensureAdminToken();
@@ -203,6 +204,13 @@ function openSignIns(deps: ConstructorParameters<typeof OperatorCertificates>[0]
   closers.push(() => logins.close());
   const users = new Users({ ...deps, hasher, endSessions: (userId) => logins.endOfUser(userId) });
   return { operatorCertificates: new OperatorCertificates(deps), logins, users };
+}
+
+/** The store, after it was told of what was revoked while an older database was in place: the list of active serials comes later. */
+async function openRecords({ config, clock, log }: AppOptions, closers: (() => Promise<unknown> | unknown)[]) {
+  const store = await openStore({ dataDir: config.dataDir, clock });
+  closers.push(() => store.close());
+  return { store, journal: await JournalWatch.open({ store, clock, log }) };
 }
 
 async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {

@@ -84,7 +84,7 @@ export class Users {
   async remove(name: string, actor: Actor): Promise<void> {
     const id = await this.#deps.store.transaction(async (tables) => {
       const user = await find(tables, name);
-      await tables.users.remove(user.id);
+      await tables.users.remove(user.id, this.#deps.clock.now());
       await this.#record(tables, 'user.remove', user.name, actor, { role: user.role });
       return user.id;
     });

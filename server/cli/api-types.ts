@@ -23,6 +23,12 @@ export type {
 
 export type HostInfo = Static<typeof hostInfo.reply>;
 
+/** What many revocations at once came to. */
+export interface RevokedHosts {
+  hosts: { id: string; name: string }[];
+  notFound: { hosts: string[] };
+}
+
 /** Whom the API token stands for. */
 export interface Whoami {
   tokenId: string;

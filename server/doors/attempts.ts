@@ -1,5 +1,6 @@
 /** How many handshakes of each address have come to nothing of late. Remembers the addresses that tried last, and no more. */
 import { Budget } from '../../shared/mux/budget.ts';
+import { keepRecent } from '../keep-recent.ts';
 import type { HandshakeLimits } from './limits.ts';
 
 export class Attempts {
@@ -20,10 +21,7 @@ export class Attempts {
   begin(address: string, now: number): boolean {
     const { forgivenPerSecond, unfinished, remembered } = this.#limits;
     const budget = this.#budgets.get(address) ?? new Budget(forgivenPerSecond, unfinished, now);
-    this.#budgets.delete(address);
-    this.#budgets.set(address, budget);
-    const [oldest] = this.#budgets.keys();
-    if (this.#budgets.size > remembered && oldest !== undefined) this.#budgets.delete(oldest);
+    keepRecent(this.#budgets, address, budget, remembered);
     return budget.take(now);
   }
 

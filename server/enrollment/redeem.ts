@@ -256,7 +256,7 @@ async function requireNewKey({ authority }: EnrollmentDeps, pin: string, tables:
   if (pin === authority.caFingerprint || pin === spkiPin(authority.serverTls().cert)) {
     throw new FairleadError('CSR_INVALID', 'the key in the certificate request is the one of this server');
   }
-  if (await tables.certificates.isKeyKnown(pin)) {
+  if ((await tables.certificates.isKeyKnown(pin)) || (await tables.operatorCertificates.isKeyKnown(pin))) {
     throw new FairleadError('CSR_INVALID', 'the key in the certificate request is in use already: make a new one');
   }
 }

@@ -8,6 +8,7 @@ import type { CertificateFilter, CertificateRow } from '../store/certificates.ts
 import { type HostRow, hostNotFound } from '../store/hosts.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
+import { type BulkResult, type BulkRevocation, revokeMany } from './bulk-revocation.ts';
 import type { HostLink } from './host-link.ts';
 import { type CertificateView, type HostDetail, type HostView, hostView } from './host-view.ts';
 import type { HostRegistry } from './registry.ts';
@@ -87,7 +88,10 @@ export class Hosts {
     const host = await this.#deps.store.hosts.get(ref);
     const reason = 'the host was removed';
     const serials = await this.#deps.store.transaction(async (tables) => {
-      const revoked = await tables.certificates.revokeOf(host.id, this.#deps.clock.now(), reason);
+      const now = this.#deps.clock.now();
+      const revoked = await tables.certificates.revokeOf(host.id, now, reason);
+      // An older database still has the host, and is to know that it is revoked.
+      await tables.hosts.markRevoked(host.id, now, reason);
       await tables.hosts.delete(host.id);
       return revoked;
     });
@@ -102,6 +106,11 @@ export class Hosts {
     this.#cutOff(host.id, serials, reason);
     await this.#deps.audit.recordOrLog(entry(actor, 'host.revoke', host, { reason, serials }));
     return await this.#view(host);
+  }
+
+  /** Revokes many hosts and certificates. @throws FairleadError if the store fails; it says how far it came */
+  async revokeMany(request: BulkRevocation, actor: Actor): Promise<BulkResult> {
+    return await revokeMany(this.#deps, request, actor);
   }
 
   /** The host's owner takes it out of the mesh. Its session may still take the answer along; no new one opens. */

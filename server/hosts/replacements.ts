@@ -3,12 +3,15 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import type { Audit } from '../audit/audit.ts';
+import { keepRecent } from '../keep-recent.ts';
 import type { HostLink } from './host-link.ts';
 import type { HostRegistry } from './registry.ts';
 
 /** Reports of one host: enough for each that means something, too few to fill a disk. */
 const REPORTS_PER_SECOND = 1 / 60;
 const REPORT_BURST = 5;
+/** Hosts whose reports are counted. */
+const MAX_HOSTS = 20_000;
 
 export interface ReplacementDeps {
   readonly clock: Clock;
@@ -19,7 +22,7 @@ export interface ReplacementDeps {
 
 /** @returns a function that stops the reports */
 export function reportReplacements({ registry, audit, clock, log }: ReplacementDeps): () => void {
-  /** As many entries as there are hosts whose session was ever taken over. */
+  /** Of the hosts whose session was taken over last. */
   const seen = new Map<string, { budget: Budget; unreported: number }>();
   return registry.subscribe({
     replaced: (older, newer) => {
@@ -29,7 +32,7 @@ export function reportReplacements({ registry, audit, clock, log }: ReplacementD
         budget: new Budget(REPORTS_PER_SECOND, REPORT_BURST, now),
         unreported: 0,
       };
-      seen.set(newer.hostId, reports);
+      keepRecent(seen, newer.hostId, reports, MAX_HOSTS);
       if (!reports.budget.take(now)) {
         reports.unreported += 1;
         return;

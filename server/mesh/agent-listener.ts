@@ -14,6 +14,7 @@ import { Budget } from '../../shared/mux/budget.ts';
 import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import { Door } from '../doors/door.ts';
+import { keepRecent } from '../keep-recent.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
@@ -39,6 +40,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
 /** Sessions that one host may begin: a restart or a bad link never needs more. */
 const SESSIONS_PER_SECOND = 0.5;
 const SESSION_BURST = 40;
+/** Hosts for which that is remembered. */
+const MAX_STARTS = 20_000;
 
 interface Peer {
   readonly identity: PeerIdentity;
@@ -55,8 +58,10 @@ export class AgentListener {
   readonly #webSockets: WebSocketServer;
   /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
   readonly #peers = new Map<TLSSocket, Peer>();
+  /** The same by host, so that many can be revoked at once. */
+  readonly #peersOf = new Map<string, Set<TLSSocket>>();
   readonly #door: Door;
-  /** How often each host may begin a session; as many entries as there are hosts with an active certificate. */
+  /** How often each host may begin a session: of those that began one last. */
   readonly #starts = new Map<string, Budget>();
 
   constructor(options: AgentListenerOptions) {
@@ -122,8 +127,9 @@ export class AgentListener {
 
   /** Ends what a host, or one of its certificates, holds: sessions with a goaway of `code`, then every socket. */
   disconnect(target: { hostId: string; serial?: string }, code: ErrorCode, reason: string): void {
-    for (const [socket, peer] of this.#peers) {
-      if (peer.identity.hostId !== target.hostId) continue;
+    for (const socket of this.#peersOf.get(target.hostId) ?? []) {
+      const peer = this.#peers.get(socket);
+      if (peer === undefined) continue;
       if (target.serial !== undefined && peer.identity.serial !== target.serial) continue;
       peer.link?.close(code, reason);
       // The goaway gets a moment to leave; a peer that does not read it is cut off all the same.
@@ -163,10 +169,14 @@ export class AgentListener {
     try {
       const identity = peerIdentity(socket, installationId);
       const peer: Peer = { identity, deadline: clock.setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS) };
+      const { hostId } = identity;
       this.#peers.set(socket, peer);
+      this.#peersOf.set(hostId, (this.#peersOf.get(hostId) ?? new Set()).add(socket));
       socket.once('close', () => {
         peer.deadline?.cancel();
         this.#peers.delete(socket);
+        const others = this.#peersOf.get(hostId);
+        if (others?.delete(socket) === true && others.size === 0) this.#peersOf.delete(hostId);
       });
     } catch (error) {
       if (!isFairleadError(error)) throw error;
@@ -203,11 +213,8 @@ export class AgentListener {
   /** Two machines with one certificate, or an agent gone wild, must not keep the server busy with sessions. */
   #mayStart(hostId: string): boolean {
     const now = this.#options.clock.monotonic();
-    let starts = this.#starts.get(hostId);
-    if (starts === undefined) {
-      starts = new Budget(SESSIONS_PER_SECOND, SESSION_BURST, now);
-      this.#starts.set(hostId, starts);
-    }
+    const starts = this.#starts.get(hostId) ?? new Budget(SESSIONS_PER_SECOND, SESSION_BURST, now);
+    keepRecent(this.#starts, hostId, starts, MAX_STARTS);
     return starts.take(now);
   }
 

@@ -3,6 +3,7 @@ import type {} from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
+import { keepRecent } from '../keep-recent.ts';
 import type { Api, DeclaredRoute } from './app-types.ts';
 import { type Authenticator, authenticators, type Credential, nothingShown } from './authenticators.ts';
 import type { Actor, ApiDeps, HostScope, Principal } from './deps.ts';
@@ -138,12 +139,7 @@ function loginLog(deps: ApiDeps) {
     const now = deps.clock.now();
     const last = seen.get(key);
     if (last !== undefined && now - last < LOGIN_MS) return;
-    seen.delete(key);
-    seen.set(key, now);
-    for (const oldest of seen.keys()) {
-      if (seen.size <= MAX_LOGINS) break;
-      seen.delete(oldest);
-    }
+    keepRecent(seen, key, now, MAX_LOGINS);
     await deps.audit.recordOrLog({ actor: principal.name, address: request.ip, action: 'login', result: 'ok' });
   };
 }

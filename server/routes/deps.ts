@@ -175,6 +175,12 @@ export interface Paged<T> {
   readonly nextCursor?: Maybe<string>;
 }
 
+export interface BulkRevocationResult {
+  hosts: { id: string; name: string; serials: string[] }[];
+  certificates: { serial: string; hostId: string }[];
+  notFound: { hosts: string[]; serials: string[] };
+}
+
 export interface HostsService {
   /** Those in `scope`; of all if it is undefined, here and below. */
   list(page: Page, scope: HostScope | undefined): Promise<Paged<HostRecord>>;
@@ -197,6 +203,11 @@ export interface HostsService {
   revokeSerial(serial: string, reason: string, actor: Actor): Promise<unknown>;
   certificates(page: Page, scope: HostScope | undefined): Promise<Paged<CertificateRecord>>;
   revocations(page: Page, scope: HostScope | undefined): Promise<Paged<CertificateRecord>>;
+  /** What there is none of is in the answer. */
+  revokeMany(
+    request: { hosts: string[]; serials: string[]; tag?: string | undefined; reason: string },
+    actor: Actor,
+  ): Promise<BulkRevocationResult>;
 }
 
 export interface EnrollmentService {

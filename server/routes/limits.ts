@@ -10,6 +10,9 @@ const MIB = 1024 * 1024;
 /** The largest JSON body of a route that does not set its own. */
 export const MAX_BODY_BYTES = 256 * 1024;
 export const MAX_ENROLL_BODY_BYTES = 64 * 1024;
+/** Hosts, and serials, that one call may revoke; more with a tag. */
+export const MAX_REVOCATIONS = 10_000;
+export const MAX_REVOCATION_BODY_BYTES = 1 * MIB;
 /** Request line and headers; the arguments of an exec are in its URL. */
 export const MAX_HEADER_BYTES = 64 * 1024;
 /** Streams (followed logs, statistics, execs) that clients hold open at once. */

@@ -3,8 +3,9 @@ import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
 import { type HostScope, readScope, writeScope } from './host-scope.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedApiToken } from './revocations.ts';
 import type { ApiTokensTable } from './schema.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 
 /** A token as it is stored. Times are ms since 1970. */
 export interface ApiTokenRow {
@@ -44,7 +45,7 @@ export interface ApiTokenRows {
   markUsed(id: string, at: number, address: string | undefined, unlessAfter: number): Promise<void>;
 }
 
-export function apiTokensTable(db: Db): ApiTokenRows {
+export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
   return {
     async insert(token) {
       await db.insertInto('api_tokens').values(fromNewToken(token)).execute();
@@ -78,13 +79,15 @@ export function apiTokensTable(db: Db): ApiTokenRows {
     },
 
     async revoke(id, at) {
-      const { numUpdatedRows } = await db
+      const row = await db
         .updateTable('api_tokens')
         .set({ revoked_at: at })
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
+        .returning('expires_at')
         .executeTakeFirst();
-      return numUpdatedRows > 0n;
+      if (row !== undefined) await note(revokedApiToken(id, at, row.expires_at));
+      return row !== undefined;
     },
 
     async replace(id, successor, expiresAt) {
@@ -93,6 +96,7 @@ export function apiTokensTable(db: Db): ApiTokenRows {
         .set({ replaced_by: successor, expires_at: expiresAt })
         .where('id', '=', id)
         .execute();
+      await note(revokedApiToken(id, expiresAt, null));
     },
 
     async predecessor(id) {

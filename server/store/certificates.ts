@@ -3,8 +3,9 @@ import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { type HostScope, inScope } from './host-scope.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedCertificate } from './revocations.ts';
 import type { CertificatesTable } from './schema.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 
 export type CertificateState = 'active' | 'revoked' | 'superseded';
 
@@ -56,7 +57,7 @@ export interface Certificates {
   revokeOf(hostId: string, at: number, reason: string): Promise<string[]>;
 }
 
-export function certificatesTable(db: Db): Certificates {
+export function certificatesTable(db: Db, note: Note): Certificates {
   const find = async (serial: string): Promise<CertificateRow | undefined> => {
     const row = await db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst();
     return row && toCertificate(row);
@@ -127,6 +128,8 @@ export function certificatesTable(db: Db): Certificates {
         .execute();
       const certificate = await find(serial);
       if (certificate === undefined) throw new FairleadError('NOT_FOUND', `there is no certificate ${serial}`);
+      const { revokedAt = at, notAfter } = certificate;
+      await note(revokedCertificate(certificate.serial, revokedAt, notAfter, certificate.reason ?? reason));
       return certificate;
     },
 
@@ -136,8 +139,9 @@ export function certificatesTable(db: Db): Certificates {
         .set({ state: 'revoked', revoked_at: at, reason })
         .where('host_id', '=', hostId)
         .where('state', '!=', 'revoked')
-        .returning('serial')
+        .returning(['serial', 'not_after'])
         .execute();
+      await note(...rows.map((row) => revokedCertificate(row.serial, at, row.not_after, reason)));
       return rows.map((row) => row.serial);
     },
   };

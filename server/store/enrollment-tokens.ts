@@ -1,8 +1,9 @@
 /** Table `enrollment_tokens`: tokens by which one host each joins; of their secrets only the hashes. */
 import type { Selectable } from 'kysely';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { spentEnrollmentToken } from './revocations.ts';
 import type { EnrollmentTokensTable } from './schema.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, type Note, readStrings } from './tables.ts';
 
 /** A token as it is stored. Times are ms since 1970. */
 export interface EnrollmentTokenRow {
@@ -43,7 +44,7 @@ export interface EnrollmentTokens {
   use(id: string, use: TokenUse): Promise<boolean>;
 }
 
-export function enrollmentTokensTable(db: Db): EnrollmentTokens {
+export function enrollmentTokensTable(db: Db, note: Note): EnrollmentTokens {
   return {
     async insert(token) {
       await db.insertInto('enrollment_tokens').values(fromNewToken(token)).execute();
@@ -73,25 +74,29 @@ export function enrollmentTokensTable(db: Db): EnrollmentTokens {
     },
 
     async revoke(id, at) {
-      const { numUpdatedRows } = await db
+      const row = await db
         .updateTable('enrollment_tokens')
         .set({ revoked_at: at })
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
+        .returning('expires_at')
         .executeTakeFirst();
-      return numUpdatedRows > 0n;
+      if (row !== undefined) await note(spentEnrollmentToken('revoked', id, at, row.expires_at));
+      return row !== undefined;
     },
 
     async use(id, { at, hostId, serial, spkiPin }) {
-      const { numUpdatedRows } = await db
+      const row = await db
         .updateTable('enrollment_tokens')
         .set({ used_at: at, host_id: hostId, serial, spki_pin: spkiPin })
         .where('id', '=', id)
         .where('used_at', 'is', null)
         .where('revoked_at', 'is', null)
         .where('expires_at', '>', at)
+        .returning('expires_at')
         .executeTakeFirst();
-      return numUpdatedRows > 0n;
+      if (row !== undefined) await note(spentEnrollmentToken('used', id, at, row.expires_at));
+      return row !== undefined;
     },
   };
 }

@@ -5,8 +5,9 @@ import { checkHostName, hostNameKey, isHostId, numberedName } from './host-names
 import { type HostScope, inScope } from './host-scope.ts';
 import { putTags } from './host-tags.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedHost } from './revocations.ts';
 import type { HostsTable } from './schema.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, type Note, readStrings } from './tables.ts';
 
 /** A host as it is stored. Times are ms since 1970. */
 export interface HostRow {
@@ -66,7 +67,7 @@ export function hostNotFound(ref: string): FairleadError {
   return new FairleadError('HOST_NOT_FOUND', `there is no host ${JSON.stringify(ref)}`);
 }
 
-export function hostsTable(db: Db): Hosts {
+export function hostsTable(db: Db, note: Note): Hosts {
   const find = async (ref: string): Promise<HostRow | undefined> => {
     const query = db.selectFrom('hosts').selectAll();
     const row = await (isHostId(ref)
@@ -157,6 +158,7 @@ export function hostsTable(db: Db): Hosts {
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .execute();
+      await note(revokedHost(id, at, reason));
       return await get(id);
     },
 

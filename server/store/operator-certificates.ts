@@ -2,8 +2,9 @@
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { revokedOperatorCertificate } from './revocations.ts';
 import type { OperatorCertificatesTable } from './schema.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, type Note, readStrings } from './tables.ts';
 
 /** A certificate as it is stored. Times are ms since 1970. */
 export interface OperatorCertificateRow {
@@ -38,7 +39,7 @@ export interface OperatorCertificateRows {
   markUsed(serial: string, at: number, unlessAfter: number): Promise<void>;
 }
 
-export function operatorCertificatesTable(db: Db): OperatorCertificateRows {
+export function operatorCertificatesTable(db: Db, note: Note): OperatorCertificateRows {
   return {
     async insert(certificate) {
       await db.insertInto('operator_certificates').values(fromNew(certificate)).execute();
@@ -81,13 +82,15 @@ export function operatorCertificatesTable(db: Db): OperatorCertificateRows {
     },
 
     async revoke(serial, at) {
-      const { numUpdatedRows } = await db
+      const row = await db
         .updateTable('operator_certificates')
         .set({ revoked_at: at })
         .where('serial', '=', serial)
         .where('revoked_at', 'is', null)
+        .returning('not_after')
         .executeTakeFirst();
-      return numUpdatedRows > 0n;
+      if (row !== undefined) await note(revokedOperatorCertificate(serial, at, row.not_after));
+      return row !== undefined;
     },
 
     async markUsed(serial, at, unlessAfter) {

@@ -17,16 +17,18 @@ import { migrate } from './migrate.ts';
 import { type OperatorCertificateRows, operatorCertificatesTable } from './operator-certificates.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
 import { finishReplacement } from './replace-content.ts';
+import { type Revocation, RevocationJournal } from './revocation-journal.ts';
 import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
 import { storeError } from './store-errors.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 import { removeTemporaries } from './temporary.ts';
 import { type UserRows, usersTable } from './users.ts';
 
 const DATABASE_FILE = 'fairlead.db';
+const JOURNAL_FILE = 'revoked.ndjson';
 /** How long a statement (and the event loop with it) waits for another process that writes to the file. */
 const BUSY_TIMEOUT_MS = 1_000;
 /** Larger files are not read through at start; damage in them shows when it is met. */
@@ -47,6 +49,8 @@ export interface Tables {
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
 }
+
+type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
 
 export interface StoreOptions {
   /** Made if it does not exist. */
@@ -71,7 +75,8 @@ export async function openStore({ dataDir, clock }: StoreOptions): Promise<Store
     database = openDatabase(join(directory, DATABASE_FILE));
     const db = openKysely<Schema>(database, (cause) => storeError(cause, directory));
     await migrate(db);
-    return new Store(db, directory, lock, clock);
+    const journal = await RevocationJournal.open(join(directory, JOURNAL_FILE), clock.now());
+    return new Store(db, directory, { lock, journal }, clock);
   } catch (cause) {
     database?.close();
     lock?.release();
@@ -116,15 +121,25 @@ export class Store implements Tables {
   readonly users: UserRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
+  /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
+  readonly journal: RevocationJournal;
   readonly #lock: DirectoryLock;
   readonly #clock: Clock;
   #checked: { at: number; result: Promise<void> } | undefined;
   #closing: Promise<void> | undefined;
   #log: Promise<FileHandle> | undefined;
 
-  constructor(db: Kysely<Schema>, dataDir: string, lock: DirectoryLock, clock: Clock) {
+  #onUnjournaled: JournalListener = (error) => process.emitWarning(error);
+
+  constructor(
+    db: Kysely<Schema>,
+    dataDir: string,
+    { lock, journal }: { lock: DirectoryLock; journal: RevocationJournal },
+    clock: Clock,
+  ) {
     this.db = db;
-    const tables = tablesOn(db);
+    this.journal = journal;
+    const tables = tablesOn(db, (...revocations) => this.#write(revocations));
     this.hosts = tables.hosts;
     this.certificates = tables.certificates;
     this.enrollmentTokens = tables.enrollmentTokens;
@@ -145,7 +160,28 @@ export class Store implements Tables {
    * (others would wait for it: they throw) and wait for nothing but them, since the whole store waits meanwhile.
    */
   async transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
-    return await this.db.transaction().execute((tx) => insideTransaction(() => work(tablesOn(tx))));
+    const revocations: Revocation[] = [];
+    const note: Note = async (...noted) => void revocations.push(...noted);
+    const result = await this.db.transaction().execute((tx) => insideTransaction(() => work(tablesOn(tx, note))));
+    await this.#write(revocations);
+    return result;
+  }
+
+  /** Calls `listener` with what was revoked and could not be written to the journal. The next start makes up for it. */
+  onUnjournaled(listener: JournalListener): void {
+    this.#onUnjournaled = listener;
+  }
+
+  /** What is revoked stays so even if the journal cannot be written: then that is reported, not thrown. */
+  async #write(revocations: readonly Revocation[]): Promise<void> {
+    try {
+      await this.journal.append(revocations);
+    } catch (cause) {
+      const error = new Error('revocations are not in the journal: an older database would not know of them', {
+        cause,
+      });
+      this.#onUnjournaled(error, revocations);
+    }
   }
 
   /** @throws FairleadError STORE_FULL or STORE_UNAVAILABLE if the store cannot be written and read now. */
@@ -196,6 +232,7 @@ export class Store implements Tables {
     try {
       await this.db.destroy();
       await this.#log?.then((log) => log.close());
+      await this.journal.close();
     } finally {
       this.#lock.release();
     }
@@ -206,17 +243,17 @@ export class Store implements Tables {
   }
 }
 
-function tablesOn(db: Db): Tables {
+function tablesOn(db: Db, note: Note): Tables {
   return {
-    hosts: hostsTable(db),
-    certificates: certificatesTable(db),
-    enrollmentTokens: enrollmentTokensTable(db),
-    apiTokens: apiTokensTable(db),
+    hosts: hostsTable(db, note),
+    certificates: certificatesTable(db, note),
+    enrollmentTokens: enrollmentTokensTable(db, note),
+    apiTokens: apiTokensTable(db, note),
     audit: auditTable(db),
     auditCheckpoints: auditCheckpointsTable(db),
     auditSinks: auditSinksTable(db),
     settings: settingsTable(db),
-    operatorCertificates: operatorCertificatesTable(db),
-    users: usersTable(db),
+    operatorCertificates: operatorCertificatesTable(db, note),
+    users: usersTable(db, note),
   };
 }

@@ -1,9 +1,13 @@
 /** What the repositories share. */
 import type { Kysely } from 'kysely';
+import type { Revocation } from './revocation-journal.ts';
 import type { Schema } from './schema.ts';
 
 /** The store, or one transaction on it. */
 export type Db = Kysely<Schema>;
+
+/** Notes what a statement has revoked; what is not in a transaction is in the journal once it resolves. */
+export type Note = (...revocations: Revocation[]) => Promise<void>;
 
 /** A JSON array of strings, as it stands in a column. */
 export function readStrings(text: string): string[] {

@@ -2,8 +2,9 @@
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { removedUser } from './revocations.ts';
 import type { UsersTable } from './schema.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, type Note, readStrings } from './tables.ts';
 
 /** A user as stored. Times are ms since 1970. */
 export interface UserRow {
@@ -30,10 +31,11 @@ export interface UserRows {
   isEmpty(): Promise<boolean>;
   setPassword(id: string, passwordHash: string, at: number): Promise<void>;
   markLogin(id: string, at: number): Promise<void>;
-  remove(id: string): Promise<void>;
+  /** @returns whether there was such a user. */
+  remove(id: string, at: number): Promise<boolean>;
 }
 
-export function usersTable(db: Db): UserRows {
+export function usersTable(db: Db, note: Note): UserRows {
   return {
     async insert(user) {
       await db.insertInto('users').values(fromNewUser(user)).execute();
@@ -76,8 +78,10 @@ export function usersTable(db: Db): UserRows {
       await db.updateTable('users').set({ last_login_at: at }).where('id', '=', id).execute();
     },
 
-    async remove(id) {
-      await db.deleteFrom('users').where('id', '=', id).execute();
+    async remove(id, at) {
+      const { numDeletedRows } = await db.deleteFrom('users').where('id', '=', id).executeTakeFirst();
+      if (numDeletedRows > 0n) await note(removedUser(id, at));
+      return numDeletedRows > 0n;
     },
   };
 }

@@ -1,14 +1,14 @@
 /** `host` and `info`: the hosts of the mesh. */
 import type { Command } from 'commander';
 import { type ApiClient, path } from '../api-client.ts';
-import type { HostDetail, HostInfo, HostView } from '../api-types.ts';
+import type { HostDetail, HostInfo, HostView, RevokedHosts } from '../api-types.ts';
 import { act, type Cli, collect } from '../commander.ts';
 import { usageError } from '../errors.ts';
 import { bytes, duration, relative } from '../format.ts';
-import { write } from '../io.ts';
+import { type CliIo, write } from '../io.ts';
 import { linkFacts } from '../link-facts.ts';
 import { print, printRows } from '../output.ts';
-import { type Column, facts } from '../table.ts';
+import { type Column, facts, printable } from '../table.ts';
 import { addPing } from './ping.ts';
 
 /** The columns of a list of hosts; ages are taken at `now`, ms since 1970. */
@@ -110,12 +110,13 @@ async function changeTags(api: ApiClient, ref: string, add: string[], remove: st
 function addEnds(host: Command, cli: Cli): void {
   const revoke = host
     .command('revoke')
-    .description("revoke a host's certificate and close its session at once")
-    .argument('<host>')
+    .description("revoke hosts' certificates and close their sessions at once")
+    .argument('[hosts...]', 'their names or ids')
+    .option('--tag <tag>', 'all hosts with this tag')
     .option('--reason <text>', 'why, for the audit log and the host', 'revoked by an administrator');
-  act<{ reason: string }, [string]>(revoke, cli, async ({ api, io, options }, ref) => {
-    await api.post(path`/api/v1/hosts/${ref}/revoke`, { reason: options.reason });
-    await write(io.stdout, `Revoked ${ref}.\n`);
+  act<RevokeOptions, [string[]]>(revoke, cli, async ({ api, io, options }, refs) => {
+    if (refs.length === 0 && options.tag === undefined) throw usageError('say which hosts, by name or with --tag TAG');
+    if (!(await revokeHosts(api, io, refs, options))) cli.exitCode = 1;
   });
 
   const rm = host.command('rm').description('revoke a host and forget it').argument('<host>');
@@ -123,6 +124,28 @@ function addEnds(host: Command, cli: Cli): void {
     await api.call('DELETE', path`/api/v1/hosts/${ref}`);
     await write(io.stdout, `Removed ${ref}.\n`);
   });
+}
+
+interface RevokeOptions {
+  reason: string;
+  tag?: string;
+}
+
+/** @returns whether all of them were there */
+async function revokeHosts(api: ApiClient, io: CliIo, refs: string[], options: RevokeOptions): Promise<boolean> {
+  const { reason, tag } = options;
+  const [only] = refs;
+  if (only !== undefined && refs.length === 1 && tag === undefined) {
+    await api.post(path`/api/v1/hosts/${only}/revoke`, { reason });
+    await write(io.stdout, `Revoked ${only}.\n`);
+    return true;
+  }
+  const body = { hosts: refs, ...(tag === undefined ? {} : { tag }), reason };
+  const { hosts, notFound } = await api.post<RevokedHosts>('/api/v1/revocations', body);
+  if (hosts.length === 0) await write(io.stdout, 'Revoked no host.\n');
+  for (const { name } of hosts) await write(io.stdout, `Revoked ${printable(name)}.\n`);
+  for (const ref of notFound.hosts) await write(io.stderr, `There is no host ${printable(ref)}.\n`);
+  return notFound.hosts.length === 0;
 }
 
 export function addInfo(root: Command, cli: Cli): void {

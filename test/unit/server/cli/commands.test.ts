@@ -213,6 +213,20 @@ describe('changes', () => {
     assert.deepEqual(last()?.body, { tags: ['web', 'db'] });
     await runAgainst(server, ['host', 'revoke', 'edge-1', '--reason', 'lost']);
     assert.deepEqual(last()?.body, { reason: 'lost' });
+    server.on('POST /api/v1/revocations', ({ body }) => {
+      const { hosts, tag } = body as { hosts: string[]; tag?: string };
+      const found = tag === undefined ? hosts.filter((name) => name !== 'gone') : ['tagged'];
+      const notFound = hosts.filter((name) => name === 'gone');
+      return { hosts: found.map((name) => ({ id: name, name })), certificates: [], notFound: { hosts: notFound } };
+    });
+    const many = await runAgainst(server, ['host', 'revoke', 'a', 'b', 'gone', '--reason', 'lost']);
+    assert.deepEqual(last()?.body, { hosts: ['a', 'b', 'gone'], reason: 'lost' });
+    assert.deepEqual([many.code, many.out], [1, 'Revoked a.\nRevoked b.\n']);
+    assert.match(many.err, /no host gone/);
+    const tagged = await runAgainst(server, ['host', 'revoke', '--tag', 'lab', '--reason', 'lost']);
+    assert.deepEqual([tagged.code, tagged.out], [0, 'Revoked tagged.\n']);
+    assert.deepEqual(last()?.body, { hosts: [], tag: 'lab', reason: 'lost' });
+    assert.equal((await runAgainst(server, ['host', 'revoke'])).code, 2);
     assert.equal((await runAgainst(server, ['container', 'stop', 'edge-1', 'web', '-t', '3'])).code, 0);
     assert.equal(last()?.url.search, '?t=3');
     assert.equal((await runAgainst(server, ['host', 'tag', 'edge-1'])).code, 2);

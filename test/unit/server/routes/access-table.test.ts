@@ -61,6 +61,7 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/audit/export', 'admin', 'installation', 200],
   ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
   ['GET /api/v1/revocations', 'viewer', 'filtered', 200],
+  ['POST /api/v1/revocations', 'admin', 'installation', 400],
   ['POST /api/v1/certificates/:serial/revoke', 'admin', 'installation', 204],
   ['GET /api/v1/hosts', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host', 'viewer', 'host', 200],

@@ -199,6 +199,13 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       remove: (...args) => called('hosts.remove', ...args),
       revoke: (...args) => called('hosts.revoke', ...args),
       revokeSerial: (...args) => called('hosts.revokeSerial', ...args),
+      revokeMany: async (...args) => {
+        await called('hosts.revokeMany', ...args);
+        const found = hosts.filter(({ id, name }) => args[0].hosts.some((ref) => ref === id || ref === name));
+        const unknown = args[0].hosts.filter((ref) => !hosts.some(({ id, name }) => ref === id || ref === name));
+        const revoked = found.map(({ id, name }) => ({ id, name, serials: ['AB12'] }));
+        return { hosts: revoked, certificates: [], notFound: { hosts: unknown, serials: args[0].serials } };
+      },
       certificates: async () => ({ items: [] }),
       revocations: async () => ({ items: [] }),
     },

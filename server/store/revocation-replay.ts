@@ -1,0 +1,112 @@
+/** Brings the store and the journal of revocations to the same state: what either knows as revoked is so in both. */
+import type { Revocation } from './revocation-journal.ts';
+import {
+  AFTER_EXPIRY_MS,
+  HOST_MS,
+  revokedApiToken,
+  revokedCertificate,
+  revokedHost,
+  revokedOperatorCertificate,
+  spentEnrollmentToken,
+} from './revocations.ts';
+import type { Store, Tables } from './store.ts';
+
+/** Entries in one transaction. */
+const SLICE = 500;
+const UNKNOWN_REASON = 'revoked before';
+
+/** Revokes again what an entry names. @returns whether the store thought that it was good */
+type Replay = (tables: Tables, entry: Revocation, now: number) => Promise<boolean>;
+
+const REPLAY: Readonly<Record<string, Replay>> = {
+  async certificate({ certificates }, { id, at, reason }) {
+    const row = await certificates.find(id);
+    if (row === undefined || row.state === 'revoked') return false;
+    await certificates.revoke(id, at, reason ?? UNKNOWN_REASON);
+    return true;
+  },
+  async host({ hosts, certificates }, { id, at, reason }) {
+    const row = await hosts.find(id);
+    if (row === undefined) return false;
+    const serials = await certificates.revokeOf(id, at, reason ?? UNKNOWN_REASON);
+    if (row.revokedAt === undefined) await hosts.markRevoked(id, at, reason ?? UNKNOWN_REASON);
+    return row.revokedAt === undefined || serials.length > 0;
+  },
+  async 'api-token'({ apiTokens }, { id, at }, now) {
+    // One that was replaced may go on for a while.
+    if (at > now) return false;
+    const row = await apiTokens.find(id);
+    if (row === undefined || (row.expiresAt ?? now + 1) <= now) return false;
+    return await apiTokens.revoke(id, at);
+  },
+  'operator-certificate': async ({ operatorCertificates }, { id, at }) => await operatorCertificates.revoke(id, at),
+  user: async ({ users }, { id, at }) => await users.remove(id, at),
+  'enrollment-token': async ({ enrollmentTokens }, { id, at }) => await enrollmentTokens.revoke(id, at),
+  async 'enrollment-token-used'({ enrollmentTokens }, { id, at }) {
+    // One that the store knows as used may still be asked for the certificate that it was used for.
+    if ((await enrollmentTokens.find(id))?.use !== undefined) return false;
+    return await enrollmentTokens.revoke(id, at);
+  },
+};
+
+/** Revokes again what the journal knows of and the store does not. @returns what that was */
+export async function replayRevocations(store: Store, now: number): Promise<Revocation[]> {
+  const revived: Revocation[] = [];
+  const entries = store.journal.replayed;
+  for (let from = 0; from < entries.length; from += SLICE) {
+    const found = await store.transaction(async (tables) => {
+      const acted: Revocation[] = [];
+      for (const entry of entries.slice(from, from + SLICE)) {
+        if ((await REPLAY[entry.kind]?.(tables, entry, now)) === true) acted.push(entry);
+      }
+      return acted;
+    });
+    revived.push(...found);
+  }
+  return revived;
+}
+
+/** Adds to the journal what the store alone knows of: it was made without one, or could not be written. */
+export async function completeJournal(store: Store, now: number): Promise<void> {
+  const certificates = await store.db
+    .selectFrom('certificates')
+    .select(['serial', 'revoked_at', 'not_after', 'reason'])
+    .where('state', '=', 'revoked')
+    .where('not_after', '>', now - AFTER_EXPIRY_MS)
+    .execute();
+  const hosts = await store.db
+    .selectFrom('hosts')
+    .select(['id', 'revoked_at', 'revoke_reason'])
+    .where('revoked_at', '>', now - HOST_MS)
+    .execute();
+  const apiTokens = await store.db
+    .selectFrom('api_tokens')
+    .select(['id', 'revoked_at', 'expires_at'])
+    .where('revoked_at', 'is not', null)
+    .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', now)]))
+    .execute();
+  const operatorCertificates = await store.db
+    .selectFrom('operator_certificates')
+    .select(['serial', 'revoked_at', 'not_after'])
+    .where('revoked_at', 'is not', null)
+    .where('not_after', '>', now)
+    .execute();
+  const enrollmentTokens = await store.db
+    .selectFrom('enrollment_tokens')
+    .select(['id', 'revoked_at', 'used_at', 'expires_at'])
+    .where('expires_at', '>', now)
+    .where((e) => e.or([e('revoked_at', 'is not', null), e('used_at', 'is not', null)]))
+    .execute();
+  await store.journal.append([
+    ...certificates.map((c) =>
+      revokedCertificate(c.serial, c.revoked_at ?? now, c.not_after, c.reason ?? UNKNOWN_REASON),
+    ),
+    ...hosts.map((h) => revokedHost(h.id, h.revoked_at ?? now, h.revoke_reason ?? UNKNOWN_REASON)),
+    ...apiTokens.map((t) => revokedApiToken(t.id, t.revoked_at ?? now, t.expires_at)),
+    ...operatorCertificates.map((c) => revokedOperatorCertificate(c.serial, c.revoked_at ?? now, c.not_after)),
+    ...enrollmentTokens.flatMap((t) => [
+      ...(t.revoked_at === null ? [] : [spentEnrollmentToken('revoked', t.id, t.revoked_at, t.expires_at)]),
+      ...(t.used_at === null ? [] : [spentEnrollmentToken('used', t.id, t.used_at, t.expires_at)]),
+    ]),
+  ]);
+}
