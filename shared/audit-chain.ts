@@ -114,7 +114,7 @@ export class ChainVerifier {
 
   row(row: ChainRow): ChainFault | undefined {
     const next = nextPosition(this.#previous, row);
-    if ('kind' in next) return next;
+    if (isFault(next)) return next;
     this.#previous = next;
     this.#rows += 1;
     if (row.action === BROKEN_ACTION && this.#reports.length < MAX_REPORTS) this.#reports.push(row.id);
@@ -191,9 +191,9 @@ export function nextPosition({ id, hash: previous, count }: ChainPosition, row: 
   return { id: row.id, hash: row.hash, count: count + 1 };
 }
 
-/** Whether the end of a check is a fault. */
-export function isFault(end: ChainFault | ChainSummary): end is ChainFault {
-  return 'kind' in end;
+/** Whether what a check came to is a fault. */
+export function isFault(found: ChainFault | ChainSummary | ChainPosition): found is ChainFault {
+  return 'message' in found;
 }
 
 function changed(id: number): ChainFault {

@@ -12,6 +12,7 @@ import {
   type Checkpoint,
   checkpointText,
   GENESIS,
+  isFault,
   type SignatureCheck,
   type SignedCheckpoint,
 } from '../../shared/audit-chain.ts';
@@ -168,7 +169,7 @@ export class Checkpoints {
     const { audit, auditCheckpoints } = this.#deps.store;
     const anchor = await auditCheckpoints.last('anchor');
     const found = await follow(audit, from ?? anchor ?? GENESIS, from === undefined);
-    if (!('kind' in found)) return found;
+    if (!isFault(found)) return found;
     await this.report(found);
     return await endOf(audit, anchor ?? GENESIS);
   }

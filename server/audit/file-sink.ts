@@ -26,7 +26,8 @@ export class FileSink implements Sink {
     try {
       await this.#opened();
     } catch (cause) {
-      const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+      const why =
+        cause instanceof FairleadError ? 'it is no regular file' : ((cause as NodeJS.ErrnoException).code ?? cause);
       throw new FairleadError('VALIDATION', `--audit-file: ${this.#path} cannot be written (${why})`, { cause });
     }
   }

@@ -1,6 +1,6 @@
 /** Goes on from a row of the audit log to its last one, and says where that is or what is wrong on the way. */
 import { setImmediate } from 'node:timers/promises';
-import { type ChainFault, type ChainPosition, type ChainRow, nextPosition } from '../../shared/audit-chain.ts';
+import { type ChainFault, type ChainPosition, type ChainRow, isFault, nextPosition } from '../../shared/audit-chain.ts';
 import type { AuditRows } from '../store/audit-rows.ts';
 import { PAGE_ROWS } from './chain-records.ts';
 
@@ -30,7 +30,7 @@ export async function follow(
   let position = from;
   for await (const row of rowsAfter(audit, from.id)) {
     const next = nextPosition(position, row);
-    if ('kind' in next) return next;
+    if (isFault(next)) return next;
     position = next;
   }
   return position;

@@ -8,6 +8,7 @@ import {
   type ChainPosition,
   type ChainRow,
   GENESIS,
+  isFault,
   nextPosition,
   type SignatureCheck,
 } from '../../shared/audit-chain.ts';
@@ -120,7 +121,7 @@ export class Retention {
     let position = from;
     for (const row of rows) {
       const next = nextPosition(position, row);
-      if ('kind' in next) {
+      if (isFault(next)) {
         await this.#deps.checkpoints.report(next);
         return undefined;
       }

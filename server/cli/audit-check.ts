@@ -3,6 +3,7 @@ import { type Attesters, checkAttestation } from '../../certs/attestation.ts';
 import {
   CHECKPOINT_PURPOSE,
   type ChainFault,
+  type ChainPosition,
   type ChainSummary,
   ChainVerifier,
   checkpointText,
@@ -38,7 +39,7 @@ class ExportCheck {
   readonly #expectHead: string | undefined;
   #line = 0;
   #rows = 0;
-  #end: { rows: number; head: { id: number; hash: string } } | undefined;
+  #end: { rows: number; head: ChainPosition } | undefined;
   #isExpectedSeen = false;
 
   constructor({ keys, expectHead }: CheckOptions) {
@@ -70,7 +71,9 @@ class ExportCheck {
     if (end === undefined) throw new CliError('the export has no end: it was cut off on its way');
     const found = this.#verifier.end();
     if (isFault(found)) throw new CliError(found.message);
-    if (end.rows !== this.#rows || end.head.id !== found.head.id || end.head.hash !== found.head.hash) {
+    const { id, hash, count } = found.head;
+    const isSame = end.head.id === id && end.head.hash === hash && end.head.count === count;
+    if (end.rows !== this.#rows || !isSame) {
       throw new CliError(
         `the export is damaged: its end speaks of row ${end.head.id}, its last row is ${found.head.id}`,
       );

@@ -76,7 +76,11 @@ test('a bit that is turned anywhere in an export is found', async () => {
       turned.writeUInt8((turned[at] ?? 0) ^ (1 << bit), at);
       // A line end that became white space in the same place, for one, says the same.
       if (meaning(turned) === before) same += 1;
-      else await assert.rejects(check(turned), `byte ${at}, bit ${bit} turned unseen`);
+      else
+        await assert.rejects(
+          check(turned),
+          `byte ${at}, bit ${bit} turned unseen: …${turned.subarray(at - 30, at + 10)}…`,
+        );
     }),
     { numRuns: 1500 },
   );
