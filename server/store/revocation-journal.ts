@@ -162,7 +162,7 @@ function damaged(path: string, line: number): FairleadError {
 
 const CHECKED = /^(\{.*),"crc":"([0-9a-f]{8})"\}$/;
 
-function lineOf({ kind, id, at, until, reason }: Revocation): string {
+export function lineOf({ kind, id, at, until, reason }: Revocation): string {
   const body = JSON.stringify({ kind, id, at, until, reason }).slice(0, -1);
   return `${body},"crc":"${checksum(body)}"}\n`;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileCleanup } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
+import { aHost, HOST_IDS } from '../store/fixture.ts';
 import { ADMIN, type Served, serveApi } from './served-api.ts';
 
 const PASSWORD = 'correct horse battery';
@@ -306,6 +307,7 @@ test('a session wins over the certificate of the connection, and its role counts
 });
 
 test('users are managed by administrators, with names unique in any case and limits kept', async () => {
+  await served.store.hosts.insert(aHost(HOST_IDS[0], 'edge-1'));
   const body = { name: 'Zoe', role: 'operator', password: PASSWORD, hosts: ['edge-1'], tags: ['eu'] };
   const post = (change: object = {}) =>
     served.call('/api/v1/users', { method: 'POST', body: { ...body, ...change }, token: served.token });
@@ -318,9 +320,9 @@ test('users are managed by administrators, with names unique in any case and lim
   }
   const { items } = (await served.call('/api/v1/users', { token: served.token })).body;
   const row = items.find(({ name }: { name: string }) => name === 'Zoe');
-  assert.deepEqual([row.hosts, row.tags, row.lastLoginAt], [['edge-1'], ['eu'], null]);
+  assert.deepEqual([row.hosts, row.tags, row.lastLoginAt], [[HOST_IDS[0]], ['eu'], null]);
   const { secret } = await served.logins.login({ user: 'zoe', password: PASSWORD, address: '203.0.113.1' });
-  assert.deepEqual((await served.logins.authenticate(secret)).scope, { hosts: ['edge-1'], tags: ['eu'] });
+  assert.deepEqual((await served.logins.authenticate(secret)).scope, { hosts: [HOST_IDS[0]], tags: ['eu'] });
   assert.equal((await served.call('/api/v1/users/nobody', { method: 'DELETE', token: served.token })).status, 404);
 });
 

@@ -9,6 +9,7 @@ import { checkGrant, scopeOf } from '../../../../server/access/grants.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { fileCleanup } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
+import { aHost, HOST_IDS } from '../store/fixture.ts';
 import { issued, newKey, type Pair, type Served, serveApi } from './served-api.ts';
 
 const WHOAMI = '/api/v1/whoami';
@@ -145,21 +146,23 @@ test('a page of another origin cannot use the certificate that a browser adds', 
 test('certificates are issued for new keys alone, for a minute to a year, and listed with their limits', async () => {
   const path = '/api/v1/operator-certificates';
   const { csr } = await newKey();
+  await served.store.hosts.insert(aHost(HOST_IDS[0], 'edge-1'));
   const body = { csr, name: 'ops', role: 'operator', hosts: ['edge-1'], tags: ['eu'], ttlSeconds: 60 };
   const post = (change: object) =>
     served.call(path, { method: 'POST', body: { ...body, ...change }, token: served.token });
   for (const ttlSeconds of [0, 59, 365 * 86_400 + 1, 1.5]) assert.equal((await post({ ttlSeconds })).status, 400);
   assert.equal((await post({ csr: 'nonsense' })).body.code, 'CSR_INVALID');
   assert.equal((await post({ hosts: ['../x'] })).status, 400);
+  assert.equal((await post({ hosts: ['nobody'] })).body.code, 'HOST_NOT_FOUND');
   const made = await post({});
   assert.equal(made.status, 201, made.text);
   assert.equal(Date.parse(made.body.notAfter) - Math.floor(served.clock.now() / 1000) * 1000, 60_000);
   assert.equal((await post({})).body.code, 'CSR_INVALID');
   const { items } = (await served.call(path, { token: served.token })).body;
   const row = items.find((one: { serial: string }) => one.serial === made.body.serial);
-  assert.deepEqual([row.hosts, row.tags, row.state, row.id], [['edge-1'], ['eu'], 'active', made.body.id]);
+  assert.deepEqual([row.hosts, row.tags, row.state, row.id], [[HOST_IDS[0]], ['eu'], 'active', made.body.id]);
   const principal = await served.store.operatorCertificates.find(made.body.serial);
-  assert.deepEqual(principal?.hosts, ['edge-1']);
+  assert.deepEqual(principal?.hosts, [HOST_IDS[0]]);
   const { pair } = await served.operator('viewer');
   assert.equal((await served.call(path, { pair })).status, 403);
 });
@@ -187,17 +190,11 @@ test('a renewed server leaf still asks for certificates', async (t) => {
 });
 
 test('a grant is judged field by field, and gives a scope only if it is limited', () => {
-  const grant = { name: 'x', role: 'viewer' as const, hosts: ['edge-1'], tags: [] };
+  const grant = { name: 'x', role: 'viewer' as const };
   checkGrant(grant);
-  assert.deepEqual(scopeOf(grant), { scope: { hosts: ['edge-1'], tags: [] } });
+  assert.deepEqual(scopeOf({ hosts: ['edge-1'], tags: [] }), { scope: { hosts: ['edge-1'], tags: [] } });
   assert.deepEqual(scopeOf({ hosts: [], tags: [] }), {});
-  for (const wrong of [
-    { name: ' ' },
-    { name: 'a\nb' },
-    { role: 'root' as 'admin' },
-    { hosts: ['..'] },
-    { tags: [''] },
-  ]) {
+  for (const wrong of [{ name: ' ' }, { name: 'a\nb' }, { role: 'root' as 'admin' }]) {
     const [field = ''] = Object.keys(wrong);
     assert.throws(() => checkGrant({ ...grant, ...wrong }), { code: 'VALIDATION', message: new RegExp(`^${field} `) });
   }

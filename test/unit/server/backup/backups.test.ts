@@ -115,7 +115,7 @@ test('without the master key there is no backup, unless the CA rests under a pas
   assert.equal(manifest.caSeal, 'passphrase');
   assert.deepEqual(
     manifest.parts.map(({ name }) => name),
-    ['fairlead.db'],
+    ['fairlead.db', 'revoked.ndjson'],
   );
 });
 

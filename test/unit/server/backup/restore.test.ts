@@ -10,6 +10,7 @@ import { JOURNAL, type Manifest, writeContent } from '../../../../server/backup/
 import { type Restored, type RestoreOptions, restoreBackup } from '../../../../server/backup/restore.ts';
 import { recordRestore } from '../../../../server/backup/restore-note.ts';
 import { sealStream } from '../../../../server/backup/sealed-stream.ts';
+import { lineOf } from '../../../../server/store/revocation-journal.ts';
 import { openStore } from '../../../../server/store/store.ts';
 import { fileCleanup, tempDir } from '../../../support/tmp.ts';
 import { aCertificate, aHost, HOST_IDS, openTestStore, START, StillClock } from '../store/fixture.ts';
@@ -26,11 +27,16 @@ before(async () => {
   const { store, backups, dataDir } = await openBackups(shared);
   await store.hosts.insert(aHost(HOST_IDS[0], 'one'));
   await store.certificates.insert(aCertificate('AB', HOST_IDS[0]));
-  await appendFile(join(dataDir, JOURNAL), '{"serial":"01"}\n');
+  await appendFile(join(dataDir, JOURNAL), journal('01'));
   await writeBackup(backups, file);
 });
 
 const clock = new StillClock();
+
+/** The journal's lines for these certificates. */
+function journal(...serials: string[]): string {
+  return serials.map((id) => lineOf({ kind: 'certificate', id, at: START })).join('');
+}
 
 async function restore(t: TestContext, options: Partial<RestoreOptions> = {}): Promise<Restored> {
   const dataDir = options.dataDir ?? join(await tempDir(t), 'data');
@@ -43,7 +49,7 @@ async function usedDirectory(t: TestContext): Promise<string> {
   await store.hosts.insert(aHost(HOST_IDS[1], 'old'));
   await store.close();
   await writeFile(join(dataDir, 'master.key'), 'the old key\n');
-  await writeFile(join(dataDir, JOURNAL), '{"serial":"01"}\n{"serial":"02"}\n');
+  await writeFile(join(dataDir, JOURNAL), journal('01', '02'));
   return dataDir;
 }
 
@@ -91,12 +97,12 @@ test('an installation is only replaced by force, and is kept aside; its journal 
   await assert.rejects(restore(t, { dataDir }), { code: 'CONFLICT', message: /--force/ });
   assert.deepEqual(await contentOf(dataDir), untouched);
   const given = join(await tempDir(t), 'lost.ndjson');
-  await writeFile(given, '{"serial":"03"}\n');
+  await writeFile(given, journal('03'));
   const { aside, journaledRevocations } = await restore(t, { dataDir, force: true, revocations: given });
   assert.ok(aside !== undefined);
   assert.ok(aside.startsWith(join(dataDir, 'before-restore-')));
   assert.equal(journaledRevocations, 2);
-  assert.equal(await readFile(join(dataDir, JOURNAL), 'utf8'), '{"serial":"01"}\n{"serial":"02"}\n{"serial":"03"}\n');
+  assert.equal(await readFile(join(dataDir, JOURNAL), 'utf8'), journal('01', '02', '03'));
   const { 'fairlead.lock': _, ...old } = untouched;
   assert.deepEqual(await contentOf(aside), old);
   assert.deepEqual(await hostsIn(dataDir), ['one']);
@@ -110,9 +116,9 @@ test('an installation is only replaced by force, and is kept aside; its journal 
 test('a journal alone in the directory is taken in', async (t) => {
   const dataDir = join(await tempDir(t), 'data');
   await mkdir(dataDir);
-  await writeFile(join(dataDir, JOURNAL), '{"serial":"09"}\n');
+  await writeFile(join(dataDir, JOURNAL), journal('09'));
   assert.equal((await restore(t, { dataDir })).journaledRevocations, 1);
-  assert.equal(await readFile(join(dataDir, JOURNAL), 'utf8'), '{"serial":"01"}\n{"serial":"09"}\n');
+  assert.equal(await readFile(join(dataDir, JOURNAL), 'utf8'), journal('01', '09'));
 });
 
 test('a directory with other things in it is refused, even by force', async (t) => {

@@ -1,12 +1,7 @@
 /** The audit log over the API: filters, the check, the export, and rows for what hosts deny. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FairleadError } from '../../../../shared/errors.ts';
 import { as, ask, fixture, HOST } from './fakes.ts';
-
-const denied = () => {
-  throw new FairleadError('DENIED_BY_HOST', 'its owner denies container.list');
-};
 
 test('filters are checked and passed on', async (t) => {
   const { api, calls } = await fixture();
@@ -44,61 +39,4 @@ test('the check names the first row that is wrong; the export is NDJSON; both ar
   for (const url of ['/api/v1/audit', '/api/v1/audit/verify', '/api/v1/audit/export']) {
     assert.equal((await ask(api, { url, headers: as('operator') })).statusCode, 403, url);
   }
-});
-
-test('a read that a host denies leaves one row that says so', async (t) => {
-  const answers = Object.fromEntries(
-    [
-      'container.inspect',
-      'container.top',
-      'container.list',
-      'container.logs',
-      'container.stats',
-      'host.info',
-      'container.start',
-    ].map((kind) => [kind, denied]),
-  );
-  const { api, audit } = await fixture({ answers });
-  t.after(() => api.close());
-  const url = '/api/v1/hosts/edge-1';
-  const cases: [string, string][] = [
-    [`${url}/containers/c1`, 'edge-1/c1'],
-    [`${url}/containers/c1/top`, 'edge-1/c1'],
-    [`${url}/containers`, 'edge-1'],
-    [`${url}/info`, 'edge-1'],
-    ['/api/v1/containers', 'edge-1'],
-  ];
-  for (const [path, target] of cases) {
-    audit.length = 0;
-    const answer = await ask(api, { url: path, headers: as('viewer') });
-    assert.ok([403, 200].includes(answer.statusCode), `${path}: ${answer.body}`);
-    const rows = audit.filter(({ result }) => result === 'refused');
-    assert.equal(rows.length, 1, `${path}: ${JSON.stringify(audit)}`);
-    assert.deepEqual(
-      [rows[0]?.actor, rows[0]?.target, rows[0]?.detail?.['code']],
-      ['the-viewer', target, 'DENIED_BY_HOST'],
-    );
-  }
-  audit.length = 0;
-  await ask(api, { method: 'POST', url: `${url}/containers/c1/start`, headers: as('operator') });
-  assert.deepEqual(
-    audit.filter(({ result }) => result === 'refused').map(({ action }) => action),
-    ['container.start'],
-  );
-});
-
-test('whoever asks for what is denied again and again does not fill the log', async () => {
-  const overrides = { limits: { refusalRowsPerMinute: 2 } };
-  const { api, audit } = await fixture({ answers: { 'host.info': denied }, overrides });
-  for (let i = 0; i < 10; i++) await ask(api, { url: '/api/v1/hosts/edge-1/info', headers: as('viewer') });
-  await api.close();
-  const rows = audit.filter(({ result }) => result === 'refused');
-  assert.deepEqual(
-    rows.map(({ action, detail }) => [action, detail?.['suppressed']]),
-    [
-      ['GET /api/v1/hosts/:host/info', undefined],
-      ['GET /api/v1/hosts/:host/info', undefined],
-      ['denied', 8],
-    ],
-  );
 });

@@ -52,7 +52,7 @@ test('an admin with a scope cannot widen it', async (t) => {
   for (const [method, url, payload] of tries) {
     const answer = await ask(api, { method, url, headers, ...(payload && { payload }) });
     assert.equal(answer.statusCode, 403, url);
-    assert.match(answer.json().detail, /whole installation; the token the-admin#lab is limited to some hosts/);
+    assert.match(answer.json().detail, /whole installation; the-admin#lab is limited to some hosts/);
   }
   const done = calls.filter(({ name }) => name !== 'metrics').map(({ name }) => name);
   assert.deepEqual(done, []);

@@ -75,7 +75,11 @@ test('a snapshot that is called off rejects with the reason, and the store goes 
   await store.close();
   const size = (await stat(join(dataDir, 'fairlead.db'))).size;
   assert.ok(size > 64 * 1024 * 1024);
-  assert.deepEqual((await readdir(dataDir)).sort(), ['fairlead.db', 'fairlead.lock'], 'a reader was left behind');
+  assert.deepEqual(
+    (await readdir(dataDir)).sort(),
+    ['fairlead.db', 'fairlead.lock', 'revoked.ndjson'],
+    'a reader was left behind',
+  );
 });
 
 test('damage in the store is told when a snapshot is taken, not when it is needed', async (t) => {
