@@ -57,7 +57,7 @@ const SOURCES: Record<string, Source> = {
 
 function addToken(secrets: Secrets, name: string, prefix: TokenPrefix, token: string, homes: readonly string[] = []) {
   secrets.add(name, token, homes);
-  secrets.add(`the secret in ${name}`, parseToken(prefix, token).secret);
+  secrets.add(`the secret in ${name}`, parseToken(prefix, token).secret, homes);
 }
 
 /** The same token with another last character but one, as a person mistypes it. */
