@@ -119,5 +119,11 @@ async function hold(connection: Connection, options: StayConnectedOptions, stop:
 function finish(end: LinkEnd, upMs: number): RunEnd {
   const exitCode = finalExit(end);
   if (exitCode === undefined) throw new ComeBack(end, upMs);
-  return { exitCode, reason: `${end.code}: ${end.reason}` };
+  return { exitCode, reason: `${end.code}: ${end.reason}${adviceFor(exitCode)}` };
+}
+
+/** What the host's owner can do about an end that waiting does not cure. */
+function adviceFor(exitCode: ExitCode): string {
+  if (exitCode !== EXIT.revoked) return '';
+  return '; its key and certificate stay here and open nothing: to join again, run fairlead-agent unenroll --local and enroll with a new token';
 }

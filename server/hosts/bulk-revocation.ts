@@ -7,7 +7,9 @@ import type { Tables } from '../store/store.ts';
 import type { HostsDeps } from './hosts.ts';
 
 /** What one transaction revokes. More of it would make the others wait too long, less would wait for the disk too often. */
-const SLICE = 25;
+const ROWS_AT_ONCE = 200;
+/** Hosts whose sockets are closed, or whose rows of the audit log are written, in one turn of the loop. */
+const HOSTS_AT_ONCE = 20;
 
 export interface BulkRevocation {
   /** Ids or names. */
@@ -29,29 +31,61 @@ export interface BulkResult {
 /** One thing to revoke, as it was asked for. */
 type Target = { readonly host: string } | { readonly serial: string };
 
-interface Slice {
-  readonly result: BulkResult;
-  readonly entries: AuditEntry[];
+interface Why {
+  readonly reason: string;
+  readonly actor: Actor;
+  /** ms since 1970. */
+  readonly now: number;
 }
 
 /**
- * Row first, then memory, then sockets, then audit, for each slice. What was revoked before counts as done.
- * @throws FairleadError if the store fails; the slices before that stand, and the error says how many they were
+ * All rows first, then memory, then sockets, then audit. What was revoked before counts as done.
+ * @throws FairleadError if the store fails; what was revoked before that is cut off, and the error says how much it was
  */
 export async function revokeMany(deps: HostsDeps, request: BulkRevocation, actor: Actor): Promise<BulkResult> {
+  const why = { reason: request.reason, actor, now: deps.clock.now() };
   const targets = await targetsOf(deps, request);
   const result: BulkResult = { hosts: [], certificates: [], notFound: { hosts: [], serials: [] } };
-  for (let from = 0; from < targets.length; from += SLICE) {
+  const failure = await revokeRows(deps, targets, why, result);
+  deps.forget([...result.hosts.flatMap((host) => host.serials), ...result.certificates.map(({ serial }) => serial)]);
+  const held = [...result.hosts.map(({ id }) => ({ hostId: id })), ...result.certificates];
+  await inTurns(held, async (target) => deps.disconnect(target, 'CERT_REVOKED', why.reason));
+  await inTurns(entriesOf(result, why), (entry) => deps.audit.recordOrLog(entry));
+  if (failure === undefined) return result;
+  const done = `${result.hosts.length + result.certificates.length} of ${targets.length} were revoked before that`;
+  throw new FairleadError(failure.code, `${failure.message}; ${done}: ask again for the rest`, { cause: failure });
+}
+
+/** @returns what the store failed with, if it did; `into` has what was revoked */
+async function revokeRows(
+  { store }: HostsDeps,
+  targets: readonly Target[],
+  why: Why,
+  into: BulkResult,
+): Promise<FairleadError | undefined> {
+  for (let from = 0; from < targets.length; from += ROWS_AT_ONCE) {
+    const slice = targets.slice(from, from + ROWS_AT_ONCE);
     try {
-      await revokeSlice(deps, targets.slice(from, from + SLICE), { ...request, actor }, result);
+      const { hosts, certificates, notFound } = await store.transaction((tables) => revokeSlice(tables, slice, why));
+      into.hosts.push(...hosts);
+      into.certificates.push(...certificates);
+      into.notFound.hosts.push(...notFound.hosts);
+      into.notFound.serials.push(...notFound.serials);
     } catch (error) {
-      if (!isFairleadError(error) || from === 0) throw error;
-      const done = `${from} of ${targets.length} were revoked before that: ask again for the rest`;
-      throw new FairleadError(error.code, `${error.message}; ${done}`, { cause: error });
+      if (isFairleadError(error)) return error;
+      throw error;
     }
     await setImmediate();
   }
-  return result;
+  return undefined;
+}
+
+/** Does something for each of `all`, and lets others have their turn in between. */
+async function inTurns<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+  for (const [index, one] of all.entries()) {
+    await work(one);
+    if (index % HOSTS_AT_ONCE === HOSTS_AT_ONCE - 1) await setImmediate();
+  }
 }
 
 async function targetsOf({ store }: HostsDeps, request: BulkRevocation): Promise<Target[]> {
@@ -71,52 +105,29 @@ async function targetsOf({ store }: HostsDeps, request: BulkRevocation): Promise
   ];
 }
 
-async function revokeSlice(
-  deps: HostsDeps,
-  targets: readonly Target[],
-  { reason, actor }: { reason: string; actor: Actor },
-  into: BulkResult,
-): Promise<void> {
-  const { store, clock, audit } = deps;
-  const { result, entries } = await store.transaction(async (tables) => {
-    const slice: Slice = {
-      result: { hosts: [], certificates: [], notFound: { hosts: [], serials: [] } },
-      entries: [],
-    };
-    for (const target of targets) {
-      if ('host' in target) await revokeHost(tables, target.host, { reason, actor, now: clock.now() }, slice);
-      else await revokeSerial(tables, target.serial, { reason, actor, now: clock.now() }, slice);
+async function revokeSlice(tables: Tables, targets: readonly Target[], why: Why): Promise<BulkResult> {
+  const result: BulkResult = { hosts: [], certificates: [], notFound: { hosts: [], serials: [] } };
+  const hosts = new Map<string, BulkResult['hosts'][number]>();
+  for (const target of targets) {
+    if ('serial' in target) {
+      await revokeSerial(tables, target.serial, why, result);
+      continue;
     }
-    return slice;
-  });
-  deps.forget([...result.hosts.flatMap((host) => host.serials), ...result.certificates.map(({ serial }) => serial)]);
-  for (const { id } of result.hosts) deps.disconnect({ hostId: id }, 'CERT_REVOKED', reason);
-  for (const { hostId, serial } of result.certificates) deps.disconnect({ hostId, serial }, 'CERT_REVOKED', reason);
-  into.hosts.push(...result.hosts);
-  into.certificates.push(...result.certificates);
-  into.notFound.hosts.push(...result.notFound.hosts);
-  into.notFound.serials.push(...result.notFound.serials);
-  for (const entry of entries) await audit.recordOrLog(entry);
+    const host = await tables.hosts.find(target.host);
+    if (host === undefined) result.notFound.hosts.push(target.host);
+    else hosts.set(host.id, { id: host.id, name: host.name, serials: [] });
+  }
+  if (hosts.size === 0) return result;
+  const ids = [...hosts.keys()];
+  for (const { hostId, serial } of await tables.certificates.revokeOfAll(ids, why.now, why.reason)) {
+    hosts.get(hostId)?.serials.push(serial);
+  }
+  await tables.hosts.markAllRevoked(ids, why.now, why.reason);
+  result.hosts.push(...hosts.values());
+  return result;
 }
 
-interface Why {
-  readonly reason: string;
-  readonly actor: Actor;
-  /** ms since 1970. */
-  readonly now: number;
-}
-
-async function revokeHost(tables: Tables, ref: string, why: Why, { result, entries }: Slice): Promise<void> {
-  const host = await tables.hosts.find(ref);
-  if (host === undefined) return void result.notFound.hosts.push(ref);
-  const { id, name } = host;
-  const serials = await tables.certificates.revokeOf(id, why.now, why.reason);
-  await tables.hosts.markRevoked(id, why.now, why.reason);
-  result.hosts.push({ id, name, serials });
-  entries.push(entry('host.revoke', { id, name }, why, serials));
-}
-
-async function revokeSerial(tables: Tables, given: string, why: Why, { result, entries }: Slice): Promise<void> {
+async function revokeSerial(tables: Tables, given: string, why: Why, result: BulkResult): Promise<void> {
   const serial = parseSerial(given.replaceAll(':', ''));
   const found = serial === undefined ? undefined : await tables.certificates.find(serial);
   if (found === undefined) return void result.notFound.serials.push(given);
@@ -125,15 +136,18 @@ async function revokeSerial(tables: Tables, given: string, why: Why, { result, e
   const left = await tables.certificates.list({ limit: 1 }, { hostId: found.hostId, state: 'active' });
   if (left.items.length === 0 && host !== undefined) await tables.hosts.markRevoked(host.id, why.now, why.reason);
   result.certificates.push({ serial: found.serial, hostId: found.hostId });
-  entries.push(entry('certificate.revoke', host ?? { id: found.hostId, name: found.hostId }, why, [found.serial]));
 }
 
-function entry(
-  action: string,
-  host: { readonly id: string; readonly name: string },
-  { reason, actor }: Why,
-  serials: readonly string[],
-): AuditEntry {
-  const detail = { name: host.name, reason, serials };
-  return { actor: actor.name, address: actor.address, action, target: host.id, result: 'ok', detail };
+function entriesOf({ hosts, certificates }: BulkResult, { reason, actor }: Why): AuditEntry[] {
+  const common = { actor: actor.name, address: actor.address, result: 'ok' as const };
+  return [
+    ...hosts.map(({ id, name, serials }) => ({
+      ...common,
+      ...{ action: 'host.revoke', target: id, detail: { name, reason, serials } },
+    })),
+    ...certificates.map(({ serial, hostId }) => ({
+      ...common,
+      ...{ action: 'certificate.revoke', target: hostId, detail: { reason, serials: [serial] } },
+    })),
+  ];
 }

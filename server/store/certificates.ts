@@ -55,12 +55,26 @@ export interface Certificates {
   revoke(serial: string, at: number, reason: string): Promise<CertificateRow>;
   /** Revokes all that the host has. @returns the serials that were not revoked before. */
   revokeOf(hostId: string, at: number, reason: string): Promise<string[]>;
+  /** The same for many hosts, in one statement. */
+  revokeOfAll(hostIds: readonly string[], at: number, reason: string): Promise<{ serial: string; hostId: string }[]>;
 }
 
 export function certificatesTable(db: Db, note: Note): Certificates {
   const find = async (serial: string): Promise<CertificateRow | undefined> => {
     const row = await db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst();
     return row && toCertificate(row);
+  };
+
+  const revokeOfAll: Certificates['revokeOfAll'] = async (hostIds, at, reason) => {
+    const rows = await db
+      .updateTable('certificates')
+      .set({ state: 'revoked', revoked_at: at, reason })
+      .where('host_id', 'in', hostIds)
+      .where('state', '!=', 'revoked')
+      .returning(['serial', 'host_id', 'not_after'])
+      .execute();
+    await note(...rows.map((row) => revokedCertificate(row.serial, at, row.not_after, reason)));
+    return rows.map((row) => ({ serial: row.serial, hostId: row.host_id }));
   };
 
   return {
@@ -134,16 +148,10 @@ export function certificatesTable(db: Db, note: Note): Certificates {
     },
 
     async revokeOf(hostId, at, reason) {
-      const rows = await db
-        .updateTable('certificates')
-        .set({ state: 'revoked', revoked_at: at, reason })
-        .where('host_id', '=', hostId)
-        .where('state', '!=', 'revoked')
-        .returning(['serial', 'not_after'])
-        .execute();
-      await note(...rows.map((row) => revokedCertificate(row.serial, at, row.not_after, reason)));
-      return rows.map((row) => row.serial);
+      return (await revokeOfAll([hostId], at, reason)).map((row) => row.serial);
     },
+
+    revokeOfAll,
   };
 }
 

@@ -55,6 +55,8 @@ export interface Hosts {
   markSeen(id: string, at: number, facts?: HostFacts): Promise<void>;
   /** Marks the host as revoked, once. Its certificates are another table's. */
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
+  /** The same for many, in one statement. */
+  markAllRevoked(ids: readonly string[], at: number, reason: string): Promise<void>;
   /** @returns whether there was such a host. */
   delete(id: string): Promise<boolean>;
 }
@@ -152,15 +154,11 @@ export function hostsTable(db: Db, note: Note): Hosts {
     },
 
     async markRevoked(id, at, reason) {
-      await db
-        .updateTable('hosts')
-        .set({ revoked_at: at, revoke_reason: reason })
-        .where('id', '=', id)
-        .where('revoked_at', 'is', null)
-        .execute();
-      await note(revokedHost(id, at, reason));
+      await markRevoked(db, note, [id], at, reason);
       return await get(id);
     },
+
+    markAllRevoked: (ids, at, reason) => markRevoked(db, note, ids, at, reason),
 
     async delete(id) {
       await putTags(db, id, []);
@@ -192,6 +190,16 @@ async function namesOf(db: Db, ids: readonly string[]): Promise<Map<string, stri
     for (const { id, name } of rows) names.set(id, name);
   }
   return names;
+}
+
+async function markRevoked(db: Db, note: Note, ids: readonly string[], at: number, reason: string): Promise<void> {
+  await db
+    .updateTable('hosts')
+    .set({ revoked_at: at, revoke_reason: reason })
+    .where('id', 'in', ids)
+    .where('revoked_at', 'is', null)
+    .execute();
+  await note(...ids.map((id) => revokedHost(id, at, reason)));
 }
 
 function fromNewHost(host: NewHost): HostsTable {
