@@ -64,6 +64,7 @@ export class Checkpoints {
     const checkpoints = new Checkpoints(deps);
     await checkpoints.#compareWithLast();
     try {
+      await checkpoints.#saySigned();
       await checkpoints.make();
     } catch (error) {
       deps.log.error({ err: error }, 'the audit log could not be signed at the start; it is tried again');
@@ -144,7 +145,7 @@ export class Checkpoints {
   }
 
   async #make(): Promise<SignedCheckpoint | undefined> {
-    const { store, headFile } = this.#deps;
+    const { store } = this.#deps;
     this.#pending = 0;
     const before = this.#last;
     const position = await this.#position(before);
@@ -160,7 +161,7 @@ export class Checkpoints {
     await store.auditCheckpoints.insert(signed);
     await store.auditCheckpoints.thin(MAX_CHECKPOINTS);
     this.#last = signed;
-    await writeHead(headFile, { checkpoint: signed, isStopped: false });
+    await this.#saySigned();
     return signed;
   }
 
@@ -193,6 +194,12 @@ export class Checkpoints {
       const message = `rows ${file.checkpoint.id + 1} to ${head.id} were written while the server was stopped`;
       await this.report({ id: file.checkpoint.id + 1, message });
     }
+  }
+
+  /** From now on rows are added, and the file must not say any more that the server has stopped. */
+  async #saySigned(): Promise<void> {
+    if (this.#last === undefined) return;
+    await writeHead(this.#deps.headFile, { checkpoint: this.#last, isStopped: false });
   }
 
   async #headFile(): Promise<HeadRecord | undefined> {

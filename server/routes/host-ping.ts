@@ -87,9 +87,9 @@ function pingRoute(api: Api, context: RouteContext): void {
           `${count} pings ${intervalMs} ms apart take longer than ${MAX_PING_RUN_MS / 60_000} minutes; ask for fewer`,
         );
       }
-      return await stream(context, request, reply, request.params.host, runs, async (link, { signal }) => {
+      return await stream(context, request, reply, request.params.host, runs, async (connect, { signal }) => {
         const plan = { count, intervalMs, timeoutMs };
-        return await begun(pingRecords(roundTrips(link, plan, context.deps.clock, signal)));
+        return await begun(pingRecords(roundTrips(await connect(), plan, context.deps.clock, signal)));
       });
     },
   );
@@ -116,10 +116,11 @@ function throughputRoute(api: Api, context: RouteContext): void {
     async (request, reply) => {
       const { host } = request.params;
       const body = request.body ?? {};
-      return await stream(context, request, reply, host, tests, async (link, live) => {
-        const records = throughputRecords(link, body, context, live.signal);
+      return await stream(context, request, reply, host, tests, async (connect, live) => {
         const action = { action: 'host.throughput', target: host, detail: { direction: body.direction ?? 'both' } };
-        return await audited(context.deps, request, action, () => begun(records));
+        return await audited(context.deps, request, action, async () => {
+          return await begun(throughputRecords(await connect(), body, context, live.signal));
+        });
       });
     },
   );
@@ -132,14 +133,17 @@ async function stream(
   reply: FastifyReply,
   host: string,
   slots: Slots,
-  begin: (link: HostLink, live: LiveStream) => Promise<AsyncGenerator<string>>,
+  begin: (connect: () => Promise<HostLink>, live: LiveStream) => Promise<AsyncGenerator<string>>,
 ): Promise<FastifyReply> {
   const held = live.beginFor(reply.raw, principalOf(request));
   let release: (() => void) | undefined;
   try {
-    const link = await links.to(request, host);
-    release = slots.take(link.hostId);
-    const chunks = await begin(link, held);
+    const connect = async () => {
+      const link = await links.to(request, host);
+      release = slots.take(link.hostId);
+      return link;
+    };
+    const chunks = await begin(connect, held);
     await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
   } finally {
     // Whatever still goes on for a client that is gone.

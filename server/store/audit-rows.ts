@@ -55,7 +55,7 @@ export interface AuditRows {
 }
 
 /** Rows of one statement. Few sizes, so that few statements are kept prepared. */
-const INSERT_ROWS = [32, 8, 1] as const;
+const INSERT_ROWS = [16, 4, 1] as const;
 /** Rows that one statement of a list looks at: a search must not hold up the server, however long the log is. */
 const SEARCH_ROWS = 5_000;
 

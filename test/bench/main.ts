@@ -1,6 +1,7 @@
 /** `npm run bench [-- NAME…]`: measures the figures, all or those named, and prints the table. */
 import { cpus } from 'node:os';
 import { keepYoungHeapSmall } from '../../shared/young-heap.ts';
+import { audit } from './figures/audit.ts';
 import { bulk } from './figures/bulk.ts';
 import { calls } from './figures/calls.ts';
 import { certificates } from './figures/certificates.ts';
@@ -22,6 +23,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   'idle-agents': idleAgents,
   handshakes,
   certificates,
+  audit,
 };
 
 async function main(names: readonly string[]): Promise<number> {

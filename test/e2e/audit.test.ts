@@ -124,6 +124,7 @@ test('every row reaches the webhook and the file, in order, across refusals, sil
 test('an untouched log passes, online and offline, and says what to keep', async () => {
   const online = await audit('--verify');
   assert.equal(online.code, 0, online.err);
+  assert.equal(online.err, '', 'the server reports changes that nobody made');
   assert.match(online.out, /The audit log is whole: \d+ rows, signed up to row \d+/);
   const head = /Head: ([0-9a-f]{64})/.exec(online.out)?.[1] ?? '';
   const [file, caFile] = [join(dir, 'export.ndjson'), join(dir, 'ca.pem')];

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Attesters, attesters } from '../../../certs/attestation.ts';
 import type { ChainSummary } from '../../../shared/audit-chain.ts';
+import { FairleadError } from '../../../shared/errors.ts';
 import { ApiClient } from '../api-client.ts';
 import type { AuditRow } from '../api-types.ts';
 import { checkExport } from '../audit-check.ts';
@@ -121,8 +122,8 @@ async function verifyFile(io: CliIo, options: Options, file: string): Promise<vo
   try {
     await report(io, options, await checkExport(createReadStream(file), { keys, expectHead: options.expectHead }));
   } catch (error) {
-    if (systemCode(error) === undefined || !(error instanceof Error)) throw error;
-    throw new CliError(`cannot read ${file}: ${error.message}`, { cause: error });
+    if (error instanceof FairleadError || systemCode(error) === undefined) throw error;
+    throw new CliError(`cannot read ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
 

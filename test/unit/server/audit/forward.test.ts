@@ -37,10 +37,16 @@ test('rows are brought in order, again until the receiver has them, and from the
   await add(450);
   const first = await Forwarder.start(deps);
   // Time passes until what failed is tried again.
-  await waitFor('all rows', () => (clock.advance(1_000), got.length === 450));
+  await waitFor('all rows', () => {
+    clock.advance(1_000);
+    return got.length === 450;
+  });
   assert.deepEqual([first.position, first.failures], [450, 2]);
   await add(1);
-  await waitFor('the new row', () => (clock.advance(50), got.length === 451));
+  await waitFor('the new row', () => {
+    clock.advance(50);
+    return got.length === 451;
+  });
   assert.deepEqual(await first.lag(), { rows: 0, ms: 0 });
   await first.close();
   await add(2);
@@ -63,7 +69,10 @@ test('a receiver that is away is reported once a minute, with how far it is behi
     log: { warn: (line: unknown) => void warned.push(line as { rowsBehind: number }), info: () => undefined },
   });
   t.after(() => forwarder.close());
-  await waitFor('ten failures', () => (clock.advance(1_000), forwarder.failures >= 10));
+  await waitFor('ten failures', () => {
+    clock.advance(1_000);
+    return forwarder.failures >= 10;
+  });
   assert.ok(warned.length >= 1 && warned.length <= 1 + clock.monotonic() / 60_000, `${warned.length} warnings`);
   assert.equal(warned[0]?.rowsBehind, 3);
   assert.deepEqual(await forwarder.lag(), { rows: 3, ms: clock.monotonic() });

@@ -62,7 +62,8 @@ test('the clock drops rows by itself, and the last row stays whatever its age', 
   opened.clock.advance(60 * 60_000);
   await opened.trail.dropOld();
   assert.deepEqual((await idsOf(opened))[0], 3);
-  const restarted = await openTrail(t, { dataDir: (await opened.stop(), opened.dataDir), policy });
+  await opened.stop();
+  const restarted = await openTrail(t, { dataDir: opened.dataDir, policy });
   assert.equal(restarted.trail.isIntact, true);
   const end = await restarted.trail.verify();
   assert.ok(!('kind' in end), JSON.stringify(end));
