@@ -10,16 +10,16 @@ import {
   MAX_OPEN_STREAMS,
   SILENCE_MS,
 } from '../../shared/limits.ts';
-import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '../../shared/messages/control.ts';
+import { type Hello, welcome } from '../../shared/messages/control.ts';
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
-import type { ControlKind } from '../../shared/messages/kind.ts';
 import { chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
+import { receiveControl } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import { RoundTripProbe } from './round-trip-probe.ts';
@@ -62,7 +62,7 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
     ...(deps.memory === undefined ? {} : { memory: deps.memory }),
     onStream: (stream) => serveAgentStream(session, stream, peer, deps),
     onControl: (kind, value) => {
-      if (link !== undefined) receiveControl(link, probe, kind, value, clock);
+      if (link !== undefined) receiveControl({ link, probe, peer, deps }, kind, value);
     },
   });
   try {
@@ -105,20 +105,6 @@ function attach(
   registry.attach(link);
   log.info({ hostId, host: peer.hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
   return link;
-}
-
-function receiveControl(
-  link: NativeLink,
-  probe: RoundTripProbe,
-  kind: ControlKind,
-  value: unknown,
-  clock: Clock,
-): void {
-  if (kind.code !== heartbeat.code) return;
-  const beat = value as Heartbeat;
-  link.beat(beat);
-  link.session.sendControl(heartbeatAck, { seq: beat.seq, time: clock.now() });
-  probe.beat(link);
 }
 
 /** Sessions whose host is leaving: an agent that asks and resets must not have the store do it many times over. */
