@@ -38,6 +38,8 @@ export interface AgentRequest {
   readonly hostId: string;
   readonly installationId: string;
   readonly clock: Clock;
+  /** How long the certificate lives, in ms; 30 days unless given. */
+  readonly lifeMs?: number;
 }
 
 export interface ServerRequest {
@@ -55,7 +57,7 @@ export interface Ca {
   readonly notBefore: Date;
   readonly notAfter: Date;
   /**
-   * A certificate by which an agent is a client, for 30 days.
+   * A certificate by which an agent is a client, for 30 days unless the request says otherwise.
    * @throws FairleadError CSR_INVALID if the key is not acceptable or the CA's own, CERT_EXPIRED if the CA has expired
    */
   issueAgent(request: AgentRequest): Promise<IssuedCert>;
@@ -138,7 +140,7 @@ async function issueAgent(issuer: Issuer, caPin: string, request: AgentRequest):
   return issue(issuer, {
     spki: request.spki,
     commonName: request.hostId,
-    days: AGENT_CERT_DAYS,
+    days: request.lifeMs === undefined ? AGENT_CERT_DAYS : request.lifeMs / DAY_MS,
     clock: request.clock,
     extensions: leafExtensions({
       spki: request.spki,
@@ -190,7 +192,7 @@ function validityFrom(clock: Clock, days: number, limit?: Date): { notBefore: Da
       `the CA expired on ${limit.toISOString()} and can no longer issue certificates`,
     );
   }
-  const end = now + days * DAY_MS;
+  const end = now + Math.round(days * DAY_MS);
   return {
     notBefore: new Date(now - CERT_BACKDATE_MS),
     notAfter: new Date(limit === undefined ? end : Math.min(end, limit.getTime())),

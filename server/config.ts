@@ -4,6 +4,7 @@ import { access, constants, open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
+import { durationFlag, parseDuration } from '../shared/duration.ts';
 import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
 import type { ListenAddress } from './public-hosts.ts';
@@ -11,6 +12,9 @@ import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-mem
 
 /** Larger files are neither passphrases nor certificates. */
 const MAX_FILE_BYTES = 256 * 1024;
+/** Shorter lives leave no time to renew, longer ones none to notice a stolen key. */
+const MIN_AGENT_CERT_LIFE_MS = 10_000;
+const MAX_AGENT_CERT_LIFE_MS = 90 * 24 * 3_600_000;
 const MAX_DNS_NAME_CHARS = 253;
 const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 
@@ -54,6 +58,14 @@ export const ServerFlags = Type.Object({
       expects: `a whole number of MiB from ${STREAM_MEMORY_MIB.minimum} to ${STREAM_MEMORY_MIB.maximum}`,
     }),
   ),
+  agentCertLife: durationFlag({
+    description: "how long agents' certificates live, from 10s to 90d; they are renewed in time",
+    default: '30d',
+  }),
+  recoverWithin: durationFlag({
+    description: 'how long ago a certificate may have expired for its host to get a new one unasked; 0: ask always',
+    default: '0',
+  }),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -71,6 +83,10 @@ export interface ServerConfig {
   readonly trustProxy: boolean;
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
+  /** How long agents' certificates live. */
+  readonly agentCertLifeMs: number;
+  /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
+  readonly recoverWithinMs: number;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -98,6 +114,8 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
+    agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
+    recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
@@ -146,6 +164,13 @@ function parseListen(name: string, listen: string): ListenAddress {
     );
   }
   return { host: bracketed ?? plain ?? '', port };
+}
+
+/** @throws FairleadError VALIDATION */
+function parseAgentCertLife(text: string): number {
+  const ms = parseDuration(text) ?? 0;
+  if (ms >= MIN_AGENT_CERT_LIFE_MS && ms <= MAX_AGENT_CERT_LIFE_MS) return ms;
+  throw invalid(`--agent-cert-life ${text} is not from 10s to 90d`);
 }
 
 /** IPv6 addresses may stand in brackets. @throws FairleadError VALIDATION */

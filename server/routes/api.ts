@@ -36,6 +36,7 @@ import { HANDSHAKE_MS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from 
 import { LiveStreams } from './live-streams.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { answerProblem } from './problem.ts';
+import { recoveryRoutes } from './recoveries.ts';
 import { Tally } from './tally.ts';
 import { validatorCompiler } from './validation.ts';
 import { asksForWebSocket, WebSockets } from './web-sockets.ts';
@@ -98,6 +99,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   hostRoutes(api, context);
   hostPingRoutes(api, context);
   certificateRoutes(api, context);
+  recoveryRoutes(api, context);
   containerListRoutes(api, context);
   containerRoutes(api, context);
   containerStreamRoutes(api, context);

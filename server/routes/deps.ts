@@ -5,7 +5,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Role } from '../../shared/messages/kind.ts';
 import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
-import type { AuditRow, CertificateView, EnrollmentTokenView, HostView } from './schemas.ts';
+import type { AuditRow, CertificateView, EnrollmentTokenView, HostView, RecoveryView } from './schemas.ts';
 
 /** A time as services state it: ms since 1970, or RFC 3339. */
 export type Time = number | string | Date;
@@ -32,6 +32,7 @@ export interface HostRecord {
   readonly certificate?: Maybe<{ readonly serial: string; readonly notAfter: Time }>;
   readonly revokedAt?: Maybe<Time>;
   readonly revokeReason?: Maybe<string>;
+  readonly quarantine?: Maybe<{ readonly at: Time; readonly reason: string }>;
   /** Of one host that was asked for by itself. */
   readonly traffic?: Maybe<LinkTraffic>;
 }
@@ -47,6 +48,21 @@ export interface CertificateRecord {
   readonly issuedAt: Time;
   readonly revokedAt?: Maybe<Time>;
   readonly reason?: Maybe<string>;
+}
+
+export interface RecoveryRecord {
+  readonly id: string;
+  readonly hostId: string;
+  readonly hostName?: Maybe<string>;
+  readonly state: RecoveryView['state'];
+  readonly serial: string;
+  readonly why: string;
+  readonly spkiPin: string;
+  readonly address: string;
+  readonly requestedAt: Time;
+  readonly expiresAt: Time;
+  readonly decidedBy?: Maybe<string>;
+  readonly decidedAt?: Maybe<Time>;
 }
 
 export interface EnrollmentTokenRecord {
@@ -155,6 +171,24 @@ export interface EnrollAnswer {
   notAfter: Time;
 }
 
+export interface QuarantineService {
+  /** @throws FairleadError HOST_NOT_FOUND, CONFLICT */
+  release(ref: string, actor: Actor): Promise<unknown>;
+}
+
+export interface RecoveryService {
+  /** Undefined while nobody has decided. @throws RecoveryRefused, a FairleadError with the row that the audit log is to get */
+  request(
+    request: { certificate: string; csr: string; proof: string },
+    address: string,
+  ): Promise<{ certificate: string; notAfter: Time } | undefined>;
+  list(page: Page): Promise<Paged<RecoveryRecord>>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT */
+  approve(id: string, actor: Actor): Promise<unknown>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT */
+  deny(id: string, actor: Actor): Promise<unknown>;
+}
+
 export interface ApiTokensService {
   /** @throws FairleadError UNAUTHORIZED */
   authenticate(bearer: string): Promise<Principal>;
@@ -221,6 +255,8 @@ export interface ApiLimits {
 export interface ApiDeps {
   readonly hosts: HostsService;
   readonly enrollment: EnrollmentService;
+  readonly quarantine: QuarantineService;
+  readonly recovery: RecoveryService;
   readonly apiTokens: ApiTokensService;
   readonly audit: AuditService;
   readonly authority: AuthorityView;

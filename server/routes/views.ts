@@ -9,6 +9,7 @@ import type {
   HostRecord,
   Page,
   Paged,
+  RecoveryRecord,
   Time,
 } from './deps.ts';
 import {
@@ -21,6 +22,7 @@ import {
   type HostView,
   type LinkDirection,
   type LinkView,
+  type RecoveryView,
 } from './schemas.ts';
 
 /** A time as RFC 3339. */
@@ -65,6 +67,7 @@ export function hostView(host: HostRecord): HostView {
       : null,
     revokedAt: instantOrNull(host.revokedAt),
     revokeReason: host.revokeReason ?? null,
+    quarantine: host.quarantine ? { at: instant(host.quarantine.at), reason: host.quarantine.reason } : null,
   };
 }
 
@@ -145,5 +148,22 @@ export function auditView(row: AuditRecord): AuditRow {
     target: row.target ?? null,
     result: row.result,
     detail: row.detail ? { ...row.detail } : null,
+  };
+}
+
+export function recoveryView(row: RecoveryRecord): RecoveryView {
+  return {
+    id: row.id,
+    hostId: row.hostId,
+    hostName: row.hostName ?? null,
+    state: row.state,
+    serial: row.serial,
+    why: row.why,
+    spkiPin: row.spkiPin,
+    address: row.address,
+    requestedAt: instant(row.requestedAt),
+    expiresAt: instant(row.expiresAt),
+    decidedBy: row.decidedBy ?? null,
+    decidedAt: instantOrNull(row.decidedAt),
   };
 }

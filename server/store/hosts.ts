@@ -20,9 +20,14 @@ export interface HostRow {
   readonly lastSeenAt: number | undefined;
   readonly revokedAt: number | undefined;
   readonly revokeReason: string | undefined;
+  readonly quarantinedAt: number | undefined;
+  readonly quarantineReason: string | undefined;
 }
 
-export type NewHost = Omit<HostRow, 'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason'>;
+export type NewHost = Omit<
+  HostRow,
+  'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason' | 'quarantinedAt' | 'quarantineReason'
+>;
 
 /** What a host says of itself when it connects. */
 export interface HostFacts {
@@ -50,6 +55,8 @@ export interface Hosts {
   markSeen(id: string, at: number, facts?: HostFacts): Promise<void>;
   /** Marks the host as revoked, once. Its certificates are another table's. */
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
+  /** Sets or, with `undefined`, lifts the host's quarantine. @returns whether that changed anything */
+  setQuarantine(id: string, quarantine: { at: number; reason: string } | undefined): Promise<boolean>;
   /** @returns whether there was such a host. */
   delete(id: string): Promise<boolean>;
 }
@@ -154,11 +161,23 @@ export function hostsTable(db: Db): Hosts {
       return await get(id);
     },
 
+    setQuarantine: (id, quarantine) => setQuarantine(db, id, quarantine),
+
     async delete(id) {
       const { numDeletedRows } = await db.deleteFrom('hosts').where('id', '=', id).executeTakeFirst();
       return numDeletedRows > 0n;
     },
   };
+}
+
+async function setQuarantine(db: Db, ...[id, quarantine]: Parameters<Hosts['setQuarantine']>): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('hosts')
+    .set({ quarantined_at: quarantine?.at ?? null, quarantine_reason: quarantine?.reason ?? null })
+    .where('id', '=', id)
+    .where('quarantined_at', quarantine === undefined ? 'is not' : 'is', null)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
 }
 
 function fromNewHost(host: NewHost): HostsTable {
@@ -176,6 +195,8 @@ function fromNewHost(host: NewHost): HostsTable {
     last_seen_at: null,
     revoked_at: null,
     revoke_reason: null,
+    quarantined_at: null,
+    quarantine_reason: null,
   };
 }
 
@@ -193,5 +214,7 @@ function toHost(row: Selectable<HostsTable>): HostRow {
     lastSeenAt: row.last_seen_at ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
     revokeReason: row.revoke_reason ?? undefined,
+    quarantinedAt: row.quarantined_at ?? undefined,
+    quarantineReason: row.quarantine_reason ?? undefined,
   };
 }

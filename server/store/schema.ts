@@ -22,6 +22,8 @@ export interface HostsTable {
   last_seen_at: number | null;
   revoked_at: number | null;
   revoke_reason: string | null;
+  quarantined_at: number | null;
+  quarantine_reason: string | null;
 }
 
 /** Rows outlive their host, so that a removed host's certificate is still known as revoked. */
@@ -81,6 +83,20 @@ export interface AuditTable {
   detail: string;
 }
 
+export interface RecoveriesTable {
+  id: string;
+  host_id: string;
+  spki_pin: string;
+  serial: string;
+  why: string;
+  state: string;
+  address: string;
+  requested_at: number;
+  expires_at: number;
+  decided_by: string | null;
+  decided_at: number | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -88,4 +104,5 @@ export interface Schema {
   enrollment_tokens: EnrollmentTokensTable;
   api_tokens: ApiTokensTable;
   audit: AuditTable;
+  recoveries: RecoveriesTable;
 }

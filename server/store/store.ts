@@ -12,6 +12,7 @@ import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
+import { type Recoveries, recoveriesTable } from './recoveries.ts';
 import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
@@ -34,6 +35,7 @@ export interface Tables {
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
   readonly settings: Settings;
+  readonly recoveries: Recoveries;
 }
 
 export interface StoreOptions {
@@ -96,6 +98,7 @@ export class Store implements Tables {
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
   readonly settings: Settings;
+  readonly recoveries: Recoveries;
   /** The data directory, absolute. */
   readonly dataDir: string;
   readonly #lock: DirectoryLock;
@@ -112,6 +115,7 @@ export class Store implements Tables {
     this.apiTokens = tables.apiTokens;
     this.audit = tables.audit;
     this.settings = tables.settings;
+    this.recoveries = tables.recoveries;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -161,5 +165,6 @@ function tablesOn(db: Db): Tables {
     apiTokens: apiTokensTable(db),
     audit: auditTable(db),
     settings: settingsTable(db),
+    recoveries: recoveriesTable(db),
   };
 }

@@ -28,6 +28,8 @@ test('the flags are the documented ones', () => {
       '--api-key',
       '--trust-proxy',
       '--stream-memory',
+      '--agent-cert-life',
+      '--recover-within',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -44,6 +46,8 @@ test('without flags everything has its default', async () => {
     apiTls: { mode: 'internal' },
     trustProxy: false,
     streamMemoryBytes: streamMemoryBytes(undefined, machineBytes()),
+    agentCertLifeMs: 30 * 86_400_000,
+    recoverWithinMs: 0,
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -72,6 +76,8 @@ test('everything can be set by the environment', async () => {
     apiTls: { mode: 'off' },
     trustProxy: true,
     streamMemoryBytes: 64 * 1024 * 1024,
+    agentCertLifeMs: 30 * 86_400_000,
+    recoverWithinMs: 0,
     logLevel: 'debug',
     resetAdminToken: false,
   });
@@ -161,4 +167,21 @@ test("the API's own certificate needs its key, and both need files mode", async 
     [{ apiTls: 'files', apiCert, apiKey: other }, /^--api-key does not belong to the first certificate/],
   ];
   for (const [given, message] of fails) await assert.rejects(configOf(given), { code: 'VALIDATION', message });
+});
+
+test('lives of certificates are durations within bounds', async () => {
+  const config = await configOf({ agentCertLife: '12h', recoverWithin: '3d' });
+  assert.deepEqual([config.agentCertLifeMs, config.recoverWithinMs], [12 * 3_600_000, 3 * 86_400_000]);
+  assert.equal((await configOf({ agentCertLife: '10s' })).agentCertLifeMs, 10_000);
+  for (const agentCertLife of ['9s', '91d', '0', '30', 'soon', '1.5h', '-1d']) {
+    await assert.rejects(
+      configOf({ agentCertLife }),
+      { code: 'VALIDATION', message: /agent-cert-life/ },
+      agentCertLife,
+    );
+  }
+  await assert.rejects(async () => await configOf({ recoverWithin: 'x' }), {
+    code: 'VALIDATION',
+    message: /recover-within/,
+  });
 });

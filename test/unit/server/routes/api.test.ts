@@ -4,7 +4,14 @@ import { test } from 'node:test';
 import { declareAccess } from '../../../../server/routes/access.ts';
 import { as, ask, fakeDeps, fixture, HOST } from './fakes.ts';
 
-const PUBLIC = ['GET /healthz', 'GET /readyz', 'GET /ca.pem', 'GET /api/v1/ca', 'POST /api/v1/enroll'];
+const PUBLIC = [
+  'GET /healthz',
+  'GET /readyz',
+  'GET /ca.pem',
+  'GET /api/v1/ca',
+  'POST /api/v1/enroll',
+  'POST /api/v1/recover',
+];
 
 interface Described {
   openapi: string;
