@@ -13,6 +13,7 @@ export type {
   HostView,
   LinkDirection,
   LinkView,
+  RecoveryView,
 } from '../routes/schemas.ts';
 // biome-ignore-end lint/style/noRestrictedImports: types only
 

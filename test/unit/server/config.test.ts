@@ -175,7 +175,7 @@ test('lives of certificates are durations within bounds', async () => {
   assert.equal((await configOf({ agentCertLife: '10s' })).agentCertLifeMs, 10_000);
   for (const agentCertLife of ['9s', '91d', '0', '30', 'soon', '1.5h', '-1d']) {
     await assert.rejects(
-      configOf({ agentCertLife }),
+      async () => await configOf({ agentCertLife }),
       { code: 'VALIDATION', message: /agent-cert-life/ },
       agentCertLife,
     );

@@ -38,7 +38,7 @@ test('after a replacement it waits at least seconds, and longer every time, howe
 
 test('only ends that waiting does not cure are final', () => {
   assert.equal(finalExit({ code: 'CERT_REVOKED', reason: '' }), 3);
-  assert.equal(finalExit({ code: 'CERT_EXPIRED', reason: '' }), 5);
+  assert.equal(finalExit({ code: 'CERT_EXPIRED', reason: '' }), undefined);
   assert.equal(finalExit({ code: 'VERSION', reason: '' }), 6);
   for (const code of ['CERT_UNKNOWN', 'SHUTDOWN', 'REPLACED', 'TIMEOUT', 'refused', 'dns', 'tls']) {
     assert.equal(finalExit({ code, reason: '' }), undefined, code);
