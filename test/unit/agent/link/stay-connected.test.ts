@@ -234,8 +234,11 @@ test('no common version is final, an unknown certificate is not', async (t) => {
   const newer = start(t, await newIdentity(pki, server.url), { hello: () => ({ ...hello, versions: [9] }) });
   assert.equal((await within(2000, 'the end', newer.ended)).exitCode, 6);
   const port = await startAgentPort(t, pki, { refuse: refusal(403, 'CERT_UNKNOWN') });
-  const running = start(t, await newIdentity(pki, port.url));
+  const asked: string[] = [];
+  const recover = async (why: string) => void asked.push(why);
+  const running = start(t, await newIdentity(pki, port.url), { recover });
   await waitFor('another attempt', () => port.upgrades.length >= 2);
+  assert.match(asked[0] ?? '', /because of CERT_UNKNOWN/, 'it first asks for another one');
   running.stop();
   assert.equal((await running.ended).exitCode, 0);
 });
