@@ -101,9 +101,7 @@ export class Renewer {
     const attached = this.#attached;
     this.#attached = undefined;
     attached?.timer?.cancel();
-    const ended = new FairleadError('CANCELLED', 'the session ended');
-    attached?.abort.abort(ended);
-    this.#asked?.answer.reject(ended);
+    attached?.abort.abort(new FairleadError('CANCELLED', 'the session ended'));
     await attached?.attempt;
   }
 
@@ -156,19 +154,22 @@ export class Renewer {
   async #renew({ session, abort }: Attached): Promise<void> {
     const { credentials, clock, httpsAgent } = this.#options;
     // Also with a certificate at hand: the answer is the same, and tells the server which session is to go on under it.
-    const certPem = await this.#ask(session, await credentials.request(clock.now()));
+    const certPem = await this.#ask(session, await credentials.request(clock.now()), abort.signal);
     await credentials.accept(certPem, clock.now());
     await activate(credentials.current(), { httpsAgent, signal: abort.signal });
     await this.#promote();
   }
 
-  async #ask(session: Session, csr: string): Promise<string> {
+  async #ask(session: Session, csr: string, signal: AbortSignal): Promise<string> {
+    signal.throwIfAborted();
     const id = this.#nextId++;
     const answer = Promise.withResolvers<CertIssued>();
     this.#asked = { id, answer };
     const late = this.#options.clock.setTimeout(() => {
       answer.reject(new FairleadError('TIMEOUT', `the server did not answer cert.renew within ${ANSWER_MS} ms`));
     }, ANSWER_MS);
+    const giveUp = () => answer.reject(signal.reason);
+    signal.addEventListener('abort', giveUp, { once: true });
     try {
       session.sendControl(certRenew, { id, csr });
       const { certificate, error } = await answer.promise;
@@ -178,6 +179,7 @@ export class Renewer {
       );
     } finally {
       late.cancel();
+      signal.removeEventListener('abort', giveUp);
       this.#asked = undefined;
     }
   }

@@ -1,14 +1,17 @@
 /** Renewals that are cut off at every step, at either end: a pair that works is left, and the next attempt ends the work. */
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
+import { createCsr } from '../../certs/csr.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
 import {
   enrollHost,
   type Installation,
   newInstallation,
+  newKeyPem,
   type ServerOptions,
   startAgent,
   startServer,
@@ -165,4 +168,17 @@ test('an agent that never got to use its new pair goes on with the old one, and 
   assert.ok(!existsSync(join(host.stateDir, 'renewal.json')));
   assert.equal((await back.store.hosts.get(host.hostId)).quarantinedAt, undefined);
   assert.deepEqual(agent.recoveries, []);
+});
+
+test('a session by the same certificate that did not ask for the new one ends when that is used', async (t) => {
+  const { server, own } = await start(t);
+  const host = await enrollHost(t, own, server);
+  await startAgent(t, host.stateDir);
+  const link = await waitFor('the session', () => server.registry.link(host.hostId));
+  const identity = { ...host, notAfter: Date.now() + 60_000 };
+  const csr = await createCsr(createPrivateKey(newKeyPem()));
+  // As another machine with a copy of the pair would, whose session this one has replaced.
+  const { serial } = await server.admission.renew(identity, csr, '192.0.2.1');
+  await server.admission.use({ ...identity, serial }, '192.0.2.1');
+  assert.equal((await link.closed).code, 'CERT_UNKNOWN');
 });

@@ -192,7 +192,7 @@ export async function startAgent(
 ): Promise<TestAgent> {
   const credentials = await Credentials.load(stateDir, options.files ?? durableFiles);
   const httpsAgent = new https.Agent({ keepAlive: false, maxCachedSessions: 0 });
-  const common = { credentials, httpsAgent, clock: systemClock, log, random: () => 0 };
+  const common = { credentials, httpsAgent, clock: systemClock, log, random: () => 0.01 };
   const renewer = new Renewer({ ...common, renewBeforeMs: 1_000 });
   const stop = new AbortController();
   const recoveries: string[] = [];

@@ -51,3 +51,11 @@ test('a failed attempt is told by what stood in the way, or by the code of the r
   assert.deepEqual(endOfAttempt(limited), { code: 'RATE_LIMITED', reason: 'x', retryAfterMs: 3000 });
   assert.throws(() => endOfAttempt(new RangeError('a fault of ours')), RangeError);
 });
+
+test('in quarantine it looks in after a while, and less and less often', () => {
+  const delay = new RetryDelay(() => 0);
+  const end = { code: 'QUARANTINED', reason: '' };
+  const delays = Array.from({ length: 6 }, () => delay.next(end, 0));
+  assert.deepEqual(delays, [15_000, 30_000, 60_000, 120_000, 240_000, 240_000]);
+  assert.equal(finalExit(end), undefined);
+});
