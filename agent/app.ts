@@ -13,7 +13,9 @@ import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { HANDLERS } from './handlers/index.ts';
+import { Credentials } from './identity/credentials.ts';
 import type { HostFacts } from './identity/enroll.ts';
+import { recover } from './identity/recover.ts';
 import {
   type AgentRecord,
   type Identity,
@@ -26,6 +28,7 @@ import { StateLock } from './identity/state-lock.ts';
 import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
 import { EXIT } from './link/outcome.ts';
+import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 
@@ -56,9 +59,11 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
   const policy = policyOf(identity.record, config);
   const lock = StateLock.claim(config.stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
   try {
+    const credentials = await Credentials.load(config.stateDir);
+    const { renewBeforeMs } = config;
     const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log });
     try {
-      return await serve({ identity, policy, docker, lock }, deps, stop);
+      return await serve({ credentials, renewBeforeMs, policy, docker, lock }, deps, stop);
     } finally {
       docker.close();
     }
@@ -77,27 +82,31 @@ function policyOf(record: AgentRecord, config: RunConfig): HostPolicy {
 }
 
 interface Parts {
-  readonly identity: Identity;
+  readonly credentials: Credentials;
+  readonly renewBeforeMs: number;
   readonly policy: HostPolicy;
   readonly docker: DockerEngine;
   readonly lock: StateLock;
 }
 
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
-  const { identity, policy, docker, lock } = parts;
+  const { credentials, renewBeforeMs, policy, docker, lock } = parts;
   const { clock, log } = deps;
   const context = { docker, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, STREAM_KINDS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');
-  const unknown = unknownFields(identity.record);
+  const unknown = unknownFields(credentials.current().record);
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
   const instanceId = randomUUID();
   await firstDockerState(docker, clock);
   return await stayConnected(
     {
       ...deps,
-      identity,
+      credentials,
+      renewer: new Renewer({ ...deps, credentials, renewBeforeMs }),
+      recover: (why, signal) =>
+        recover({ ...deps, credentials, onWait: (detail) => lock.update('recovering', detail) }, why, signal),
       hello: () => helloOf(instanceId, docker, policy, dispatcher.capabilities(STREAM_KINDS)),
       onStream: (stream) => dispatcher.accept(stream),
       onState: (state, detail) => lock.update(state, detail),
@@ -145,7 +154,7 @@ async function identityIfEnrolled(stateDir: string): Promise<Identity | Fairlead
  */
 export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<void> {
   if (config.local) return await removeIdentity(config.stateDir);
-  const identity = await loadIdentity(config.stateDir);
+  const identity = (await Credentials.load(config.stateDir)).current();
   const docker = { reachable: false, reason: 'this host is leaving' };
   const policy = { allow: [], deny: ['*'] };
   const hello: Hello = {

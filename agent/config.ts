@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
 import { pinBytes } from '../certs/pin.ts';
+import { durationFlag, parseDuration } from '../shared/duration.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { LogLevel } from '../shared/flags.ts';
 import { Tags } from '../shared/messages/control.ts';
@@ -55,6 +56,10 @@ export const RunFlags = Type.Object({
     'entry',
   ),
   deny: list('never serve this kind, family or class, or never ask Docker this; wins over --allow', 'entry'),
+  renewBefore: durationFlag({
+    description: 'how long before it expires the certificate is renewed, or at half of its life if that is short',
+    default: '7d',
+  }),
   ...common,
 });
 export type RunFlags = Static<typeof RunFlags>;
@@ -74,6 +79,8 @@ export interface RunConfig {
   readonly docker: string;
   readonly allow: readonly string[];
   readonly deny: readonly string[];
+  /** How long before it expires the certificate is renewed. */
+  readonly renewBeforeMs: number;
 }
 
 export interface UnenrollConfig {
@@ -90,7 +97,9 @@ export function runConfig(flags: RunFlags): RunConfig {
   const { docker, allow, deny } = flags;
   checked('--docker', () => parseDockerAddress(docker));
   checked(undefined, () => mergePolicy({}, { allow, deny }));
-  return { stateDir: resolve(flags.stateDir), docker, allow, deny };
+  const renewBeforeMs = parseDuration(flags.renewBefore) ?? 0;
+  if (renewBeforeMs === 0) throw new UsageError('--renew-before must be at least 1s');
+  return { stateDir: resolve(flags.stateDir), docker, allow, deny, renewBeforeMs };
 }
 
 /**

@@ -40,6 +40,8 @@ export interface AgentRequest {
   readonly hostId: string;
   readonly installationId: string;
   readonly clock: Clock;
+  /** How long the certificate lives, in ms; 30 days unless given. */
+  readonly lifeMs?: number;
 }
 
 export interface OperatorRequest {
@@ -66,7 +68,7 @@ export interface Ca {
   readonly notBefore: Date;
   readonly notAfter: Date;
   /**
-   * A certificate by which an agent is a client, for 30 days.
+   * A certificate by which an agent is a client, for 30 days unless the request says otherwise.
    * @throws FairleadError CSR_INVALID if the key is not acceptable or the CA's own, CERT_EXPIRED if the CA has expired
    */
   issueAgent(request: AgentRequest): Promise<IssuedCert>;
@@ -158,7 +160,7 @@ async function issueAgent(issuer: Issuer, caPin: string, request: AgentRequest):
   return issue(issuer, {
     spki: request.spki,
     commonName: request.hostId,
-    days: AGENT_CERT_DAYS,
+    days: request.lifeMs === undefined ? AGENT_CERT_DAYS : request.lifeMs / DAY_MS,
     clock: request.clock,
     extensions: leafExtensions({
       spki: request.spki,

@@ -35,6 +35,7 @@ import { reportReplacements } from './hosts/replacements.ts';
 import { AgentListener } from './mesh/agent-listener.ts';
 import { Metrics } from './metrics.ts';
 import { type ListenAddress, publicHosts, url } from './public-hosts.ts';
+import { openSuccession } from './renewal/succession.ts';
 import { buildApi } from './routes/api.ts';
 import { openStore, type Store } from './store/store.ts';
 
@@ -122,14 +123,17 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   closers.push(() => presence.close());
   closers.push(reportReplacements({ registry, audit, clock, log }));
 
+  const succession = await openSuccession({
+    ...{ store, audit, clock, log, authority, recoverWithinMs: config.recoverWithinMs },
+    sessions: () => agents,
+    otherwise: (serial) => hosts.refusal(serial),
+  });
   const hosts: Hosts = new Hosts({
     store,
     registry,
     clock,
     audit,
-    forget: (serials) => {
-      for (const serial of serials) authority.active.remove(serial);
-    },
+    forget: succession.forget,
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
   const memory = new MemoryPool(config.streamMemoryBytes);
@@ -144,7 +148,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     caPem: authority.caPem,
     tls: authority.serverTls(),
     isActive: (serial) => authority.active.has(serial),
-    refusal: (serial) => hosts.refusal(serial),
+    ...succession.admission,
     hostName: async (hostId) => (await store.hosts.get(hostId)).name,
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
     balancers: config.balancers,
@@ -159,6 +163,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const api = await buildApi({
     hosts,
     enrollment,
+    ...succession.services,
     apiTokens,
     ...signIns,
     publicHosts: names,
@@ -189,10 +194,8 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const scheme = tls.options === undefined ? 'http' : 'https';
   urls = { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
   const { caFingerprint } = authority;
-  const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
   closers.push(() => rm(runtimeFile, { force: true }));
-  // Whoever waits for it reads the whole of it or none.
-  await writeFileAtomic(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
+  await writeRuntime(runtimeFile, { pid: options.pid, ...urls, caFingerprint, version: VERSION });
   log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
   return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile, reload: () => tls.reload() };
 }
@@ -213,6 +216,11 @@ async function openRecords({ config, clock, log }: AppOptions, closers: (() => P
   return { store, journal: await JournalWatch.open({ store, clock, log }) };
 }
 
+/** Whoever waits for it reads the whole of it or none. */
+async function writeRuntime(file: string, runtime: object): Promise<void> {
+  await writeFileAtomic(file, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
+}
+
 async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {
   return await Authority.open({
     settings: {
@@ -224,6 +232,7 @@ async function openAuthority({ config, clock, log }: AppOptions, store: Store, n
     dataDir: config.dataDir,
     passphrase: await readCaPassphrase(config),
     publicHosts: names,
+    agentCertLifeMs: config.agentCertLifeMs,
     clock,
     log,
   });

@@ -4,6 +4,7 @@ import { access, constants, open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
+import { durationFlag, parseDuration } from '../shared/duration.ts';
 import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
 import { type AuditConfig, parseAudit } from './audit-flags.ts';
@@ -13,6 +14,9 @@ import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-mem
 
 /** Larger files are neither passphrases nor certificates. */
 const MAX_FILE_BYTES = 256 * 1024;
+/** Shorter lives leave no time to renew, longer ones none to notice a stolen key. */
+const MIN_AGENT_CERT_LIFE_MS = 10_000;
+const MAX_AGENT_CERT_LIFE_MS = 90 * 24 * 3_600_000;
 const MAX_DNS_NAME_CHARS = 253;
 const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 
@@ -73,6 +77,14 @@ export const ServerFlags = Type.Object({
   ),
   auditWebhookSecretFile: file('a file with the secret that signs what is posted (HMAC-SHA256)'),
   auditWebhookCaFile: file("the CA of the URL's certificate in PEM (by default: those of the system)"),
+  agentCertLife: durationFlag({
+    description: "how long agents' certificates live, from 10s to 90d; they are renewed in time",
+    default: '30d',
+  }),
+  recoverWithin: durationFlag({
+    description: 'how long ago a certificate may have expired for its host to get a new one unasked; 0: ask always',
+    default: '0',
+  }),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -93,6 +105,10 @@ export interface ServerConfig {
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
   readonly audit: AuditConfig;
+  /** How long agents' certificates live. */
+  readonly agentCertLifeMs: number;
+  /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
+  readonly recoverWithinMs: number;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -123,6 +139,8 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     ...(balancers === undefined ? {} : { balancers }),
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     audit: parseAudit(flags),
+    agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
+    recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
@@ -188,6 +206,13 @@ function parseListen(name: string, listen: string): ListenAddress {
     );
   }
   return { host: bracketed ?? plain ?? '', port };
+}
+
+/** @throws FairleadError VALIDATION */
+function parseAgentCertLife(text: string): number {
+  const ms = parseDuration(text) ?? 0;
+  if (ms >= MIN_AGENT_CERT_LIFE_MS && ms <= MAX_AGENT_CERT_LIFE_MS) return ms;
+  throw invalid(`--agent-cert-life ${text} is not from 10s to 90d`);
 }
 
 /** IPv6 addresses may stand in brackets. @throws FairleadError VALIDATION */

@@ -33,6 +33,8 @@ export const ERRORS = {
   CERT_REVOKED: { status: 403, title: "The agent's certificate is revoked" },
   CERT_UNKNOWN: { status: 403, title: "The agent's certificate is not on the list of active ones" },
   CERT_EXPIRED: { status: 403, title: "The agent's certificate has expired" },
+  QUARANTINED: { status: 403, title: 'The host is in quarantine: its certificate may be on two machines' },
+  RECOVERY_DENIED: { status: 403, title: 'An administrator has denied the host a new certificate' },
   VERSION: { status: 426, title: 'No common protocol version' },
   REPLACED: { status: 409, title: 'A newer session of the same host took over' },
   SHUTDOWN: { status: 503, title: 'The other end is shutting down' },

@@ -31,6 +31,8 @@ export interface PinnedRequest {
   readonly ca: string;
   /** The name the server's certificate must carry. */
   readonly servername: string;
+  /** A certificate to be known by, and its key, as PEM. */
+  readonly client?: { readonly cert: string; readonly key: string };
   /** An agent that goes through a proxy, for instance; it must not keep connections alive. */
   readonly agent?: https.Agent;
   readonly signal?: AbortSignal;
@@ -85,7 +87,7 @@ export async function requestPinned(options: PinnedRequest): Promise<PinnedAnswe
     headers['content-type'] = 'application/json';
     headers['content-length'] = String(Buffer.byteLength(body));
   }
-  const request = { method: options.method, headers, ...pinnedTls(options.ca, options.servername) };
+  const request = { method: options.method, headers, ...pinnedTls(options.ca, options.servername), ...options.client };
   const { text, ...answer } = await exchange(httpsUrl(options.url), request, body, options);
   return { ...answer, body: parseBody(text) };
 }

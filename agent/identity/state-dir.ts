@@ -7,6 +7,7 @@ import { spkiPin } from '../../certs/pin.ts';
 import { syncDirectory, writeFileAtomic } from '../../shared/atomic-file.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { validate } from '../../shared/validate.ts';
+import { JOURNAL_FILE, RenewalJournal } from './renewal-journal.ts';
 
 /** The contents of agent.json. Fields of other versions are not refused. */
 export const AgentRecord = Type.Object({
@@ -38,16 +39,19 @@ export interface Identity {
   readonly certificate: X509Certificate;
 }
 
+export const KEY_FILE = 'key.pem';
+export const CERT_FILE = 'cert.pem';
 const PRIVATE_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
 /** Which the owner may edit. */
 export const RECORD_FILE = 'agent.json';
 const FILES = {
   record: RECORD_FILE,
-  key: 'key.pem',
-  cert: 'cert.pem',
+  key: KEY_FILE,
+  cert: CERT_FILE,
   ca: 'ca.pem',
   pending: 'pending.json',
+  journal: JOURNAL_FILE,
 } as const;
 const IDENTITY_FILES: ReadonlySet<string> = new Set(Object.values(FILES));
 const OUR_FILES: ReadonlySet<string> = new Set([...IDENTITY_FILES, 'run.json']);
@@ -74,14 +78,28 @@ export async function readRecord(stateDir: string): Promise<AgentRecord | undefi
 export async function loadIdentity(stateDir: string): Promise<Identity> {
   const record = await readRecord(stateDir);
   if (record === undefined) throw notEnrolled(stateDir);
-  const [keyPem, certPem, caPem] = await Promise.all([
+  const [key, cert, caPem] = await Promise.all([
     readState(stateDir, FILES.key),
     readState(stateDir, FILES.cert),
     readState(stateDir, FILES.ca),
   ]);
+  const { keyPem, certPem } = await wholePair(stateDir, { keyPem: key, certPem: cert });
   const certificate = parseIdentity(stateDir, keyPem, certPem);
   if (spkiPin(caPem) !== record.caFingerprint) throw damaged(stateDir, 'ca.pem is not the CA it enrolled with');
   return { record, keyPem, certPem, caPem, certificate };
+}
+
+/** A process that was killed as it put a proven pair in place has left the new key beside the old certificate. */
+async function wholePair(stateDir: string, pair: { keyPem: string; certPem: string }): Promise<typeof pair> {
+  const { keyPem, certPem } = (await readJournal(stateDir)) ?? {};
+  return certPem !== undefined && keyPem === pair.keyPem ? { keyPem, certPem } : pair;
+}
+
+/** renewal.json, or undefined if no renewal is under way. @throws FairleadError VALIDATION */
+export async function readJournal(stateDir: string): Promise<RenewalJournal | undefined> {
+  const path = join(stateDir, FILES.journal);
+  const text = await readIfThere(path);
+  return text === undefined ? undefined : parseJson(RenewalJournal, text, path);
 }
 
 function parseIdentity(stateDir: string, keyPem: string, certPem: string): X509Certificate {
@@ -102,6 +120,8 @@ export async function storeIdentity(
   stateDir: string,
   files: { keyPem: string; certPem: string; caPem: string; record: AgentRecord },
 ): Promise<void> {
+  // What is left of another identity's renewal is none of this one's.
+  await rm(join(stateDir, FILES.journal), { force: true });
   await writeFileAtomic(join(stateDir, FILES.key), files.keyPem, PRIVATE_MODE);
   await writeFileAtomic(join(stateDir, FILES.cert), files.certPem, PUBLIC_MODE);
   await writeFileAtomic(join(stateDir, FILES.ca), files.caPem, PUBLIC_MODE);
@@ -113,7 +133,7 @@ export async function storeIdentity(
  * @throws FairleadError NOT_FOUND when there is nothing to remove
  */
 export async function removeIdentity(stateDir: string): Promise<void> {
-  const files = [FILES.record, FILES.key, FILES.cert, FILES.ca, FILES.pending];
+  const files = [FILES.record, FILES.key, FILES.cert, FILES.ca, FILES.pending, FILES.journal];
   try {
     const there = new Set(await readdir(stateDir));
     if (!files.some((name) => there.has(name))) throw notEnrolled(stateDir);
@@ -222,7 +242,11 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
-function parseJson<S extends typeof AgentRecord | typeof PendingKey>(schema: S, text: string, path: string): Static<S> {
+function parseJson<S extends typeof AgentRecord | typeof PendingKey | typeof RenewalJournal>(
+  schema: S,
+  text: string,
+  path: string,
+): Static<S> {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -13,6 +13,7 @@ const RunState = Type.Union([
   Type.Literal('connecting'),
   Type.Literal('online'),
   Type.Literal('waiting'),
+  Type.Literal('recovering'),
   Type.Literal('stopping'),
 ]);
 export type RunState = Static<typeof RunState>;

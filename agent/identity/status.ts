@@ -1,7 +1,7 @@
 /** What `status` tells: who this host is in the mesh, how long its certificate lasts, and whether a session stands. */
 import { normalizeSerial } from '../../certs/serial.ts';
 import { isFairleadError } from '../../shared/errors.ts';
-import { loadIdentity } from './state-dir.ts';
+import { loadIdentity, readJournal } from './state-dir.ts';
 import { type RunRecord, readRun } from './state-lock.ts';
 
 const DAY_MS = 86_400_000;
@@ -29,6 +29,8 @@ export interface AgentStatus {
     /** Whole days; negative once expired. */
     readonly daysLeft: number;
   };
+  /** A new key is on its way to replace the one of `certificate`; absent while none is. */
+  readonly renewal?: { readonly since: string; readonly issued: boolean };
 }
 
 /** Reads the state directory. @throws FairleadError VALIDATION when it cannot be read or is damaged */
@@ -39,6 +41,7 @@ export async function readStatus(stateDir: string, now: number): Promise<AgentSt
     const { record, certificate } = await loadIdentity(stateDir);
     const { hostId, name, server, agentUrl, caFingerprint, enrolledAt } = record;
     const notAfter = certificate.validToDate;
+    const journal = await readJournal(stateDir);
     return {
       enrolled: true,
       ...common,
@@ -48,6 +51,7 @@ export async function readStatus(stateDir: string, now: number): Promise<AgentSt
         notAfter: notAfter.toISOString(),
         daysLeft: Math.floor((notAfter.getTime() - now) / DAY_MS),
       },
+      ...(journal && { renewal: { since: journal.since, issued: journal.certPem !== undefined } }),
     };
   } catch (error) {
     if (isFairleadError(error, 'NOT_FOUND')) return { enrolled: false, ...common };
@@ -57,7 +61,7 @@ export async function readStatus(stateDir: string, now: number): Promise<AgentSt
 
 /** The status for people. */
 export function formatStatus(status: AgentStatus): string {
-  const { host, certificate, run } = status;
+  const { host, certificate, renewal, run } = status;
   if (host === undefined || certificate === undefined) {
     return `not enrolled (no identity in ${status.stateDir}); run "fairlead-agent enroll"\n`;
   }
@@ -67,9 +71,14 @@ export function formatStatus(status: AgentStatus): string {
     ['agent URL', host.agentUrl],
     ['CA', host.caFingerprint],
     ['certificate', `${certificate.serial}, until ${certificate.notAfter} (${lasting(certificate.daysLeft)})`],
+    ...(renewal === undefined ? [] : [['renewal', describeRenewal(renewal)]]),
     ['session', run === null ? 'no agent runs here' : describeRun(run)],
   ];
   return rows.map(([label = '', value = '']) => `${label.padEnd(13)}${value}\n`).join('');
+}
+
+function describeRenewal({ since, issued }: NonNullable<AgentStatus['renewal']>): string {
+  return `pending since ${since}: ${issued ? 'issued, and not used yet' : 'a key was made'}`;
 }
 
 function lasting(days: number): string {

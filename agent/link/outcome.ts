@@ -20,7 +20,6 @@ export interface LinkEnd {
 /** Ends that do not pass by waiting. */
 const FINAL: Readonly<Record<string, ExitCode>> = {
   CERT_REVOKED: EXIT.revoked,
-  CERT_EXPIRED: EXIT.expired,
   VERSION: EXIT.version,
 };
 

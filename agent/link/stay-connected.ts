@@ -4,17 +4,30 @@ import type { Logger } from 'pino';
 import { GOAWAY_DEADLINE_MS } from '../../shared/limits.ts';
 import type { Hello } from '../../shared/messages/control.ts';
 import { sleep } from '../../shared/sleep.ts';
+import type { Credentials } from '../identity/credentials.ts';
+import type { Identity } from '../identity/state-dir.ts';
 import type { RunState } from '../identity/state-lock.ts';
 import { type Connection, type ConnectOptions, connect } from './connect.ts';
 import { startHeartbeats, type Vitals } from './heartbeats.ts';
 import { EXIT, type ExitCode, endOfAttempt, endOfSession, finalExit, type LinkEnd } from './outcome.ts';
+import { isUselessAfter, type Renewer } from './renew.ts';
 import { RetryDelay } from './retry-delay.ts';
 
 /** A difference between the clocks of both ends that is worth a warning: certificates depend on them. */
 const CLOCK_SKEW_MS = 2 * 60_000;
 
-export interface StayConnectedOptions extends Pick<ConnectOptions, 'identity' | 'httpsAgent' | 'clock' | 'onStream'> {
+/** Refusals of the working pair after which the host needs another certificate to come back. */
+const LOST: ReadonlySet<string> = new Set(['CERT_UNKNOWN', 'CERT_EXPIRED']);
+
+export interface StayConnectedOptions extends Pick<ConnectOptions, 'httpsAgent' | 'clock' | 'onStream'> {
   readonly log: Logger;
+  readonly credentials: Pick<Credentials, 'current' | 'isUnproven' | 'discard'>;
+  readonly renewer: Pick<Renewer, 'controls' | 'attach' | 'detach'>;
+  /**
+   * Gets a new certificate for a host whose own does not count any more; resolves when it is worth to connect.
+   * @throws FairleadError with why there will be none
+   */
+  readonly recover: (why: string, stop: AbortSignal) => Promise<void>;
   /** A number in [0, 1). */
   readonly random: () => number;
   /** Asked again for every session: Docker's state changes. */
@@ -44,15 +57,25 @@ class ComeBack extends Error {
 /** Runs until `stop` fires, which drains the session first, or until an end that waiting does not cure. */
 export async function stayConnected(options: StayConnectedOptions, stop: AbortSignal): Promise<RunEnd> {
   const delay = new RetryDelay(options.random);
+  /** Why the certificate does not count although it has not expired by this machine's clock. */
+  let lost: string | undefined;
+  const turn = async () => {
+    const why = lost ?? expired(options);
+    lost = undefined;
+    const end = why === undefined ? undefined : await comeBack(options, why, stop);
+    return end ?? (await oneSession(options, stop));
+  };
   try {
-    return await pRetry(() => oneSession(options, stop), {
+    return await pRetry(turn, {
       // p-retry runs the loop; its own delays know neither full jitter nor what the server wishes, so they are nil.
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 0,
       signal: stop,
       shouldRetry: ({ error }) => error instanceof ComeBack,
       onFailedAttempt: async ({ error }) => {
-        if (error instanceof ComeBack) await waitBeforeNext(options, error, delay, stop);
+        if (!(error instanceof ComeBack)) return;
+        lost = await afterRefusal(options, error.end);
+        await waitBeforeNext(options, error, delay, stop);
       },
     });
   } catch (error) {
@@ -69,38 +92,77 @@ async function waitBeforeNext(options: StayConnectedOptions, back: ComeBack, del
   await sleep(delayMs, options.clock, stop);
 }
 
+/** Why this host needs another certificate, if that can be told without asking. */
+function expired({ credentials, clock }: StayConnectedOptions): string | undefined {
+  const expiry = credentials.current().certificate.validToDate;
+  return clock.now() < expiry.getTime() ? undefined : `the certificate expired on ${expiry.toISOString()}`;
+}
+
+/** Gets another certificate. @returns how the run ends if there will be none */
+async function comeBack(options: StayConnectedOptions, why: string, stop: AbortSignal): Promise<RunEnd | undefined> {
+  options.onState('recovering', why);
+  try {
+    await options.recover(why, stop);
+    return undefined;
+  } catch (error) {
+    if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
+    const { code, reason } = endOfAttempt(error);
+    const exitCode = finalExit({ code, reason }) ?? EXIT.expired;
+    return { exitCode, reason: `${why}, and there is no way back by itself: ${reason}; enroll this host again` };
+  }
+}
+
+/** What follows from a refusal for the pairs of this host. @returns why it needs another certificate, if it does */
+async function afterRefusal({ credentials, log }: StayConnectedOptions, end: LinkEnd): Promise<string | undefined> {
+  if (!credentials.isUnproven) return LOST.has(end.code) ? end.reason : undefined;
+  if (!isUselessAfter(end.code)) return undefined;
+  log.warn({ code: end.code, reason: end.reason }, 'the new certificate is not accepted; going on with the one before');
+  await credentials.discard();
+  return undefined;
+}
+
 /** One attempt and, if it succeeds, one session to its end. @throws ComeBack */
 async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Promise<RunEnd> {
-  const { clock, identity, log } = options;
-  const expiry = identity.certificate.validToDate;
-  if (clock.now() >= expiry.getTime()) {
-    const reason = `the certificate expired on ${expiry.toISOString()}: enroll this host again`;
-    return { exitCode: EXIT.expired, reason };
-  }
+  const { clock, credentials, log, renewer } = options;
+  const identity = credentials.current();
   options.onState('connecting', identity.record.agentUrl);
   log.debug({ url: identity.record.agentUrl }, 'connecting');
   let connection: Connection;
   try {
-    connection = await connect({ ...options, hello: options.hello(), signal: stop });
+    connection = await connect({
+      ...options,
+      identity,
+      controls: renewer.controls,
+      hello: options.hello(),
+      signal: stop,
+    });
   } catch (error) {
     if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
-    return finish(endOfAttempt(error), 0);
+    const end = endOfAttempt(error);
+    // One that was never used may have been revoked for that alone.
+    if (credentials.isUnproven && isUselessAfter(end.code)) throw new ComeBack(end, 0);
+    return finish(end, 0);
   }
   const startedAt = clock.monotonic();
-  const end = await hold(connection, options, stop);
+  const end = await hold(connection, identity, options, stop);
   if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
   return finish(end, clock.monotonic() - startedAt);
 }
 
 /** Serves a welcomed session until it ends. */
-async function hold(connection: Connection, options: StayConnectedOptions, stop: AbortSignal): Promise<LinkEnd> {
+async function hold(
+  connection: Connection,
+  identity: Identity,
+  options: StayConnectedOptions,
+  stop: AbortSignal,
+): Promise<LinkEnd> {
   const { session, welcome } = connection;
-  const { clock, log, vitals } = options;
+  const { clock, log, vitals, renewer } = options;
   const { hostId, hostName, serverVersion } = welcome;
-  log.info({ hostId, host: hostName, serverVersion, url: options.identity.record.agentUrl }, 'connected');
+  log.info({ hostId, host: hostName, serverVersion, url: identity.record.agentUrl }, 'connected');
   const skewMs = welcome.serverTime - clock.now();
   if (Math.abs(skewMs) > CLOCK_SKEW_MS) log.warn({ skewMs }, "this machine's clock and the server's differ");
-  options.onState('online', `${hostName} at ${options.identity.record.agentUrl}`);
+  options.onState('online', `${hostName} at ${identity.record.agentUrl}`);
   session.startLiveness(welcome.silenceMs);
   startHeartbeats(session, welcome.heartbeatMs, vitals, clock);
   const drain = () => {
@@ -110,8 +172,10 @@ async function hold(connection: Connection, options: StayConnectedOptions, stop:
   stop.addEventListener('abort', drain, { once: true });
   if (stop.aborted) drain();
   try {
+    await renewer.attach(connection, identity.certPem);
     return endOfSession(await session.closed);
   } finally {
+    await renewer.detach();
     stop.removeEventListener('abort', drain);
   }
 }

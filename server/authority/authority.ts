@@ -23,6 +23,8 @@ export interface AuthorityOptions {
   readonly publicHosts: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
+  /** How long agents' certificates live, in ms; 30 days unless given. */
+  readonly agentCertLifeMs?: number | undefined;
   /** The size of a new CA's key, for tests; 4096 otherwise. */
   readonly caKeyBits?: number | undefined;
 }
@@ -55,16 +57,22 @@ export class Authority {
     if (daysLeft < CA_WARN_DAYS) log.warn({ daysLeft }, 'the certificate authority expires soon');
     await publish(join(options.dataDir, 'ca.pem'), ca.certPem);
     const active = new ActiveSerials(await options.certificates.active());
-    return new Authority(opened, active, await ServerLeaf.issue({ ca, publicHosts, clock, log }));
+    return new Authority(
+      opened,
+      active,
+      await ServerLeaf.issue({ ca, publicHosts, clock, log }),
+      options.agentCertLifeMs,
+    );
   }
 
-  private constructor({ installationId, ca }: OpenedCa, active: ActiveSerials, leaf: ServerLeaf) {
+  private constructor({ installationId, ca }: OpenedCa, active: ActiveSerials, leaf: ServerLeaf, lifeMs?: number) {
     this.installationId = installationId;
     this.active = active;
     this.#leaf = leaf;
+    const life = lifeMs === undefined ? {} : { lifeMs };
     this.ca = {
       ...ca,
-      issueAgent: (request) => this.#issueClient(request, ca.issueAgent),
+      issueAgent: (request) => this.#issueClient({ ...request, ...life }, ca.issueAgent),
       issueOperator: (request) => this.#issueClient(request, ca.issueOperator),
     };
   }

@@ -16,6 +16,7 @@ export type {
   LinkDirection,
   LinkView,
   OperatorCertificateView,
+  RecoveryView,
   ScopeView,
   UserView,
 } from '../routes/schemas.ts';

@@ -174,7 +174,7 @@ async function insertHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): 
   const { serial, spkiPin: pin } = certificate;
   const now = deps.clock.now();
   if (!(await tables.enrollmentTokens.use(token.id, { at: now, hostId, serial, spkiPin: pin }))) return undefined;
-  await requireNewKey(deps, pin, tables);
+  await requireNewKey(deps.authority, pin, tables);
   const name = host.name ?? (await tables.hosts.freeName(nameFromHostname(request.hostname)));
   const hostname = request.hostname.slice(0, MAX_HOSTNAME_CHARS);
   await tables.hosts.insert({
@@ -251,8 +251,12 @@ async function enrolledBy({ hosts, certificates }: Tables, { hostId, serial }: T
   return { host, certificate };
 }
 
-/** @throws FairleadError CSR_INVALID if the key is the CA's, this server's or was ever that of a host */
-async function requireNewKey({ authority }: EnrollmentDeps, pin: string, tables: Tables): Promise<void> {
+/** @throws FairleadError CSR_INVALID if the key is the CA's, this server's or was ever that of a host or an operator */
+export async function requireNewKey(
+  authority: EnrollmentDeps['authority'],
+  pin: string,
+  tables: Pick<Tables, 'certificates' | 'operatorCertificates'>,
+): Promise<void> {
   if (pin === authority.caFingerprint || pin === spkiPin(authority.serverTls().cert)) {
     throw new FairleadError('CSR_INVALID', 'the key in the certificate request is the one of this server');
   }

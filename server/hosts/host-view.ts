@@ -8,7 +8,7 @@ import type { HostLink, LinkTraffic } from './host-link.ts';
 export type HostState = 'online' | 'offline' | 'pending' | 'revoked';
 
 /** Times are ms since 1970. What only a live link knows is absent while there is none. */
-export interface HostView extends Omit<HostRow, 'lastSeenAt'> {
+export interface HostView extends Omit<HostRow, 'lastSeenAt' | 'quarantinedAt' | 'quarantineReason'> {
   readonly state: HostState;
   readonly lastSeenAt: number | undefined;
   readonly connectedAt: number | undefined;
@@ -16,6 +16,8 @@ export interface HostView extends Omit<HostRow, 'lastSeenAt'> {
   readonly capabilities: readonly string[];
   readonly policy: HostPolicy | undefined;
   readonly certificate: { readonly serial: string; readonly notAfter: number } | undefined;
+  /** Set while the host is kept out because its identity is in use twice. */
+  readonly quarantine: { readonly at: number; readonly reason: string } | undefined;
 }
 
 /** A host with what its link has measured, which only a look at that one host is worth. */
@@ -30,8 +32,9 @@ export interface CertificateView extends CertificateRow {
 
 export function hostView(host: HostRow, link: HostLink | undefined, certificate: CertificateRow | undefined): HostView {
   const live = link?.describe();
+  const { quarantinedAt, quarantineReason, ...row } = host;
   return {
-    ...host,
+    ...row,
     ...(live && { os: live.os, arch: live.arch, hostname: live.hostname, agentVersion: live.agentVersion }),
     state: hostState(host, live !== undefined),
     lastSeenAt: live?.lastSeenAt ?? host.lastSeenAt,
@@ -40,6 +43,7 @@ export function hostView(host: HostRow, link: HostLink | undefined, certificate:
     capabilities: live?.capabilities ?? [],
     policy: live?.policy,
     certificate: certificate && { serial: certificate.serial, notAfter: certificate.notAfter },
+    quarantine: quarantinedAt === undefined ? undefined : { at: quarantinedAt, reason: quarantineReason ?? '' },
   };
 }
 

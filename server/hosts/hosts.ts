@@ -92,6 +92,7 @@ export class Hosts {
       const revoked = await tables.certificates.revokeOf(host.id, now, reason);
       // An older database still has the host, and is to know that it is revoked.
       await tables.hosts.markRevoked(host.id, now, reason);
+      await tables.recoveries.deleteOf(host.id);
       await tables.hosts.delete(host.id);
       return revoked;
     });
@@ -124,17 +125,21 @@ export class Hosts {
   /** Revokes one certificate; a host without another one is revoked with it. @throws FairleadError NOT_FOUND */
   async revokeSerial(serial: string, reason: string, actor: Actor): Promise<CertificateView> {
     const now = this.#deps.clock.now();
-    const { row, host } = await this.#deps.store.transaction(async (tables) => {
+    const { row, host, serials } = await this.#deps.store.transaction(async (tables) => {
       const revoked = await tables.certificates.revoke(normalizeSerial(serial.replaceAll(':', '')), now, reason);
       const left = await tables.certificates.list({ limit: 1 }, { hostId: revoked.hostId, state: 'active' });
       const owner = await tables.hosts.find(revoked.hostId);
-      if (left.items.length === 0 && owner !== undefined) await tables.hosts.markRevoked(owner.id, now, reason);
-      return { row: revoked, host: owner };
+      if (left.items.length > 0 || owner === undefined) return { row: revoked, host: owner, serials: [] };
+      await tables.hosts.markRevoked(owner.id, now, reason);
+      // What it was issued and has not used yet goes with it.
+      return { row: revoked, host: owner, serials: await tables.certificates.revokeOf(owner.id, now, reason) };
     });
-    this.#deps.forget([row.serial]);
-    this.#deps.disconnect({ hostId: row.hostId, serial: row.serial }, 'CERT_REVOKED', reason);
+    this.#deps.forget([row.serial, ...serials]);
+    for (const gone of [row.serial, ...serials]) {
+      this.#deps.disconnect({ hostId: row.hostId, serial: gone }, 'CERT_REVOKED', reason);
+    }
     const owner = host ?? { id: row.hostId, name: row.hostId };
-    const detail = { reason, serials: [row.serial] };
+    const detail = { reason, serials: [row.serial, ...serials] };
     await this.#deps.audit.recordOrLog(entry(actor, 'certificate.revoke', owner, detail));
     return { ...row, hostName: host?.name };
   }
@@ -181,6 +186,7 @@ export class Hosts {
     return await this.#deps.store.transaction(async (tables) => {
       const { id } = await tables.hosts.get(ref);
       const serials = await tables.certificates.revokeOf(id, now, reason);
+      await tables.recoveries.deleteOf(id);
       return { host: await tables.hosts.markRevoked(id, now, reason), serials };
     });
   }
@@ -198,6 +204,7 @@ export class Hosts {
 /** Why a host without a link has none. */
 function absence(host: HostRow): string {
   if (host.revokedAt !== undefined) return 'is revoked';
+  if (host.quarantinedAt !== undefined) return 'is in quarantine: release or revoke it';
   if (host.lastSeenAt === undefined) return 'has not connected yet: is fairlead-agent running on it?';
   return 'is not connected; it comes back by itself';
 }

@@ -1,12 +1,12 @@
 /** The agents' port: mutual TLS 1.3, one WebSocket per agent, from the handshake to a link in the registry. */
 import { constants } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { GOAWAY_DEADLINE_MS, HELLO_TIMEOUT_MS } from '../../shared/limits.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
@@ -18,10 +18,11 @@ import { keepRecent } from '../keep-recent.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
-import { refuseUpgrade } from './refuse-upgrade.ts';
+import { type Peer, Peers } from './peers.ts';
+import { refuseRequest, refuseUpgrade } from './refuse-upgrade.ts';
 
-/** How long a revoked session's goaway may take to leave before its socket is destroyed. */
-const FAREWELL_MS = 250;
+/** Where an agent proves a new certificate while its session goes on under the old one. */
+const ACTIVATE_PATH = '/agent/activate';
 
 export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'> {
   readonly clock: Clock;
@@ -29,12 +30,14 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly installationId: string;
   readonly caPem: string;
   readonly tls: { key: string; cert: string };
-  /** The allow-list: whether a certificate's serial is an active one. */
+  /** The allow-list: whether a certificate's serial may open a session. */
   isActive(serial: string): boolean;
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers | undefined;
-  /** Why a serial is not active, for the agent to read. */
-  refusal(serial: string): Promise<FairleadError>;
+  /** Why a serial may not, for the agent to read. */
+  refusal(serial: string, address: string): Promise<FairleadError>;
+  /** An agent has shown a certificate that is on the list; one that is new to the server supersedes the host's others. */
+  use(identity: PeerIdentity, address: string): Promise<void>;
 }
 
 /** Sessions that one host may begin: a restart or a bad link never needs more. */
@@ -43,13 +46,6 @@ const SESSION_BURST = 40;
 /** Hosts for which that is remembered. */
 const MAX_STARTS = 20_000;
 
-interface Peer {
-  readonly identity: PeerIdentity;
-  /** Destroys the socket unless a session starts in time; let go of once it has. */
-  deadline: Timer | undefined;
-  link?: NativeLink;
-}
-
 export class AgentListener {
   readonly #options: AgentListenerOptions;
   /** Accepts connections, which are not read from before the door lets them through to `#server`. */
@@ -57,15 +53,14 @@ export class AgentListener {
   readonly #server: Server;
   readonly #webSockets: WebSocketServer;
   /** Every socket whose certificate was accepted; a revocation finds them here, with or without a session. */
-  readonly #peers = new Map<TLSSocket, Peer>();
-  /** The same by host, so that many can be revoked at once. */
-  readonly #peersOf = new Map<string, Set<TLSSocket>>();
+  readonly #peers: Peers;
   readonly #door: Door;
   /** How often each host may begin a session: of those that began one last. */
   readonly #starts = new Map<string, Budget>();
 
   constructor(options: AgentListenerOptions) {
     this.#options = options;
+    this.#peers = new Peers(options.clock);
     this.#server = createServer({
       ...options.tls,
       ca: options.caPem,
@@ -90,9 +85,11 @@ export class AgentListener {
       socket.destroy();
     });
     this.#server.on('secureConnection', (socket) => this.#admit(socket));
-    this.#server.on('request', (_request, response) => {
-      response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
-      response.end('this port is for Fairlead agents\n');
+    this.#server.on('request', (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        options.log.error({ err: error }, 'an agent request failed');
+        response.destroy();
+      });
     });
     this.#server.on('upgrade', (request, socket, head) => {
       this.#upgrade(request, socket as TLSSocket, head).catch((error: unknown) => {
@@ -127,20 +124,20 @@ export class AgentListener {
 
   /** Ends what a host, or one of its certificates, holds: sessions with a goaway of `code`, then every socket. */
   disconnect(target: { hostId: string; serial?: string }, code: ErrorCode, reason: string): void {
-    for (const socket of this.#peersOf.get(target.hostId) ?? []) {
-      const peer = this.#peers.get(socket);
-      if (peer === undefined) continue;
-      if (target.serial !== undefined && peer.identity.serial !== target.serial) continue;
-      peer.link?.close(code, reason);
-      // The goaway gets a moment to leave; a peer that does not read it is cut off all the same.
-      if (peer.link === undefined) socket.destroy();
-      else this.#options.clock.setTimeout(() => socket.destroy(), FAREWELL_MS);
-    }
+    this.#peers.disconnect(target, code, reason);
+  }
+
+  /** A host has used a new certificate: the session that asked for it goes on under it, without noticing. */
+  succeed(identity: PeerIdentity, superseded: readonly string[]): void {
+    this.#peers.succeed(identity, superseded);
+    // Revoked in this very moment, when nothing was found under it yet.
+    if (this.#options.isActive(identity.serial)) return;
+    this.#peers.disconnect(identity, 'CERT_REVOKED', 'the certificate was revoked');
   }
 
   /** The links whose sessions run on this listener. */
-  *links(): IterableIterator<NativeLink> {
-    for (const peer of this.#peers.values()) if (peer.link !== undefined) yield peer.link;
+  links(): IterableIterator<NativeLink> {
+    return this.#peers.links();
   }
 
   /** Stops listening, tells every agent to come back after a spread of up to `spreadMs`, and waits for their streams. */
@@ -156,28 +153,18 @@ export class AgentListener {
       }),
     );
     await Promise.all(farewells);
-    for (const socket of this.#peers.keys()) socket.destroy();
+    this.#peers.close();
     await stopped;
   }
 
   /** Synchronous on purpose: between the handshake and the allow-list nothing can slip in. */
   #admit(socket: TLSSocket): void {
-    const { clock, log, installationId } = this.#options;
+    const { log, installationId } = this.#options;
     this.#door.secured(socket);
     socket.setNoDelay(true);
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
-      const identity = peerIdentity(socket, installationId);
-      const peer: Peer = { identity, deadline: clock.setTimeout(() => socket.destroy(), HELLO_TIMEOUT_MS) };
-      const { hostId } = identity;
-      this.#peers.set(socket, peer);
-      this.#peersOf.set(hostId, (this.#peersOf.get(hostId) ?? new Set()).add(socket));
-      socket.once('close', () => {
-        peer.deadline?.cancel();
-        this.#peers.delete(socket);
-        const others = this.#peersOf.get(hostId);
-        if (others?.delete(socket) === true && others.size === 0) this.#peersOf.delete(hostId);
-      });
+      this.#peers.add(socket, peerIdentity(socket, installationId), HELLO_TIMEOUT_MS);
     } catch (error) {
       if (!isFairleadError(error)) throw error;
       log.warn({ address: socket.remoteAddress, reason: error.message }, 'an agent connection was refused');
@@ -188,15 +175,15 @@ export class AgentListener {
   async #upgrade(request: IncomingMessage, socket: TLSSocket, head: Buffer): Promise<void> {
     const peer = this.#peers.get(socket);
     if (peer === undefined) return void socket.destroy();
-    const refusal = await this.#refusal(request, peer.identity);
+    const refusal = wrongRequest(request) ?? (await this.#refusal(peer));
     if (refusal !== undefined) {
       this.#options.log.warn({ hostId: peer.identity.hostId, code: refusal.code }, refusal.message);
       return refuseUpgrade(socket, refusal);
     }
     if (socket.destroyed) return;
     this.#webSockets.handleUpgrade(request, socket, head, (ws) => {
-      const address = socket.remoteAddress ?? '';
-      startSession(ws, { identity: peer.identity, address }, this.#options)
+      const { address } = peer;
+      startSession(ws, peer, this.#options)
         .then((link) => {
           peer.link = link;
           this.#door.leave(socket);
@@ -218,15 +205,45 @@ export class AgentListener {
     return starts.take(now);
   }
 
-  async #refusal(request: IncomingMessage, identity: PeerIdentity): Promise<FairleadError | undefined> {
-    if (request.url !== '/agent') return new FairleadError('NOT_FOUND', 'agents connect to /agent');
-    const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
-    if (!offered.includes(SUBPROTOCOL)) {
-      return new FairleadError('VERSION', `this server speaks the subprotocol ${SUBPROTOCOL}`);
+  /** Requests that are no upgrade: an agent that proves a new certificate, or somebody who has lost the way. */
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    request.resume();
+    const peer = this.#peers.get(request.socket as TLSSocket);
+    if (peer === undefined || request.method !== 'POST' || request.url !== ACTIVATE_PATH) {
+      response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
+      response.end('this port is for Fairlead agents\n');
+      return;
     }
-    if (!this.#options.isActive(identity.serial)) return await this.#options.refusal(identity.serial);
-    return this.#mayStart(identity.hostId) ? undefined : tooManySessions();
+    const refusal = await this.#refusal(peer);
+    if (refusal === undefined) {
+      response.writeHead(204, { connection: 'close' }).end();
+      return;
+    }
+    this.#options.log.warn({ hostId: peer.identity.hostId, code: refusal.code }, refusal.message);
+    refuseRequest(response, refusal);
   }
+
+  /** Why a peer may not open a session; taking its certificate into use if it may. */
+  async #refusal({ identity, address }: Peer): Promise<FairleadError | undefined> {
+    const { isActive, refusal, use } = this.#options;
+    if (!isActive(identity.serial)) return await refusal(identity.serial, address);
+    if (!this.#mayStart(identity.hostId)) return tooManySessions();
+    try {
+      await use(identity, address);
+    } catch (error) {
+      if (isFairleadError(error)) return error;
+      throw error;
+    }
+    return isActive(identity.serial) ? undefined : await refusal(identity.serial, address);
+  }
+}
+
+/** Why a request is none for a session, whoever sends it. */
+function wrongRequest(request: IncomingMessage): FairleadError | undefined {
+  if (request.url !== '/agent') return new FairleadError('NOT_FOUND', 'agents connect to /agent');
+  const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/);
+  if (offered.includes(SUBPROTOCOL)) return undefined;
+  return new FairleadError('VERSION', `this server speaks the subprotocol ${SUBPROTOCOL}`);
 }
 
 function tooManySessions(): FairleadError {

@@ -10,16 +10,16 @@ import {
   MAX_OPEN_STREAMS,
   SILENCE_MS,
 } from '../../shared/limits.ts';
-import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '../../shared/messages/control.ts';
+import { type Hello, welcome } from '../../shared/messages/control.ts';
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
-import type { ControlKind } from '../../shared/messages/kind.ts';
 import { chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
+import { receiveControl, renewalWish } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import { RoundTripProbe } from './round-trip-probe.ts';
@@ -34,7 +34,11 @@ export interface SessionDeps {
   /** What the streams of all agents may take together; unlimited if absent. */
   readonly memory?: MemoryPool;
   isActive(serial: string): boolean;
-  refusal(serial: string): Promise<FairleadError>;
+  refusal(serial: string, address: string): Promise<FairleadError>;
+  /** A certificate for the key in `csr` (PEM), that counts from its first use. @throws FairleadError */
+  renew(identity: PeerIdentity, csr: string, address: string): Promise<{ serial: string; certificate: string }>;
+  /** Whether an agent is to renew its certificate although that is good for longer. */
+  wantsRenewal?(identity: PeerIdentity): boolean;
   /** The host's name. @throws FairleadError HOST_NOT_FOUND */
   hostName(hostId: string): Promise<string>;
   /** The host's owner takes it out of the mesh. Resolves once its certificates are revoked; its session still runs. */
@@ -42,8 +46,11 @@ export interface SessionDeps {
 }
 
 export interface SessionPeer {
-  readonly identity: PeerIdentity;
+  /** Changes when the host has used a certificate that this session asked for. */
+  identity: PeerIdentity;
   readonly address: string;
+  /** The serial of the certificate that this session asked for. */
+  successor?: string;
 }
 
 /**
@@ -62,15 +69,17 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
     ...(deps.memory === undefined ? {} : { memory: deps.memory }),
     onStream: (stream) => serveAgentStream(session, stream, peer, deps),
     onControl: (kind, value) => {
-      if (link !== undefined) receiveControl(link, probe, kind, value, clock);
+      if (link !== undefined) receiveControl({ link, probe, peer, deps }, kind, value);
     },
   });
   try {
     const { hello, version } = await receiveHello(session);
     const hostName = await deps.hostName(peer.identity.hostId);
     // Asked again: the certificate may have been revoked since the handshake.
-    if (!deps.isActive(peer.identity.serial)) throw await deps.refusal(peer.identity.serial);
-    link = attach(session, hello, { ...peer, hostName, version }, deps);
+    if (!deps.isActive(peer.identity.serial)) {
+      throw await deps.refusal(peer.identity.serial, peer.address);
+    }
+    link = attach(session, hello, { peer, hostName, version }, deps);
     return link;
   } catch (error) {
     // Says why before it closes; does nothing if the session has ended already.
@@ -83,42 +92,28 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
 function attach(
   session: Session,
   hello: Hello,
-  peer: SessionPeer & { hostName: string; version: number },
+  { peer, hostName, version }: { peer: SessionPeer; hostName: string; version: number },
   deps: SessionDeps,
 ): NativeLink {
   const { clock, registry, log } = deps;
-  const { hostId, notAfter } = peer.identity;
+  const { hostId } = peer.identity;
   const link = new NativeLink({ hostId, session, hello, connectedAt: clock.now() });
   session.sendControl(welcome, {
-    version: peer.version,
+    version,
     hostId,
-    hostName: peer.hostName,
+    hostName,
     serverVersion: deps.serverVersion,
     serverTime: clock.now(),
     heartbeatMs: HEARTBEAT_MS,
     silenceMs: SILENCE_MS,
     limits: { frameBytes: MAX_FRAME_BYTES, windowBytes: INITIAL_WINDOW_BYTES, streams: MAX_OPEN_STREAMS },
     ...chosenCompression(hello),
+    ...renewalWish(peer, deps),
   });
   session.startLiveness(SILENCE_MS);
-  endAtExpiry(session, notAfter, clock);
   registry.attach(link);
-  log.info({ hostId, host: peer.hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
+  log.info({ hostId, host: hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
   return link;
-}
-
-function receiveControl(
-  link: NativeLink,
-  probe: RoundTripProbe,
-  kind: ControlKind,
-  value: unknown,
-  clock: Clock,
-): void {
-  if (kind.code !== heartbeat.code) return;
-  const beat = value as Heartbeat;
-  link.beat(beat);
-  link.session.sendControl(heartbeatAck, { seq: beat.seq, time: clock.now() });
-  probe.beat(link);
 }
 
 /** Sessions whose host is leaving: an agent that asks and resets must not have the store do it many times over. */
@@ -152,13 +147,4 @@ async function serveLeave(
   stream.sendReply({});
   stream.finish();
   await session.goaway({ code: 'CERT_REVOKED', reason: 'the host left the mesh' });
-}
-
-/** Ends the session when its certificate expires; looks again where one timer does not reach that far. */
-function endAtExpiry(session: Session, notAfter: number, clock: Clock): void {
-  let timer = clock.setTimeout(function expire() {
-    if (clock.now() >= notAfter) session.destroy(new FairleadError('CERT_EXPIRED', 'the certificate has expired'));
-    else timer = clock.setTimeout(expire, notAfter - clock.now());
-  }, notAfter - clock.now());
-  void session.closed.then(() => timer.cancel());
 }

@@ -42,6 +42,7 @@ import { loginRoutes } from './logins.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
+import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
 import { Tally } from './tally.ts';
 import { userRoutes } from './users.ts';
@@ -108,6 +109,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   hostPingRoutes(api, context);
   certificateRoutes(api, context);
   revocationRoutes(api, context);
+  recoveryRoutes(api, context);
   containerListRoutes(api, context);
   containerRoutes(api, context);
   containerStreamRoutes(api, context);

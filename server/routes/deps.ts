@@ -10,7 +10,7 @@ import type { HostScope } from '../access/scope.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import type { RequestTimes } from '../doors/limits.ts';
 import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
-import type { AuditRow, CertificateView, EnrollmentTokenView, HostView } from './schemas.ts';
+import type { AuditRow, CertificateView, EnrollmentTokenView, HostView, RecoveryView } from './schemas.ts';
 
 export type { HostScope } from '../access/scope.ts';
 
@@ -39,6 +39,7 @@ export interface HostRecord {
   readonly certificate?: Maybe<{ readonly serial: string; readonly notAfter: Time }>;
   readonly revokedAt?: Maybe<Time>;
   readonly revokeReason?: Maybe<string>;
+  readonly quarantine?: Maybe<{ readonly at: Time; readonly reason: string }>;
   /** Of one host that was asked for by itself. */
   readonly traffic?: Maybe<LinkTraffic>;
 }
@@ -54,6 +55,21 @@ export interface CertificateRecord {
   readonly issuedAt: Time;
   readonly revokedAt?: Maybe<Time>;
   readonly reason?: Maybe<string>;
+}
+
+export interface RecoveryRecord {
+  readonly id: string;
+  readonly hostId: string;
+  readonly hostName?: Maybe<string>;
+  readonly state: RecoveryView['state'];
+  readonly serial: string;
+  readonly why: string;
+  readonly spkiPin: string;
+  readonly address: string;
+  readonly requestedAt: Time;
+  readonly expiresAt: Time;
+  readonly decidedBy?: Maybe<string>;
+  readonly decidedAt?: Maybe<Time>;
 }
 
 export interface EnrollmentTokenRecord {
@@ -241,6 +257,24 @@ export interface EnrollAnswer {
   notAfter: Time;
 }
 
+export interface QuarantineService {
+  /** @throws FairleadError HOST_NOT_FOUND, CONFLICT */
+  release(ref: string, actor: Actor): Promise<unknown>;
+}
+
+export interface RecoveryService {
+  /** Undefined while nobody has decided. @throws RecoveryRefused, a FairleadError with the row that the audit log is to get */
+  request(
+    request: { certificate: string; csr: string; proof: string },
+    address: string,
+  ): Promise<{ certificate: string; notAfter: Time } | undefined>;
+  list(page: Page): Promise<Paged<RecoveryRecord>>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT */
+  approve(id: string, actor: Actor): Promise<unknown>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT */
+  deny(id: string, actor: Actor): Promise<unknown>;
+}
+
 /** A token that was just made. */
 export interface MadeToken {
   readonly id: string;
@@ -397,6 +431,8 @@ export interface ApiLimits {
 export interface ApiDeps {
   readonly hosts: HostsService;
   readonly enrollment: EnrollmentService;
+  readonly quarantine: QuarantineService;
+  readonly recovery: RecoveryService;
   readonly apiTokens: ApiTokensService;
   readonly operatorCertificates: OperatorCertificatesService;
   readonly users: UsersService;

@@ -74,6 +74,9 @@ export const HostView = Type.Object({
   certificate: nullable(Type.Object({ serial: Text, notAfter: Instant })),
   revokedAt: nullable(Instant),
   revokeReason: nullable(Text),
+  quarantine: Type.Union([Type.Object({ at: Instant, reason: Text }), Type.Null()], {
+    description: 'Set while the host is kept out because its identity is in use twice, until it is released or revoked',
+  }),
 });
 export type HostView = Static<typeof HostView>;
 
@@ -132,7 +135,12 @@ export const CertificateView = Type.Object({
   serial: Text,
   hostId: nullable(Text),
   hostName: nullable(Text),
-  state: Type.Union([Type.Literal('active'), Type.Literal('revoked'), Type.Literal('superseded')]),
+  state: Type.Union([
+    Type.Literal('pending'),
+    Type.Literal('active'),
+    Type.Literal('revoked'),
+    Type.Literal('superseded'),
+  ]),
   spkiPin: Text,
   notBefore: Instant,
   notAfter: Instant,
@@ -198,6 +206,22 @@ export const ApiTokenView = Type.Object({
   replacedBy: Type.Union([Text, Type.Null()], { description: 'The id of the token that took its place' }),
 });
 export type ApiTokenView = Static<typeof ApiTokenView>;
+
+export const RecoveryView = Type.Object({
+  id: Text,
+  hostId: Text,
+  hostName: nullable(Text),
+  state: Type.Union([Type.Literal('pending'), Type.Literal('approved'), Type.Literal('denied')]),
+  serial: Type.String({ description: 'Of the certificate that the host came with' }),
+  why: Type.String({ description: 'Why that one does not count' }),
+  spkiPin: Type.String({ description: 'Of the key that the new certificate is to be for' }),
+  address: Text,
+  requestedAt: Instant,
+  expiresAt: Instant,
+  decidedBy: nullable(Text),
+  decidedAt: nullable(Instant),
+});
+export type RecoveryView = Static<typeof RecoveryView>;
 
 export const AuditRow = Type.Object({
   id: Type.Union([Type.String(), Type.Integer()]),

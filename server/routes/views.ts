@@ -12,6 +12,7 @@ import type {
   OperatorCertificateRecord,
   Page,
   Paged,
+  RecoveryRecord,
   SessionRecord,
   Time,
   UserRecord,
@@ -27,6 +28,7 @@ import {
   type LinkDirection,
   type LinkView,
   type OperatorCertificateView,
+  type RecoveryView,
   type ScopeView,
   type SessionView,
   type UserView,
@@ -74,6 +76,7 @@ export function hostView(host: HostRecord): HostView {
       : null,
     revokedAt: instantOrNull(host.revokedAt),
     revokeReason: host.revokeReason ?? null,
+    quarantine: host.quarantine ? { at: instant(host.quarantine.at), reason: host.quarantine.reason } : null,
   };
 }
 
@@ -210,4 +213,21 @@ export function userView(row: UserRecord): UserView {
 
 export function sessionView({ user, role, hosts, tags, csrfToken, expiresAt }: SessionRecord): SessionView {
   return { user, role, hosts: [...hosts], tags: [...tags], csrfToken, expiresAt: instant(expiresAt) };
+}
+
+export function recoveryView(row: RecoveryRecord): RecoveryView {
+  return {
+    id: row.id,
+    hostId: row.hostId,
+    hostName: row.hostName ?? null,
+    state: row.state,
+    serial: row.serial,
+    why: row.why,
+    spkiPin: row.spkiPin,
+    address: row.address,
+    requestedAt: instant(row.requestedAt),
+    expiresAt: instant(row.expiresAt),
+    decidedBy: row.decidedBy ?? null,
+    decidedAt: instantOrNull(row.decidedAt),
+  };
 }

@@ -7,7 +7,10 @@ import { revokedCertificate } from './revocations.ts';
 import type { CertificatesTable } from './schema.ts';
 import type { Db, Note } from './tables.ts';
 
-export type CertificateState = 'active' | 'revoked' | 'superseded';
+/**
+ * `pending`: issued to take over from the active one, and not used yet. `superseded`: its successor was used.
+ */
+export type CertificateState = 'pending' | 'active' | 'revoked' | 'superseded';
 
 /** A certificate as it is stored. Times are ms since 1970. */
 export interface CertificateRow {
@@ -41,13 +44,26 @@ export interface CertificateFilter {
 }
 
 export interface Certificates {
-  insert(certificate: NewCertificate): Promise<void>;
+  insert(certificate: NewCertificate, state?: 'pending' | 'active'): Promise<void>;
   find(serial: string): Promise<CertificateRow | undefined>;
   /** Whether a certificate, good or not, was ever issued for this key. */
   isKeyKnown(spkiPin: string): Promise<boolean>;
-  /** All certificates that may open a session, expired ones included. */
-  active(): Promise<ActiveCertificate[]>;
-  /** The host's newest certificate, whatever its state. */
+  /** The certificate that was issued for this key, whatever its state. */
+  findByKey(spkiPin: string): Promise<CertificateRow | undefined>;
+  /** All certificates that may open a session, pending and expired ones included; of one host if one is given. */
+  active(hostId?: string): Promise<ActiveCertificate[]>;
+  /** The serials that are pending. */
+  pending(): Promise<string[]>;
+  /**
+   * A pending certificate is used for the first time: it becomes active, and what its host had before is superseded.
+   * @returns the serials that were superseded, or undefined if it is not pending.
+   */
+  activate(serial: string): Promise<string[] | undefined>;
+  /** Revokes what the host was issued and never used. @returns the serials */
+  revokePending(hostId: string, at: number, reason: string): Promise<string[]>;
+  /** Revokes what is superseded, so that its return says nothing new. @returns the serials */
+  revokeSuperseded(hostId: string, at: number, reason: string): Promise<string[]>;
+  /** The host's active certificate; without one, its newest in whatever state. */
   latestOf(hostId: string): Promise<CertificateRow | undefined>;
   /** Newest first. */
   list(page: PageRequest, filter?: CertificateFilter): Promise<Page<CertificateRow>>;
@@ -78,10 +94,14 @@ export function certificatesTable(db: Db, note: Note): Certificates {
   };
 
   return {
+    ...succession(db),
     find,
 
-    async insert(certificate) {
-      await db.insertInto('certificates').values(fromNewCertificate(certificate)).execute();
+    async insert(certificate, state = 'active') {
+      await db
+        .insertInto('certificates')
+        .values({ ...fromNewCertificate(certificate), state })
+        .execute();
     },
 
     async isKeyKnown(spkiPin) {
@@ -93,12 +113,20 @@ export function certificatesTable(db: Db, note: Note): Certificates {
       return row !== undefined;
     },
 
-    async active() {
-      return await db
+    async findByKey(spkiPin) {
+      const row = await db.selectFrom('certificates').selectAll().where('spki_pin', '=', spkiPin).executeTakeFirst();
+      return row && toCertificate(row);
+    },
+
+    async active(hostId) {
+      let query = db
         .selectFrom('certificates')
+        .leftJoin('hosts', 'hosts.id', 'certificates.host_id')
         .select(['serial', 'host_id as hostId', 'not_after as notAfter'])
-        .where('state', '=', 'active')
-        .execute();
+        .where('state', 'in', ['active', 'pending'])
+        .where('hosts.quarantined_at', 'is', null);
+      if (hostId !== undefined) query = query.where('host_id', '=', hostId);
+      return await query.execute();
     },
 
     async latestOf(hostId) {
@@ -106,6 +134,7 @@ export function certificatesTable(db: Db, note: Note): Certificates {
         .selectFrom('certificates')
         .selectAll()
         .where('host_id', '=', hostId)
+        .orderBy((e) => e.case().when('state', '=', 'active').then(0).else(1).end())
         .orderBy('issued_at', 'desc')
         .orderBy('serial', 'desc')
         .executeTakeFirst();
@@ -152,6 +181,51 @@ export function certificatesTable(db: Db, note: Note): Certificates {
     },
 
     revokeOfAll,
+  };
+}
+
+/** How one certificate of a host follows on another. */
+function succession(db: Db): Pick<Certificates, 'pending' | 'activate' | 'revokePending' | 'revokeSuperseded'> {
+  const revokeWhere = async (hostId: string, state: CertificateState, at: number, reason: string) => {
+    const rows = await db
+      .updateTable('certificates')
+      .set({ state: 'revoked', revoked_at: at, reason })
+      .where('host_id', '=', hostId)
+      .where('state', '=', state)
+      .returning('serial')
+      .execute();
+    return rows.map((row) => row.serial);
+  };
+
+  return {
+    async pending() {
+      const rows = await db.selectFrom('certificates').select('serial').where('state', '=', 'pending').execute();
+      return rows.map((row) => row.serial);
+    },
+
+    async activate(serial) {
+      const activated = await db
+        .updateTable('certificates')
+        .set({ state: 'active' })
+        .where('serial', '=', serial)
+        .where('state', '=', 'pending')
+        .returning('host_id')
+        .executeTakeFirst();
+      if (activated === undefined) return undefined;
+      const rows = await db
+        .updateTable('certificates')
+        .set({ state: 'superseded', reason: `superseded by ${serial}` })
+        .where('host_id', '=', activated.host_id)
+        .where('state', '=', 'active')
+        .where('serial', '!=', serial)
+        .returning('serial')
+        .execute();
+      return rows.map((row) => row.serial);
+    },
+
+    revokePending: (hostId, at, reason) => revokeWhere(hostId, 'pending', at, reason),
+
+    revokeSuperseded: (hostId, at, reason) => revokeWhere(hostId, 'superseded', at, reason),
   };
 }
 

@@ -23,9 +23,14 @@ export interface HostRow {
   readonly lastSeenAt: number | undefined;
   readonly revokedAt: number | undefined;
   readonly revokeReason: string | undefined;
+  readonly quarantinedAt: number | undefined;
+  readonly quarantineReason: string | undefined;
 }
 
-export type NewHost = Omit<HostRow, 'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason'>;
+export type NewHost = Omit<
+  HostRow,
+  'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason' | 'quarantinedAt' | 'quarantineReason'
+>;
 
 /** What a host says of itself when it connects. */
 export interface HostFacts {
@@ -57,6 +62,8 @@ export interface Hosts {
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
   /** The same for many, in one statement. */
   markAllRevoked(ids: readonly string[], at: number, reason: string): Promise<void>;
+  /** Sets or, with `undefined`, lifts the host's quarantine. @returns whether that changed anything */
+  setQuarantine(id: string, quarantine: { at: number; reason: string } | undefined): Promise<boolean>;
   /** @returns whether there was such a host. */
   delete(id: string): Promise<boolean>;
 }
@@ -159,6 +166,7 @@ export function hostsTable(db: Db, note: Note): Hosts {
     },
 
     markAllRevoked: (ids, at, reason) => markRevoked(db, note, ids, at, reason),
+    setQuarantine: (id, quarantine) => setQuarantine(db, id, quarantine),
 
     async delete(id) {
       await putTags(db, id, []);
@@ -202,6 +210,16 @@ async function markRevoked(db: Db, note: Note, ids: readonly string[], at: numbe
   await note(...ids.map((id) => revokedHost(id, at, reason)));
 }
 
+async function setQuarantine(db: Db, ...[id, quarantine]: Parameters<Hosts['setQuarantine']>): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('hosts')
+    .set({ quarantined_at: quarantine?.at ?? null, quarantine_reason: quarantine?.reason ?? null })
+    .where('id', '=', id)
+    .where('quarantined_at', quarantine === undefined ? 'is not' : 'is', null)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
 function fromNewHost(host: NewHost): HostsTable {
   return {
     id: host.id,
@@ -217,6 +235,8 @@ function fromNewHost(host: NewHost): HostsTable {
     last_seen_at: null,
     revoked_at: null,
     revoke_reason: null,
+    quarantined_at: null,
+    quarantine_reason: null,
   };
 }
 
@@ -234,5 +254,7 @@ function toHost(row: Selectable<HostsTable>): HostRow {
     lastSeenAt: row.last_seen_at ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
     revokeReason: row.revoke_reason ?? undefined,
+    quarantinedAt: row.quarantined_at ?? undefined,
+    quarantineReason: row.quarantine_reason ?? undefined,
   };
 }

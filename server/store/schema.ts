@@ -22,6 +22,8 @@ export interface HostsTable {
   last_seen_at: number | null;
   revoked_at: number | null;
   revoke_reason: string | null;
+  quarantined_at: number | null;
+  quarantine_reason: string | null;
 }
 
 /** The tags of the hosts once more, for lists that are cut down to some: the table of hosts keeps both in step. */
@@ -147,6 +149,20 @@ export interface UsersTable {
   last_login_at: number | null;
 }
 
+export interface RecoveriesTable {
+  id: string;
+  host_id: string;
+  spki_pin: string;
+  serial: string;
+  why: string;
+  state: string;
+  address: string;
+  requested_at: number;
+  expires_at: number;
+  decided_by: string | null;
+  decided_at: number | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -159,4 +175,5 @@ export interface Schema {
   users: UsersTable;
   audit_checkpoints: AuditCheckpointsTable;
   audit_sinks: AuditSinksTable;
+  recoveries: RecoveriesTable;
 }

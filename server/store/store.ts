@@ -16,6 +16,7 @@ import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
 import { type OperatorCertificateRows, operatorCertificatesTable } from './operator-certificates.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
+import { type Recoveries, recoveriesTable } from './recoveries.ts';
 import { finishReplacement } from './replace-content.ts';
 import { type Revocation, RevocationJournal } from './revocation-journal.ts';
 import type { Schema } from './schema.ts';
@@ -48,6 +49,7 @@ export interface Tables {
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
+  readonly recoveries: Recoveries;
 }
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
@@ -119,6 +121,7 @@ export class Store implements Tables {
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
+  readonly recoveries: Recoveries;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
@@ -150,6 +153,7 @@ export class Store implements Tables {
     this.settings = tables.settings;
     this.operatorCertificates = tables.operatorCertificates;
     this.users = tables.users;
+    this.recoveries = tables.recoveries;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -255,5 +259,6 @@ function tablesOn(db: Db, note: Note): Tables {
     settings: settingsTable(db),
     operatorCertificates: operatorCertificatesTable(db, note),
     users: usersTable(db, note),
+    recoveries: recoveriesTable(db),
   };
 }

@@ -1,6 +1,7 @@
 /** Control messages: what both ends say to each other on stream 0. Codes 0x0001 to 0x00ff. */
 import Type, { type Static } from 'typebox';
 import { MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_TAGS } from '../limits.ts';
+import { certIssued, certRenew } from './certificate.ts';
 import type { ControlKind } from './kind.ts';
 import { LinkFigures } from './link.ts';
 
@@ -73,6 +74,8 @@ export const welcome = {
       limits: Type.Object({ frameBytes: count, windowBytes: count, streams: count }, open),
       /** Of those that the agent named, the one that both ends may use; absent: none. */
       compression: Type.Optional(Type.Literal('deflate')),
+      /** The agent is to renew its certificate soon. */
+      renew: Type.Optional(Type.Boolean()),
     },
     open,
   ),
@@ -102,7 +105,7 @@ export const heartbeatAck = {
   code: 0x0004,
   name: 'heartbeat.ack',
   from: 'server',
-  value: Type.Object({ seq: count, time: count }, open),
+  value: Type.Object({ seq: count, time: count, renew: Type.Optional(Type.Boolean()) }, open),
 } as const satisfies ControlKind;
 
 export const ping = {
@@ -138,7 +141,17 @@ export const goaway = {
   ),
 } as const satisfies ControlKind;
 
-export const CONTROL_KINDS = [hello, welcome, heartbeat, heartbeatAck, ping, pong, goaway] as const;
+export const CONTROL_KINDS = [
+  hello,
+  welcome,
+  heartbeat,
+  heartbeatAck,
+  ping,
+  pong,
+  goaway,
+  certRenew,
+  certIssued,
+] as const;
 
 export type Hello = Static<typeof hello.value>;
 export type Welcome = Static<typeof welcome.value>;

@@ -138,7 +138,7 @@ async function field(t: TestContext): Promise<Field> {
     random: () => 0,
     httpsAgent: new https.Agent({ keepAlive: false, maxCachedSessions: 0 }),
   };
-  const ended = runAgent({ stateDir, docker: docker.socket, allow: [], deny: [] }, deps, stop.signal);
+  const ended = runAgent({ stateDir, docker: docker.socket, allow: [], deny: [], renewBeforeMs: 1 }, deps, stop.signal);
   t.after(async () => {
     stop.abort();
     await within(10_000, 'the end of the agent', ended);

@@ -16,7 +16,11 @@ const deps = {
 };
 
 const ends = process.argv.slice(2).map(async (stateDir) => {
-  const end = await runAgent({ stateDir, docker: '/nonexistent/docker.sock', allow: [], deny: [] }, deps, stop.signal);
+  const end = await runAgent(
+    { stateDir, docker: '/nonexistent/docker.sock', allow: [], renewBeforeMs: 7 * 86_400_000, deny: [] },
+    deps,
+    stop.signal,
+  );
   if (!stop.signal.aborted) process.stderr.write(`fleet agent in ${stateDir} ended: ${end.reason}\n`);
 });
 await Promise.all(ends);

@@ -12,6 +12,7 @@ import { HostRegistry } from '../../server/hosts/registry.ts';
 import { AgentListener } from '../../server/mesh/agent-listener.ts';
 import { openStore, type Store } from '../../server/store/store.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import type { Hello } from '../../shared/messages/control.ts';
 import { type TestCa, testCa } from '../unit/certs/fixtures.ts';
 import { type Cleanup, defer, tempDir } from './tmp.ts';
@@ -59,6 +60,8 @@ export async function liveListener(cleanup: Cleanup, options: LiveListenerOption
     refusal: (serial) => hosts.refusal(serial),
     hostName: async (hostId) => (await store.hosts.get(hostId)).name,
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    use: async () => undefined,
+    renew: () => Promise.reject(new FairleadError('UNSUPPORTED', 'nothing is renewed here')),
   });
   const port = await listener.listen('127.0.0.1', 0);
   defer(cleanup, () => listener.close(0, 0));

@@ -69,12 +69,18 @@ async function readRuntime(started: Launched, dataDir: string): Promise<Runtime 
 }
 
 /** Kills or stops a server and starts it again on the same data directory and ports. */
-export async function restartServer(cleanup: Cleanup, server: Server, how: 'stop' | 'kill'): Promise<Server> {
+export async function restartServer(
+  cleanup: Cleanup,
+  server: Server,
+  how: 'stop' | 'kill',
+  args: readonly string[] = [],
+): Promise<Server> {
   await server.process[how]();
   return await startServer(cleanup, {
     dataDir: server.dataDir,
     apiPort: Number(new URL(server.runtime.apiUrl).port),
     agentPort: Number(new URL(server.runtime.agentUrl).port),
+    args,
   });
 }
 

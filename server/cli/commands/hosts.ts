@@ -10,12 +10,13 @@ import { linkFacts } from '../link-facts.ts';
 import { print, printRows } from '../output.ts';
 import { type Column, facts, printable } from '../table.ts';
 import { addPing } from './ping.ts';
+import { addRecoveries } from './recoveries.ts';
 
 /** The columns of a list of hosts; ages are taken at `now`, ms since 1970. */
 export function hostColumns(now: number): Column<HostView>[] {
   return [
     ['NAME', (host) => host.name],
-    ['STATE', (host) => host.state],
+    ['STATE', (host) => (host.quarantine && host.state !== 'revoked' ? 'quarantined' : host.state)],
     ['DOCKER', dockerText],
     ['OS/ARCH', (host) => [host.os, host.arch].filter(Boolean).join('/')],
     ['AGENT', (host) => host.agentVersion ?? undefined],
@@ -36,6 +37,7 @@ export function addHost(root: Command, cli: Cli): void {
   addPing(host, cli);
   addChanges(host, cli);
   addEnds(host, cli);
+  addRecoveries(host, cli);
 }
 
 function addReads(host: Command, cli: Cli): void {
@@ -63,6 +65,8 @@ function hostFacts(host: HostDetail, now: number): string {
     ['Id', host.id],
     ['Kind', host.kind],
     ['State', host.state],
+    ['Quarantined', since(host.quarantine?.at)],
+    ['Because', host.quarantine?.reason],
     ['Connected', since(host.connectedAt)],
     ['Last seen', since(host.lastSeenAt)],
     ['Hostname', host.hostname ?? undefined],

@@ -11,6 +11,7 @@ import { systemClock } from '../../../shared/clock.ts';
 import type { Hello } from '../../../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS } from '../../../shared/messages/index.ts';
 import { COMPRESSIONS } from '../../../shared/mux/handshake.ts';
+import { fixedPair } from '../../support/fixed-pair.ts';
 import type { SeededAgent } from '../../support/fleet.ts';
 import { serve } from '../peer.ts';
 
@@ -96,7 +97,13 @@ function run({ url, ca }: FleetOptions, agent: FleetOptions['agents'][number]): 
     }
   };
   const vitals = { load: loadavg, streams: () => 0, docker: () => docker, onDockerState: () => () => undefined };
-  const link = { identity, httpsAgent: new FleetAgent(ca, agent), clock: systemClock, log, random: Math.random };
+  const link = {
+    ...fixedPair(identity),
+    httpsAgent: new FleetAgent(ca, agent),
+    clock: systemClock,
+    log,
+    random: Math.random,
+  };
   const hello = () => helloOf(name);
   stayConnected({ ...link, vitals, hello, onState, onStream: (stream) => stream.finish() }, never)
     .then(({ reason }) => console.error(`${name} ended: ${reason}`))

@@ -22,7 +22,7 @@ test('enroll and run have the flags that are promised', () => {
   const names = (schema: Parameters<typeof flagsOf>[0]) => flagsOf(schema).map(({ name }) => name);
   const own = ['--server', '--token', '--token-file', '--name', '--tag', '--ca-fingerprint', '--ca-file'];
   assert.deepEqual(names(EnrollFlags), [...own, '--state-dir', '--log-level']);
-  assert.deepEqual(names(RunFlags), ['--docker', '--allow', '--deny', '--state-dir', '--log-level']);
+  assert.deepEqual(names(RunFlags), ['--docker', '--allow', '--deny', '--renew-before', '--state-dir', '--log-level']);
 });
 
 test('run has defaults, takes flags, and the environment where there is no flag', () => {
@@ -31,6 +31,7 @@ test('run has defaults, takes flags, and the environment where there is no flag'
     docker: '/var/run/docker.sock',
     allow: [],
     deny: [],
+    renewBeforeMs: 7 * 86_400_000,
   });
   const env = {
     FAIRLEAD_STATE_DIR: '/from/env',
@@ -42,6 +43,7 @@ test('run has defaults, takes flags, and the environment where there is no flag'
     docker: 'tcp://flag:1',
     allow: ['read', 'host.*'],
     deny: ['exec', 'container.stop'],
+    renewBeforeMs: 7 * 86_400_000,
   });
 });
 

@@ -31,6 +31,7 @@ function view(docker: HostView['docker'], state: HostView['state'] = 'online'): 
     certificate: null,
     revokedAt: null,
     revokeReason: null,
+    quarantine: null,
   };
 }
 

@@ -40,6 +40,8 @@ test('the flags are the documented ones', () => {
       '--audit-webhook',
       '--audit-webhook-secret-file',
       '--audit-webhook-ca-file',
+      '--agent-cert-life',
+      '--recover-within',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -57,6 +59,8 @@ test('without flags everything has its default', async () => {
     trustProxy: false,
     streamMemoryBytes: streamMemoryBytes(undefined, machineBytes()),
     audit: { keepMs: 400 * 86_400_000, file: undefined, webhook: undefined },
+    agentCertLifeMs: 30 * 86_400_000,
+    recoverWithinMs: 0,
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -93,6 +97,8 @@ test('everything can be set by the environment', async () => {
       file: '/var/log/fairlead-audit.ndjson',
       webhook: { url: new URL('https://siem.example.com/in'), secretFile: undefined, caFile: undefined },
     },
+    agentCertLifeMs: 30 * 86_400_000,
+    recoverWithinMs: 0,
     logLevel: 'debug',
     resetAdminToken: false,
   });
@@ -219,4 +225,21 @@ test('--proxy-protocol takes addresses and networks, and nothing else', async ()
   for (const wrong of ['localhost', '10.0.0.0/33', '192.0.2.7:80', 'fe80::1%eth0', '10.0.0/8', '/8', '1.2.3.4/']) {
     await assert.rejects(read(wrong), { code: 'VALIDATION', message: /--proxy-protocol/ });
   }
+});
+
+test('lives of certificates are durations within bounds', async () => {
+  const config = await configOf({ agentCertLife: '12h', recoverWithin: '3d' });
+  assert.deepEqual([config.agentCertLifeMs, config.recoverWithinMs], [12 * 3_600_000, 3 * 86_400_000]);
+  assert.equal((await configOf({ agentCertLife: '10s' })).agentCertLifeMs, 10_000);
+  for (const agentCertLife of ['9s', '91d', '0', '30', 'soon', '1.5h', '-1d']) {
+    await assert.rejects(
+      async () => await configOf({ agentCertLife }),
+      { code: 'VALIDATION', message: /agent-cert-life/ },
+      agentCertLife,
+    );
+  }
+  await assert.rejects(async () => await configOf({ recoverWithin: 'x' }), {
+    code: 'VALIDATION',
+    message: /recover-within/,
+  });
 });

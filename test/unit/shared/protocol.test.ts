@@ -115,7 +115,7 @@ test('codes of a goaway, the close code of each, and what the agent does', () =>
   );
   for (const code of special) assert.ok(listed.includes(code), `${code} is missing`);
   const exits = rows.flatMap(([, , , , then = '']) => /^exits with (\d)$/.exec(then)?.[1] ?? []);
-  assert.deepEqual(exits.map(Number).sort(), [EXIT.revoked, EXIT.expired, EXIT.version].sort());
+  assert.deepEqual(exits.map(Number).sort(), [EXIT.revoked, EXIT.version].sort());
 });
 
 test('every limit stands in the text, and no other', () => {

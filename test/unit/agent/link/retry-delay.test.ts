@@ -38,7 +38,7 @@ test('after a replacement it waits at least seconds, and longer every time, howe
 
 test('only ends that waiting does not cure are final', () => {
   assert.equal(finalExit({ code: 'CERT_REVOKED', reason: '' }), 3);
-  assert.equal(finalExit({ code: 'CERT_EXPIRED', reason: '' }), 5);
+  assert.equal(finalExit({ code: 'CERT_EXPIRED', reason: '' }), undefined);
   assert.equal(finalExit({ code: 'VERSION', reason: '' }), 6);
   for (const code of ['CERT_UNKNOWN', 'SHUTDOWN', 'REPLACED', 'TIMEOUT', 'refused', 'dns', 'tls']) {
     assert.equal(finalExit({ code, reason: '' }), undefined, code);
@@ -50,4 +50,12 @@ test('a failed attempt is told by what stood in the way, or by the code of the r
   const limited = new FairleadError('RATE_LIMITED', 'x', { retryAfterSeconds: 3 });
   assert.deepEqual(endOfAttempt(limited), { code: 'RATE_LIMITED', reason: 'x', retryAfterMs: 3000 });
   assert.throws(() => endOfAttempt(new RangeError('a fault of ours')), RangeError);
+});
+
+test('in quarantine it looks in after a while, and less and less often', () => {
+  const delay = new RetryDelay(() => 0);
+  const end = { code: 'QUARANTINED', reason: '' };
+  const delays = Array.from({ length: 6 }, () => delay.next(end, 0));
+  assert.deepEqual(delays, [15_000, 30_000, 60_000, 120_000, 240_000, 240_000]);
+  assert.equal(finalExit(end), undefined);
 });

@@ -14,6 +14,7 @@ import { receiveHello } from '../../../../shared/mux/handshake.ts';
 import { Session } from '../../../../shared/mux/session.ts';
 import type { MuxStream } from '../../../../shared/mux/stream.ts';
 import { wsTransport } from '../../../../shared/mux/ws-transport.ts';
+import { fixedPair } from '../../../support/fixed-pair.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 import { newPki, type Pki } from '../identity/pki.ts';
 import { type AgentPortOptions, newIdentity, refusal, startAgentPort } from './agent-port.ts';
@@ -100,7 +101,7 @@ function start(t: TestContext, identity: Identity, more: Partial<StayConnectedOp
   const listeners = new Set<() => void>();
   const states: string[] = [];
   const options: StayConnectedOptions = {
-    identity,
+    ...fixedPair(identity),
     httpsAgent,
     clock: systemClock,
     log,
@@ -233,13 +234,16 @@ test('no common version is final, an unknown certificate is not', async (t) => {
   const newer = start(t, await newIdentity(pki, server.url), { hello: () => ({ ...hello, versions: [9] }) });
   assert.equal((await within(2000, 'the end', newer.ended)).exitCode, 6);
   const port = await startAgentPort(t, pki, { refuse: refusal(403, 'CERT_UNKNOWN') });
-  const running = start(t, await newIdentity(pki, port.url));
+  const asked: string[] = [];
+  const recover = async (why: string) => void asked.push(why);
+  const running = start(t, await newIdentity(pki, port.url), { recover });
   await waitFor('another attempt', () => port.upgrades.length >= 2);
+  assert.match(asked[0] ?? '', /because of CERT_UNKNOWN/, 'it first asks for another one');
   running.stop();
   assert.equal((await running.ended).exitCode, 0);
 });
 
-test('an expired certificate is final, without a connection', async (t) => {
+test('an expired certificate is final without a way back, and no connection is made', async (t) => {
   const port = await startAgentPort(t, pki);
   const identity = await newIdentity(pki, port.url);
   const clock = { ...systemClock, now: () => Date.now() + 31 * 86_400_000 };
@@ -255,7 +259,7 @@ test('a fault of ours ends the run instead of being tried again', async (t) => {
   const controller = new AbortController();
   const ended = stayConnected(
     {
-      identity,
+      ...fixedPair(identity),
       httpsAgent,
       clock: systemClock,
       log,

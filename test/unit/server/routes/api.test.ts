@@ -11,6 +11,7 @@ const PUBLIC = [
   'GET /api/v1/ca',
   'POST /api/v1/enroll',
   'POST /api/v1/login',
+  'POST /api/v1/recover',
 ];
 
 interface Described {

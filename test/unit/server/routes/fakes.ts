@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { includesHost } from '../../../../server/access/scope.ts';
 import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
 import type { HostLink, LinkDescription, LinkStream } from '../../../../server/hosts/host-link.ts';
+import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Api } from '../../../../server/routes/app-types.ts';
 import type { ApiDeps, AuditEntry, HostRecord } from '../../../../server/routes/deps.ts';
@@ -232,6 +233,18 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         const release = () => void calls.push({ name: 'backup.release', args: [] });
         return { manifest, bytes: 6, chunks: Readable.from([Buffer.from('sea'), Buffer.from('led')]), release };
       },
+    },
+    quarantine: { release: (...args) => called('quarantine.release', ...args) },
+    recovery: {
+      request: async ({ proof }, address) => {
+        if (proof === 'wait') return undefined;
+        if (proof === 'good') return { certificate: 'CERT', notAfter: NOW };
+        const entry = { actor: 'anonymous', address, action: 'host.recover', target: '', result: 'refused' as const };
+        throw new RecoveryRefused(new FairleadError('RECOVERY_DENIED', 'denied'), { ...entry, detail: {} });
+      },
+      list: async () => ({ items: [] }),
+      approve: (...args) => called('recovery.approve', ...args),
+      deny: (...args) => called('recovery.deny', ...args),
     },
     apiTokens: {
       authenticate: async (token) => {

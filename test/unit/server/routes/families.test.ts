@@ -251,3 +251,51 @@ test('a host by itself comes with what its session has measured, in a list it do
   const { items } = (await ask(api, { url: '/api/v1/hosts', headers: as('viewer') })).json();
   assert.ok(items.every((host: object) => !('link' in host)));
 });
+
+test('a host asks for its way back, and is told to wait, let in or denied', async (t) => {
+  const { api, audit } = await fixture();
+  t.after(() => api.close());
+  const recoverBy = async (payload: object) => await ask(api, { method: 'POST', url: '/api/v1/recover', payload });
+  const body = (proof: string) => ({ certificate: 'CERT', csr: 'CSR', proof });
+  const waiting = await recoverBy(body('wait'));
+  assert.deepEqual([waiting.statusCode, waiting.json()], [202, { status: 'pending' }]);
+  const good = await recoverBy(body('good'));
+  assert.deepEqual(
+    [good.statusCode, good.json()],
+    [201, { certificate: 'CERT', notAfter: new Date(NOW).toISOString() }],
+  );
+  const denied = await recoverBy(body('bad'));
+  assert.deepEqual([denied.statusCode, denied.json().code], [403, 'RECOVERY_DENIED']);
+  assert.deepEqual(
+    audit.filter(({ action }) => action === 'host.recover').map(({ result }) => result),
+    ['refused'],
+  );
+  assert.equal((await recoverBy({ ...body('good'), role: 'admin' })).statusCode, 400);
+  assert.equal((await recoverBy({ ...body('good'), csr: 'x'.repeat(20_000) })).json().code, 'CSR_INVALID');
+});
+
+test('recoveries are decided, and hosts released, by administrators alone', async (t) => {
+  const { api, calls } = await fixture();
+  t.after(() => api.close());
+  const actor = { name: 'the-admin', address: '127.0.0.1' };
+  for (const [url, name, target] of [
+    ['/api/v1/recoveries/r1/approve', 'recovery.approve', 'r1'],
+    ['/api/v1/recoveries/r1/deny', 'recovery.deny', 'r1'],
+    ['/api/v1/hosts/edge-1/release', 'quarantine.release', HOST.id],
+  ] as const) {
+    assert.equal((await ask(api, { method: 'POST', url, headers: as('operator') })).statusCode, 403, url);
+    const done = await ask(api, { method: 'POST', url, headers: as('admin') });
+    assert.ok(done.statusCode < 300, done.body);
+    assert.deepEqual(calls.find((call) => call.name === name)?.args, [target, actor]);
+  }
+  assert.equal((await ask(api, { url: '/api/v1/recoveries', headers: as('operator') })).statusCode, 403);
+  assert.deepEqual((await ask(api, { url: '/api/v1/recoveries', headers: as('admin') })).json().items, []);
+});
+
+test('a host in quarantine is shown as such', async (t) => {
+  const quarantine = { at: NOW, reason: 'a copy' };
+  const { api } = await fixture({ hosts: [{ ...HOST, state: 'offline', quarantine }] });
+  t.after(() => api.close());
+  const shown = (await ask(api, { url: '/api/v1/hosts/edge-1', headers: as('viewer') })).json();
+  assert.deepEqual(shown.quarantine, { at: new Date(NOW).toISOString(), reason: 'a copy' });
+});

@@ -15,6 +15,8 @@ test('a host is found by id and by name in any case, and listed by name', async 
     lastSeenAt: undefined,
     revokedAt: undefined,
     revokeReason: undefined,
+    quarantinedAt: undefined,
+    quarantineReason: undefined,
   });
   assert.deepEqual(await store.hosts.get('ALPHA'), host);
   assert.deepEqual(await store.hosts.get(A.toUpperCase()), host);

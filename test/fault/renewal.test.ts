@@ -1,0 +1,184 @@
+/** Renewals that are cut off at every step, at either end: a pair that works is left, and the next attempt ends the work. */
+import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, type TestContext, test } from 'node:test';
+import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
+import { createCsr } from '../../certs/csr.ts';
+import { hostInfo } from '../../shared/messages/host.ts';
+import {
+  enrollHost,
+  type Installation,
+  newInstallation,
+  newKeyPem,
+  type ServerOptions,
+  startAgent,
+  startServer,
+  type TestServer,
+  workingSerial,
+} from '../support/renewal.ts';
+import { fileCleanup, tempDir } from '../support/tmp.ts';
+import { waitFor } from '../support/wait.ts';
+
+const shared = fileCleanup();
+let installation: Installation;
+
+before(async () => {
+  installation = await newInstallation(shared);
+});
+
+/** Writes of an agent's renewal: key, certificate, then three to put them in place. */
+const AGENT_STEPS = 5;
+const SERVER_STEPS = ['the certificate is stored', 'the certificate is activated'];
+
+/** Files of a process that is killed before or after one of its changes: nothing it does afterwards counts. */
+function killedAt(step: number, when: 'before' | 'after'): { files: IdentityFiles; killed: Promise<void> } {
+  const { promise: killed, resolve } = Promise.withResolvers<void>();
+  let steps = 0;
+  const change = async (work: () => Promise<void>) => {
+    steps += 1;
+    const isLast = steps === step;
+    if (steps < step || (isLast && when === 'after')) await work();
+    if (steps < step) return;
+    resolve();
+    throw new Error('killed');
+  };
+  return {
+    killed,
+    files: {
+      write: (...args) => change(() => durableFiles.write(...args)),
+      remove: (...args) => change(() => durableFiles.remove(...args)),
+    },
+  };
+}
+
+/** The host is online by a new pair, which is the only one that counts at either end. */
+async function assertRenewed(server: TestServer, host: { stateDir: string; hostId: string; serial: string }) {
+  const { store, registry, active } = server;
+  const renewed = await waitFor('the renewal to end', async () => {
+    const listed = await store.certificates.active(host.hostId);
+    const [only] = listed;
+    const isDone = listed.length === 1 && only !== undefined && only.serial !== host.serial;
+    const isInPlace = isDone && !existsSync(join(host.stateDir, 'renewal.json'));
+    return isInPlace && (await workingSerial(host.stateDir)) === only.serial && only.serial;
+  });
+  assert.equal((await store.certificates.find(renewed))?.state, 'active');
+  assert.equal((await store.certificates.find(host.serial))?.state, 'superseded');
+  assert.ok(active.has(renewed) && !active.has(host.serial));
+  assert.equal((await store.hosts.get(host.hostId)).quarantinedAt, undefined);
+  const link = await waitFor('the session', () => registry.link(host.hostId));
+  assert.ok((await link.ping()) >= 0);
+  return renewed;
+}
+
+async function start(t: TestContext, options: ServerOptions = {}): Promise<{ server: TestServer; own: Installation }> {
+  const own = { ...installation, dataDir: join(await tempDir(t, 'renewal'), 'data'), port: 0 };
+  return { server: await startServer(t, own, options), own };
+}
+
+test('a renewal that nobody disturbs leaves the session and its streams as they are', async (t) => {
+  let wanted = '';
+  const { server, own } = await start(t, { wants: (serial) => serial === wanted });
+  const host = await enrollHost(t, own, server);
+  wanted = host.serial;
+  const streams: string[] = [];
+  await startAgent(t, host.stateDir, {
+    onStream: (stream) => {
+      streams.push(stream.kind.name);
+      stream.aborted.addEventListener('abort', () => streams.push('aborted'));
+    },
+  });
+  const link = await waitFor('the session', () => server.registry.link(host.hostId));
+  const asked = link.call(hostInfo, {}, { timeoutMs: 60_000 }).catch((error: unknown) => error);
+  const renewed = await assertRenewed(server, host);
+  assert.equal(server.registry.link(host.hostId), link, 'the same session goes on');
+  assert.deepEqual(streams, ['host.info'], 'and its stream with it');
+  await server.hosts.revokeSerial(renewed, 'test', { name: 'tester' });
+  assert.equal((await link.closed).code, 'CERT_REVOKED', 'it is the new serial that ends it');
+  await asked;
+});
+
+for (let step = 1; step <= AGENT_STEPS; step++) {
+  for (const when of ['before', 'after'] as const) {
+    test(`an agent killed ${when} write ${step} of a renewal goes on with a pair that works`, async (t) => {
+      let wanted = '';
+      const { server, own } = await start(t, { wants: (serial) => serial === wanted });
+      const host = await enrollHost(t, own, server);
+      wanted = host.serial;
+      const { files, killed } = killedAt(step, when);
+      const doomed = await startAgent(t, host.stateDir, { files });
+      await killed;
+      await doomed.stop();
+      const again = await startAgent(t, host.stateDir);
+      await assertRenewed(server, host);
+      assert.deepEqual(again.recoveries, []);
+    });
+  }
+}
+
+for (const [index, what] of SERVER_STEPS.entries()) {
+  for (const when of ['before', 'after'] as const) {
+    test(`a server killed ${when} ${what} finds its way when it is back`, async (t) => {
+      let wanted = '';
+      let transactions = 0;
+      const { promise: reached, resolve } = Promise.withResolvers<void>();
+      const fault = (at: 'before' | 'after') => {
+        if (at === 'before') transactions += 1;
+        if (transactions < index + 1 || (transactions === index + 1 && at === 'before' && when === 'after')) return;
+        resolve();
+        throw new Error('killed');
+      };
+      const { server, own } = await start(t, { wants: (serial) => serial === wanted, fault });
+      const host = await enrollHost(t, own, server);
+      wanted = host.serial;
+      const agent = await startAgent(t, host.stateDir);
+      await reached;
+      await server.kill();
+      const back = await startServer(t, own, { wants: (serial) => serial === wanted });
+      await assertRenewed(back, host);
+      assert.deepEqual(agent.recoveries, []);
+    });
+  }
+}
+
+test('an agent that never got to use its new pair goes on with the old one, and is no clone', async (t) => {
+  let wanted = '';
+  const { server, own } = await start(t, { wants: (serial) => serial === wanted });
+  const host = await enrollHost(t, own, server);
+  wanted = host.serial;
+  // Killed with the new pair in its journal, which the server then forgets: restored from a backup, say.
+  const { files, killed } = killedAt(3, 'before');
+  const doomed = await startAgent(t, host.stateDir, { files });
+  await killed;
+  await doomed.stop();
+  const [pending] = (await server.store.certificates.list({}, { hostId: host.hostId })).items;
+  assert.notEqual(pending?.serial, host.serial);
+  await server.store.db
+    .deleteFrom('certificates')
+    .where('serial', '=', pending?.serial ?? '')
+    .execute();
+  await server.store.db.updateTable('certificates').set({ state: 'active' }).execute();
+  await server.kill();
+  wanted = '';
+  const back = await startServer(t, own);
+  const agent = await startAgent(t, host.stateDir);
+  await waitFor('the session', () => back.registry.link(host.hostId));
+  assert.equal(await workingSerial(host.stateDir), host.serial);
+  assert.ok(!existsSync(join(host.stateDir, 'renewal.json')));
+  assert.equal((await back.store.hosts.get(host.hostId)).quarantinedAt, undefined);
+  assert.deepEqual(agent.recoveries, []);
+});
+
+test('a session by the same certificate that did not ask for the new one ends when that is used', async (t) => {
+  const { server, own } = await start(t);
+  const host = await enrollHost(t, own, server);
+  await startAgent(t, host.stateDir);
+  const link = await waitFor('the session', () => server.registry.link(host.hostId));
+  const identity = { ...host, notAfter: Date.now() + 60_000 };
+  const csr = await createCsr(createPrivateKey(newKeyPem()));
+  // As another machine with a copy of the pair would, whose session this one has replaced.
+  const { serial } = await server.admission.renew(identity, csr, '192.0.2.1');
+  await server.admission.use({ ...identity, serial }, '192.0.2.1');
+  assert.equal((await link.closed).code, 'CERT_UNKNOWN');
+});

@@ -1,0 +1,198 @@
+/** Recovery: who proves a host's last key may ask, and gets a certificate once policy or an administrator says so. */
+import assert from 'node:assert/strict';
+import { createPrivateKey, randomUUID } from 'node:crypto';
+import { before, type TestContext, test } from 'node:test';
+import { loadIdentity } from '../../../../agent/identity/state-dir.ts';
+import { createCsr } from '../../../../certs/csr.ts';
+import { proveRecovery } from '../../../../certs/recovery-proof.ts';
+import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
+import type { ErrorCode } from '../../../../shared/errors.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import {
+  ADMIN,
+  enrollHost,
+  type Installation,
+  newInstallation,
+  newKeyPem,
+  type ServerOptions,
+  startServer,
+  type TestServer,
+} from '../../../support/renewal.ts';
+import { fileCleanup, tempDir } from '../../../support/tmp.ts';
+import { testCa } from '../../certs/fixtures.ts';
+
+const LIFE_MS = 60_000;
+const ADDRESS = '198.51.100.7';
+const shared = fileCleanup();
+let installation: Installation;
+
+before(async () => {
+  installation = await newInstallation(shared);
+});
+
+async function setUp(t: TestContext, options: ServerOptions = {}) {
+  const clock = new FakeClock(Date.now());
+  const own = { ...installation, dataDir: `${await tempDir(t)}/data`, port: 0 };
+  const server = await startServer(t, own, { clock, lifeMs: LIFE_MS, ...options });
+  const host = await enrollHost(t, own, server, { clock, lifeMs: LIFE_MS });
+  return { clock, own, server, host, recovery: server.services.recovery };
+}
+
+/** What the host in `stateDir` sends, for the key in `keyPem`. */
+async function claim(stateDir: string, keyPem = newKeyPem()) {
+  const { certificate, keyPem: last } = await loadIdentity(stateDir);
+  const csr = await createCsr(createPrivateKey(keyPem));
+  const proof = await proveRecovery(certificate, csr, createPrivateKey(last));
+  return { certificate: certificate.toString(), csr, proof };
+}
+
+async function actionsOf({ audit }: TestServer): Promise<string[]> {
+  return (await audit.list({})).items.map(({ action, result }) => `${action} ${result}`).reverse();
+}
+
+function refusedAs(code: ErrorCode, text: RegExp = /./) {
+  return (error: unknown) => error instanceof RecoveryRefused && error.code === code && text.test(error.message);
+}
+
+test('an expired host waits until somebody approves it, and gets a certificate for that very key', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t);
+  await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), { code: 'CONFLICT', message: /good/ });
+  clock.advance(LIFE_MS + 1000);
+  const keyPem = newKeyPem();
+  const ask = async (key = keyPem) => await recovery.request(await claim(host.stateDir, key), ADDRESS);
+  assert.equal(await ask(), undefined);
+  assert.equal(await ask(), undefined, 'asked again it is the same request');
+  const [row, ...more] = (await recovery.list({})).items;
+  assert.ok(row);
+  assert.deepEqual(more, []);
+  assert.deepEqual([row.hostName, row.serial, row.state, row.address], ['alpha', host.serial, 'pending', ADDRESS]);
+  assert.match(row.why, /expired on/);
+  await recovery.approve(row.id, ADMIN);
+  const issued = await ask();
+  assert.ok(issued);
+  assert.deepEqual(await ask(), issued, 'a lost answer is given again');
+  assert.deepEqual((await recovery.list({})).items, []);
+  const stored = await server.store.certificates.find(issued.serial);
+  assert.deepEqual([stored?.hostId, stored?.state], [host.hostId, 'pending']);
+  assert.ok(server.active.has(issued.serial));
+  await server.admission.use({ hostId: host.hostId, ...issued }, ADDRESS);
+  assert.equal((await server.store.certificates.find(host.serial))?.state, 'superseded');
+  const written = await actionsOf(server);
+  assert.deepEqual(written, [
+    'recovery.request ok',
+    'recovery.approve ok',
+    'host.recover ok',
+    'certificate.activate ok',
+  ]);
+});
+
+test('an approval is for one key: another one takes the place of the request, and has to be approved itself', async (t) => {
+  const { clock, host, recovery } = await setUp(t);
+  clock.advance(LIFE_MS + 1000);
+  await recovery.request(await claim(host.stateDir), ADDRESS);
+  const [first] = (await recovery.list({})).items;
+  await recovery.approve(first?.id ?? '', ADMIN);
+  assert.equal(await recovery.request(await claim(host.stateDir), ADDRESS), undefined);
+  const [second, ...more] = (await recovery.list({})).items;
+  assert.deepEqual([second?.state, more.length], ['pending', 0]);
+  assert.notEqual(second?.spkiPin, first?.spkiPin);
+  await assert.rejects(recovery.approve(first?.id ?? '', ADMIN), { code: 'NOT_FOUND' });
+  const asked = await Promise.allSettled(
+    Array.from({ length: 10 }, async () => await recovery.request(await claim(host.stateDir), ADDRESS)),
+  );
+  const refused = asked.filter(({ status }) => status === 'rejected');
+  assert.ok(refused.length >= 5, 'a flood of keys is held back');
+});
+
+test('a denial is told, whatever key asks, until the request expires or is approved after all', async (t) => {
+  const { clock, host, recovery } = await setUp(t);
+  clock.advance(LIFE_MS + 1000);
+  const keyPem = newKeyPem();
+  const ask = async (key = keyPem) => await recovery.request(await claim(host.stateDir, key), ADDRESS);
+  await ask();
+  const [row] = (await recovery.list({})).items;
+  await recovery.deny(row?.id ?? '', ADMIN);
+  await assert.rejects(ask(), refusedAs('RECOVERY_DENIED'));
+  await assert.rejects(ask(newKeyPem()), refusedAs('RECOVERY_DENIED'));
+  await recovery.approve(row?.id ?? '', ADMIN);
+  assert.ok(await ask());
+  await ask(newKeyPem()).catch(() => undefined);
+  clock.setWallClock(clock.now() + 8 * 86_400_000);
+  assert.deepEqual((await recovery.list({})).items, []);
+});
+
+test('policy lets in who expired a short while ago, and only those whose certificate is known', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
+  clock.advance(LIFE_MS + 1000);
+  const issued = await recovery.request(await claim(host.stateDir), ADDRESS);
+  assert.ok(issued);
+  clock.setWallClock(clock.now() + 2 * 3_600_000);
+  assert.equal(await recovery.request(await claim(host.stateDir), ADDRESS), undefined, 'too long ago');
+  clock.setWallClock(clock.now() - 2 * 3_600_000);
+  // As after the store was restored from a backup.
+  await server.store.db.deleteFrom('certificates').execute();
+  assert.equal(await recovery.request(await claim(host.stateDir), ADDRESS), undefined, 'unknown');
+  const [row] = (await recovery.list({})).items;
+  assert.match(row?.why ?? '', /does not know the certificate/);
+});
+
+test('without a policy nobody is let in, not even in the moment of the expiry', async (t) => {
+  const { clock, host, recovery } = await setUp(t);
+  const { certificate } = await loadIdentity(host.stateDir);
+  clock.setWallClock(certificate.validToDate.getTime());
+  assert.equal(await recovery.request(await claim(host.stateDir), ADDRESS), undefined);
+});
+
+test('who proves nothing gets nothing', async (t) => {
+  const { clock, server, own, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
+  clock.advance(LIFE_MS + 1000);
+  const good = await claim(host.stateDir);
+  const other = await claim(host.stateDir);
+  const refused = async (change: Partial<typeof good>, code: ErrorCode) =>
+    await assert.rejects(recovery.request({ ...good, ...change }, ADDRESS), refusedAs(code), JSON.stringify(change));
+  await refused({ proof: other.proof }, 'CERT_UNKNOWN');
+  await refused({ proof: 'AAAA' }, 'CERT_UNKNOWN');
+  await refused({ csr: other.csr }, 'CERT_UNKNOWN');
+  await refused({ certificate: 'no certificate' }, 'VALIDATION');
+  await refused({ certificate: own.ca.ca.certPem }, 'CERT_UNKNOWN');
+  await refused({ certificate: own.leaf.cert }, 'CERT_UNKNOWN');
+  const { keyPem } = await loadIdentity(host.stateDir);
+  await assert.rejects(recovery.request(await claim(host.stateDir, keyPem), ADDRESS), refusedAs('CSR_INVALID'));
+  // Another CA's certificate that names this installation and this host.
+  const foreign = { ...own, ca: { ...(await testCa()), installationId: own.ca.installationId } };
+  const impostor = await enrollHost(t, foreign, server, { name: 'impostor', clock, lifeMs: LIFE_MS });
+  clock.advance(LIFE_MS + 1000);
+  await assert.rejects(recovery.request(await claim(impostor.stateDir), ADDRESS), refusedAs('CERT_UNKNOWN'));
+});
+
+test('hosts that are revoked, removed, unknown or in quarantine stay out', async (t) => {
+  const { clock, server, own, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
+  const gone = await enrollHost(t, own, server, { name: 'gone', clock, lifeMs: LIFE_MS });
+  const never = await enrollHost(t, own, server, { name: 'never', clock, lifeMs: LIFE_MS });
+  const twice = await enrollHost(t, own, server, { name: 'twice', clock, lifeMs: LIFE_MS });
+  clock.advance(LIFE_MS + 1000);
+  await server.hosts.revoke(host.hostId, 'sold', ADMIN);
+  await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), refusedAs('CERT_REVOKED', /sold/));
+  await server.hosts.remove(gone.hostId, ADMIN);
+  await assert.rejects(recovery.request(await claim(gone.stateDir), ADDRESS), refusedAs('CERT_REVOKED'));
+  await server.store.db.deleteFrom('certificates').where('host_id', '=', never.hostId).execute();
+  await server.store.hosts.delete(never.hostId);
+  await assert.rejects(recovery.request(await claim(never.stateDir), ADDRESS), refusedAs('HOST_NOT_FOUND'));
+
+  const issued = await recovery.request(await claim(twice.stateDir), ADDRESS);
+  assert.ok(issued);
+  await server.admission.use({ hostId: twice.hostId, ...issued }, ADDRESS);
+  await assert.rejects(recovery.request(await claim(twice.stateDir), ADDRESS), refusedAs('QUARANTINED', /came back/));
+  assert.ok(!server.active.has(issued.serial), 'the copy takes its host along');
+  assert.ok((await server.store.hosts.get(twice.hostId)).quarantinedAt);
+});
+
+test('a request of a host that was revoked since is gone, and cannot be approved', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t);
+  clock.advance(LIFE_MS + 1000);
+  await recovery.request(await claim(host.stateDir), ADDRESS);
+  const [row] = (await recovery.list({})).items;
+  await server.hosts.revoke(host.hostId, 'sold', ADMIN);
+  await assert.rejects(recovery.approve(row?.id ?? '', ADMIN), { code: 'NOT_FOUND' });
+  await assert.rejects(recovery.deny(randomUUID(), ADMIN), { code: 'NOT_FOUND' });
+});
