@@ -224,9 +224,13 @@ export class AgentListener {
   }
 
   /** Why a peer may not open a session; taking its certificate into use if it may. */
-  async #refusal({ identity, address }: Peer): Promise<FairleadError | undefined> {
+  async #refusal(peer: Peer): Promise<FairleadError | undefined> {
+    const { identity, address } = peer;
     const { isActive, refusal, use } = this.#options;
-    if (!isActive(identity.serial)) return await refusal(identity.serial, address);
+    if (!isActive(identity.serial)) {
+      peer.isRefused = true;
+      return await refusal(identity.serial, address);
+    }
     if (!this.#mayStart(identity.hostId)) return tooManySessions();
     try {
       await use(identity, address);

@@ -15,6 +15,8 @@ export interface Peer extends SessionPeer {
   /** Destroys the socket unless a session starts in time; let go of once it has. */
   deadline: Timer | undefined;
   link?: NativeLink;
+  /** It gets no session, and its socket ends with the answer that says why. */
+  isRefused?: boolean;
 }
 
 export class Peers {
@@ -55,6 +57,7 @@ export class Peers {
   /** Ends what a host, or one of its certificates, holds: sessions with a goaway of `code`, then every socket. */
   disconnect(target: { hostId: string; serial?: string }, code: ErrorCode, reason: string): void {
     for (const [socket, peer] of this.#peersOf(target.hostId)) {
+      if (peer.isRefused === true) continue;
       if (target.serial !== undefined && peer.identity.serial !== target.serial) continue;
       this.#end(socket, peer, code, reason);
     }

@@ -1,5 +1,6 @@
 /** Renewal under way: nothing that runs over a session notices, what was superseded is refused, and a copy is found out. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
@@ -8,20 +9,23 @@ import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
 import { testContainer } from '../support/docker.ts';
 import { ExecClient } from '../support/exec-client.ts';
-import { run } from '../support/launcher.ts';
-import { addHost, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
+import { type Launched, run } from '../support/launcher.ts';
+import { type Enrolled, enroll, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
 
 /** Short, but long enough for programs to start on a busy machine. */
 const LIFE_MS = 30_000;
+const START_MS = 60_000;
 /** Who was turned away looks in again 15 to 30 s later. */
 const COMES_BACK_MS = 45_000;
 const shared = fileCleanup();
 let server: Server;
 
 before(async () => {
-  server = await startServer(shared, { args: ['--agent-cert-life', `${LIFE_MS / 1000}s`] });
+  // Lives this short run out while a host waits in quarantine; policy then gives it another one.
+  const args = ['--agent-cert-life', `${LIFE_MS / 1000}s`, '--recover-within', '1h'];
+  server = await startServer(shared, { args });
 });
 
 async function hostOf(name: string) {
@@ -73,15 +77,24 @@ async function knock(stateDir: string): Promise<string | undefined> {
   });
 }
 
+/** Enrolls a host and starts its agent, with patience: others may start at the same moment. */
+async function online(t: Cleanup, name: string): Promise<Enrolled & { process: Launched }> {
+  const host = await enroll(t, server, name);
+  const started = startAgent(t, host);
+  await waitForState(server, name, 'online', START_MS);
+  return { ...host, process: started };
+}
+
 async function copyOf(t: Cleanup, stateDir: string): Promise<string> {
   const copy = join(await tempDir(t, 'copy'), 'state');
-  await cp(stateDir, copy, { recursive: true, filter: (path) => !path.endsWith('run.json') });
+  await waitFor('the new pair to be in place', () => !existsSync(join(stateDir, 'renewal.json')), { everyMs: 5 });
+  await cp(stateDir, copy, { recursive: true, filter: (path) => !/run\.json|\.tmp$/.test(path) });
   return copy;
 }
 
 describe('renewal', { concurrency: true }, () => {
   it('interrupts neither a log nor an exec, and the superseded pair opens nothing any more', async (t) => {
-    const agent = await addHost(t, server, 'alpha');
+    const agent = await online(t, 'alpha');
     const count = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done';
     const { id } = await testContainer(t, { cmd: ['sh', '-c', count] });
     const log = await server.api.open('GET', `/api/v1/hosts/alpha/containers/${id}/logs?follow=1`);
@@ -115,16 +128,16 @@ describe('renewal', { concurrency: true }, () => {
   });
 
   it('tells a copy from its host: both are kept out, and after a release the host alone comes back', async (t) => {
-    const agent = await addHost(t, server, 'beta');
+    const agent = await online(t, 'beta');
     const first = await serialOf('beta');
     const copy = await copyOf(t, agent.stateDir);
     await renewed('beta', first);
     const clone = startAgent(t, { ...agent, stateDir: copy });
-    await waitForState(server, 'beta', 'offline');
+    await waitForState(server, 'beta', 'offline', START_MS);
     const { quarantine } = await hostOf('beta');
     assert.match(quarantine.reason, new RegExp(`superseded certificate ${first} came back.*snapshot`));
     assert.match(await cli(t, 'host', 'ls'), /beta +quarantined/);
-    await clone.waitForOutput(/in quarantine/);
+    await clone.waitForOutput(/in quarantine/, START_MS);
     await agent.process.waitForOutput(/in quarantine/);
     assert.equal(clone.exit, undefined, 'quarantine is not for ever');
 

@@ -2,11 +2,15 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
+import { loadIdentity } from '../../agent/identity/state-dir.ts';
 import { createCsr } from '../../certs/csr.ts';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
+import { requestPinned } from '../../shared/pinned-http.ts';
 import {
   enrollHost,
   type Installation,
@@ -181,4 +185,29 @@ test('a session by the same certificate that did not ask for the new one ends wh
   const { serial } = await server.admission.renew(identity, csr, '192.0.2.1');
   await server.admission.use({ ...identity, serial }, '192.0.2.1');
   assert.equal((await link.closed).code, 'CERT_UNKNOWN');
+});
+
+test('a copy of a superseded pair reads why it is refused, and the session of its host ends', async (t) => {
+  let wanted = '';
+  const { server, own } = await start(t, { wants: (serial) => serial === wanted });
+  const host = await enrollHost(t, own, server);
+  const copy = join(await tempDir(t, 'copy'), 'state');
+  await cp(host.stateDir, copy, { recursive: true });
+  wanted = host.serial;
+  await startAgent(t, host.stateDir);
+  await assertRenewed(server, host);
+  const link = server.registry.link(host.hostId);
+  const { keyPem, certPem, caPem, record } = await loadIdentity(copy);
+  const answer = await requestPinned({
+    ...{ url: `https://127.0.0.1:${own.port}/agent/activate`, method: 'POST', ca: caPem },
+    ...{ servername: INTERNAL_SERVER_NAME, client: { cert: certPem, key: keyPem } },
+  });
+  assert.equal(answer.status, 403);
+  assert.match(JSON.stringify(answer.body), new RegExp(`QUARANTINED.*${record.name} is in quarantine`));
+  assert.equal((await link?.closed)?.code, 'QUARANTINED');
+  const idle = await requestPinned({
+    ...{ url: `https://127.0.0.1:${own.port}/`, method: 'GET', ca: caPem },
+    ...{ servername: INTERNAL_SERVER_NAME, client: { cert: certPem, key: keyPem } },
+  });
+  assert.equal(idle.status, 426);
 });
