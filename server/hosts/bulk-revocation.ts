@@ -7,9 +7,9 @@ import type { Tables } from '../store/store.ts';
 import type { HostsDeps } from './hosts.ts';
 
 /** What one transaction revokes. More of it would make the others wait too long, less would wait for the disk too often. */
-const ROWS_AT_ONCE = 200;
+const ROWS_AT_ONCE = 100;
 /** Hosts whose sockets are closed, or whose rows of the audit log are written, in one turn of the loop. */
-const HOSTS_AT_ONCE = 20;
+const HOSTS_AT_ONCE = 10;
 
 export interface BulkRevocation {
   /** Ids or names. */

@@ -23,8 +23,8 @@ import { waitFor, within } from '../support/wait.ts';
 
 const SESSIONS = 1_000;
 const CONNECTS_AT_ONCE = 16;
-/** From the call to the end of the last session, in ms of the server's own processor time … */
-const GONE_MS = 1_000;
+/** From the call to the end of the last session, in ms of the server's own processor time, of which a busy machine needs more … */
+const GONE_MS = 1_500;
 /** … and on the clock, on a machine that is busy otherwise. */
 const GONE_BUSY_MS = 20_000;
 /** What another client of the API may wait meanwhile, on such a machine. */
@@ -79,6 +79,10 @@ test(`one call ends ${SESSIONS} live sessions, with a second of work, and others
   const probing = probe(server.api, stop.signal);
   const usedBefore = await processorMs(server.runtime.pid);
   const from = performance.now();
+  const gone = Promise.all(ends.map((one) => one.gone)).then(async (times) => ({
+    last: Math.max(...times),
+    usedMs: (await processorMs(server.runtime.pid)) - usedBefore,
+  }));
   const hosts = Array.from({ length: SESSIONS }, (_, n) => `fleet-${n}`);
   const body = { hosts: [...hosts, 'nobody'], serials: ['DEAD:BEEF'], reason: 'all of them' };
   const answer = await server.api.post('/api/v1/revocations', body);
@@ -88,10 +92,7 @@ test(`one call ends ${SESSIONS} live sessions, with a second of work, and others
   assert.equal(answer.body.hosts.length, SESSIONS);
   assert.deepEqual(answer.body.notFound, { hosts: ['nobody'], serials: ['DEAD:BEEF'] });
 
-  const last = Math.max(
-    ...(await within(GONE_BUSY_MS, 'the end of all sessions', Promise.all(ends.map((one) => one.gone)))),
-  );
-  const usedMs = (await processorMs(server.runtime.pid)) - usedBefore;
+  const { last, usedMs } = await within(GONE_BUSY_MS, 'the end of all sessions', gone);
   for (const { session } of ends) assert.equal((await session.closed).code, 'CERT_REVOKED');
   const times = await probing;
   const p99 = times[Math.floor(times.length * 0.99)] ?? 0;
