@@ -16,8 +16,12 @@ import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
 import { apiTls } from './api-tls.ts';
 import { Audit } from './audit/audit.ts';
-import { Authority } from './authority/authority.ts';
-import { readCaPassphrase, type ServerConfig } from './config.ts';
+import type { Authority } from './authority/authority.ts';
+import { OfflineRoot } from './authority/offline-root.ts';
+import { Rotation } from './authority/rotation.ts';
+import { TrustAcks } from './authority/trust-acks.ts';
+import { followPin, openAuthority } from './ca.ts';
+import type { ServerConfig } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Hosts } from './hosts/hosts.ts';
 import { Presence } from './hosts/presence.ts';
@@ -92,13 +96,11 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   // What a server that was killed left behind would lead its readers astray.
   await rm(runtimeFile, { force: true });
   const names = await publicHosts(config.publicHosts, [config.apiListen, config.agentListen]);
-  const authority = await openAuthority(options, store, names);
+  const audit = new Audit({ store, clock, log });
+  const authority = await openAuthority(options, store, audit, names);
   closers.push(() => authority.close());
 
-  const audit = new Audit({ store, clock, log });
-  const apiTokens = new ApiTokens({ store, audit, clock, log, caFingerprint: authority.caFingerprint });
-  if (config.resetAdminToken) await apiTokens.resetAdminToken();
-  else await apiTokens.ensureAdminToken();
+  const apiTokens = await openApiTokens(options, store, audit, authority);
   const enrollment = new Enrollment({ store, audit, authority, clock });
 
   const registry = new HostRegistry();
@@ -116,6 +118,7 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     },
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
+  const rotation = new Rotation({ authority, hosts: store.hostTrust, clock, log });
   const memory = new MemoryPool(config.streamMemoryBytes);
   const agents: AgentListener = new AgentListener({
     memory,
@@ -125,14 +128,15 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     registry,
     serverVersion: VERSION,
     installationId: authority.installationId,
-    caPem: authority.caPem,
+    caPem: authority.trust().clientCaPem,
+    trust: new TrustAcks({ authority, store: store.hostTrust, clock }),
     tls: authority.serverTls(),
     isActive: (serial) => authority.active.has(serial),
     refusal: (serial) => hosts.refusal(serial),
     hostName: async (hostId) => (await store.hosts.get(hostId)).name,
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
   });
-  closers.push(authority.onServerTls((tls) => agents.setTls(tls)));
+  closers.push(keepAgentPort(agents, authority));
 
   const metrics = new Metrics({ registry, clock, store, memory });
   closers.push(() => metrics.close());
@@ -144,6 +148,8 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
     apiTokens,
     audit,
     authority,
+    rotation,
+    offlineRoot: new OfflineRoot({ authority, rotation, clock }),
     metrics,
     ready: () => readiness(store, urls),
     urls: () => urls,
@@ -165,29 +171,50 @@ async function start(options: AppOptions, closers: (() => Promise<unknown> | unk
   const host = names[0] ?? 'localhost';
   const scheme = tls.options === undefined ? 'http' : 'https';
   urls = { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
-  const { caFingerprint } = authority;
-  const runtime = { pid: options.pid, ...urls, caFingerprint, version: VERSION };
   closers.push(() => rm(runtimeFile, { force: true }));
-  // Whoever waits for it reads the whole of it or none.
-  await writeFileAtomic(runtimeFile, `${JSON.stringify(runtime, undefined, 2)}\n`, 0o644);
+  const keepRuntime = () => writeRuntime(runtimeFile, { pid: options.pid, ...urls }, authority);
+  await keepRuntime();
+  closers.push(followPin(authority, log, [keepRuntime, () => apiTokens.repinAdminToken()]));
+  const { caFingerprint } = authority;
   log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
   return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile };
 }
 
-async function openAuthority({ config, clock, log }: AppOptions, store: Store, names: string[]): Promise<Authority> {
-  return await Authority.open({
-    settings: {
-      get: (key) => store.settings.get(key),
-      // In a transaction, which is on the disk before it returns: a power cut must not take a new CA with it.
-      setOnce: (key, value) => store.transaction((tables) => tables.settings.setOnce(key, value)),
+/** Keeps the agents' port on the current leaf and the current trust. @returns a function that stops it */
+function keepAgentPort(agents: AgentListener, authority: Authority): () => void {
+  const stopTls = authority.onServerTls((tls) => agents.setTls(tls));
+  const stopTrust = authority.onTrust(({ clientCaPem, issuers }) => agents.setTrust({ caPem: clientCaPem, issuers }));
+  return () => {
+    stopTls();
+    stopTrust();
+  };
+}
+
+/** Whoever waits for the file reads the whole of it or none. */
+async function writeRuntime(file: string, runtime: object, { caFingerprint }: Authority): Promise<void> {
+  await writeFileAtomic(
+    file,
+    `${JSON.stringify({ ...runtime, caFingerprint, version: VERSION }, undefined, 2)}\n`,
+    0o644,
+  );
+}
+
+async function openApiTokens(
+  { config, clock, log }: AppOptions,
+  store: Store,
+  audit: Audit,
+  authority: Authority,
+): Promise<ApiTokens> {
+  const apiTokens = new ApiTokens({
+    ...{ store, audit, clock, log },
+    get caFingerprint() {
+      return authority.caFingerprint;
     },
-    certificates: store.certificates,
-    dataDir: config.dataDir,
-    passphrase: await readCaPassphrase(config),
-    publicHosts: names,
-    clock,
-    log,
   });
+  if (config.resetAdminToken) await apiTokens.resetAdminToken();
+  else await apiTokens.ensureAdminToken();
+  await apiTokens.repinAdminToken();
+  return apiTokens;
 }
 
 async function readiness(

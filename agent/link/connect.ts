@@ -9,11 +9,16 @@ import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import { type DialOptions, dial } from './dial.ts';
 
+/** What to do with a control message of one kind. The value fits the kind's schema. */
+export type ControlHandler = (value: unknown, session: Session) => void;
+
 export interface ConnectOptions extends DialOptions {
   readonly clock: Clock;
   readonly hello: Hello;
   /** The server opened a stream. */
   readonly onStream: (stream: MuxStream) => void;
+  /** What the server says on the control channel, by the code of its kind; the rest is ignored. */
+  readonly controls?: ReadonlyMap<number, ControlHandler>;
 }
 
 export interface Connection {
@@ -24,14 +29,14 @@ export interface Connection {
 /** Dials and greets. @throws UnreachableError, or FairleadError with the server's code (VERSION, CERT_REVOKED, …) */
 export async function connect(options: ConnectOptions): Promise<Connection> {
   const ws = await dial(options);
-  const session = new Session({
+  const session: Session = new Session({
     side: 'agent',
     transport: wsTransport(ws),
     catalogue: CATALOGUE,
     clock: options.clock,
     onStream: options.onStream,
     // Acknowledged heartbeats count as signs of life, which the session itself sees in every frame.
-    onControl: () => undefined,
+    onControl: (kind, value) => options.controls?.get(kind.code)?.(value, session),
   });
   const abort = () => session.destroy(new FairleadError('SHUTDOWN', 'the agent is stopping'));
   options.signal?.addEventListener('abort', abort, { once: true });

@@ -17,6 +17,7 @@ import { HandshakeGate } from './handshake-gate.ts';
 import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
 import { refuseUpgrade } from './refuse-upgrade.ts';
+import { sendTrust } from './trust-news.ts';
 
 /** How long a revoked session's goaway may take to leave before its socket is destroyed. */
 const FAREWELL_MS = 250;
@@ -25,6 +26,7 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly clock: Clock;
   readonly log: Logger;
   readonly installationId: string;
+  /** The roots and intermediates by which agents' certificates are verified. */
   readonly caPem: string;
   readonly tls: { key: string; cert: string };
   /** The allow-list: whether a certificate's serial is an active one. */
@@ -56,8 +58,13 @@ export class AgentListener {
   /** How often each host may begin a session; as many entries as there are hosts with an active certificate. */
   readonly #starts = new Map<string, Budget>();
 
+  #tls: { key: string; cert: string };
+  #caPem: string;
+
   constructor(options: AgentListenerOptions) {
     this.#options = options;
+    this.#tls = options.tls;
+    this.#caPem = options.caPem;
     this.#server = createServer({
       ...options.tls,
       ca: options.caPem,
@@ -114,9 +121,29 @@ export class AgentListener {
 
   /** Uses another leaf for the connections to come. */
   setTls(tls: { key: string; cert: string }): void {
+    this.#tls = tls;
+    this.#setContext();
+  }
+
+  /**
+   * Verifies the connections to come by other roots, tells all agents of them, and ends the sessions whose certificate is
+   * of none of them.
+   * @param issuers the key identifiers, in hex, of the CAs whose certificates are accepted
+   */
+  setTrust({ caPem, issuers }: { caPem: string; issuers: ReadonlySet<string> }): void {
+    this.#caPem = caPem;
+    this.#setContext();
+    for (const link of this.links()) sendTrust(link, this.#options.trust);
+    for (const { identity } of this.#peers.values()) {
+      if (issuers.has(identity.issuerKey)) continue;
+      this.disconnect(identity, 'CERT_UNKNOWN', 'the certificate is of a root that is not trusted any more');
+    }
+  }
+
+  #setContext(): void {
     this.#server.setSecureContext({
-      ...tls,
-      ca: this.#options.caPem,
+      ...this.#tls,
+      ca: this.#caPem,
       minVersion: 'TLSv1.3',
       secureOptions: constants.SSL_OP_NO_TICKET,
     });

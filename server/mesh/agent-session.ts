@@ -10,19 +10,20 @@ import {
   MAX_OPEN_STREAMS,
   SILENCE_MS,
 } from '../../shared/limits.ts';
-import { type Heartbeat, type Hello, heartbeat, heartbeatAck, welcome } from '../../shared/messages/control.ts';
+import { type Hello, welcome } from '../../shared/messages/control.ts';
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
-import type { ControlKind } from '../../shared/messages/kind.ts';
 import { chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
+import { receiveControl } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import { RoundTripProbe } from './round-trip-probe.ts';
+import { sendTrust, type TrustSource } from './trust-news.ts';
 
 export interface SessionDeps {
   readonly clock: Clock;
@@ -33,6 +34,8 @@ export interface SessionDeps {
   readonly serverVersion: string;
   /** What the streams of all agents may take together; unlimited if absent. */
   readonly memory?: MemoryPool;
+  /** What agents are told of the roots to trust; absent: nothing. */
+  readonly trust?: TrustSource;
   isActive(serial: string): boolean;
   refusal(serial: string): Promise<FairleadError>;
   /** The host's name. @throws FairleadError HOST_NOT_FOUND */
@@ -62,7 +65,7 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
     ...(deps.memory === undefined ? {} : { memory: deps.memory }),
     onStream: (stream) => serveAgentStream(session, stream, peer, deps),
     onControl: (kind, value) => {
-      if (link !== undefined) receiveControl(link, probe, kind, value, clock);
+      if (link !== undefined) receiveControl({ link, probe, peer, deps }, kind, value);
     },
   });
   try {
@@ -103,22 +106,9 @@ function attach(
   session.startLiveness(SILENCE_MS);
   endAtExpiry(session, notAfter, clock);
   registry.attach(link);
+  sendTrust(link, deps.trust);
   log.info({ hostId, host: peer.hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
   return link;
-}
-
-function receiveControl(
-  link: NativeLink,
-  probe: RoundTripProbe,
-  kind: ControlKind,
-  value: unknown,
-  clock: Clock,
-): void {
-  if (kind.code !== heartbeat.code) return;
-  const beat = value as Heartbeat;
-  link.beat(beat);
-  link.session.sendControl(heartbeatAck, { seq: beat.seq, time: clock.now() });
-  probe.beat(link);
 }
 
 /** Sessions whose host is leaving: an agent that asks and resets must not have the store do it many times over. */

@@ -2,11 +2,12 @@
 import type { Kysely } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { up as first } from './migrations/0001-first.ts';
+import { up as trust } from './migrations/0006-trust.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
 /** Step n stands at index n - 1. Steps are only ever added. */
-const MIGRATIONS: readonly Migration[] = [first];
+const MIGRATIONS: readonly Migration[] = [first, trust];
 
 /** The schema version that this build reads and writes. */
 export const SCHEMA_VERSION = MIGRATIONS.length;

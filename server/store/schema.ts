@@ -81,6 +81,15 @@ export interface AuditTable {
   detail: string;
 }
 
+export interface HostTrustTable {
+  host_id: string;
+  /** Of the trust bundle that the host was told last. */
+  version: number;
+  /** A JSON array of pins. */
+  roots: string;
+  at: number;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -88,4 +97,5 @@ export interface Schema {
   enrollment_tokens: EnrollmentTokensTable;
   api_tokens: ApiTokensTable;
   audit: AuditTable;
+  host_trust: HostTrustTable;
 }

@@ -8,6 +8,7 @@ import { type ApiTokenRows, apiTokensTable } from './api-tokens.ts';
 import { type AuditRows, auditTable } from './audit-rows.ts';
 import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
+import { type HostTrust, hostTrustTable } from './host-trust.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
@@ -33,6 +34,7 @@ export interface Tables {
   readonly enrollmentTokens: EnrollmentTokens;
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
+  readonly hostTrust: HostTrust;
   readonly settings: Settings;
 }
 
@@ -95,6 +97,7 @@ export class Store implements Tables {
   readonly enrollmentTokens: EnrollmentTokens;
   readonly apiTokens: ApiTokenRows;
   readonly audit: AuditRows;
+  readonly hostTrust: HostTrust;
   readonly settings: Settings;
   /** The data directory, absolute. */
   readonly dataDir: string;
@@ -111,6 +114,7 @@ export class Store implements Tables {
     this.enrollmentTokens = tables.enrollmentTokens;
     this.apiTokens = tables.apiTokens;
     this.audit = tables.audit;
+    this.hostTrust = tables.hostTrust;
     this.settings = tables.settings;
     this.dataDir = dataDir;
     this.#lock = lock;
@@ -160,6 +164,7 @@ function tablesOn(db: Db): Tables {
     enrollmentTokens: enrollmentTokensTable(db),
     apiTokens: apiTokensTable(db),
     audit: auditTable(db),
+    hostTrust: hostTrustTable(db),
     settings: settingsTable(db),
   };
 }

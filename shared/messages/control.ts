@@ -3,6 +3,7 @@ import Type, { type Static } from 'typebox';
 import { MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_TAGS } from '../limits.ts';
 import type { ControlKind } from './kind.ts';
 import { LinkFigures } from './link.ts';
+import { trustAck, trustUpdate } from './trust.ts';
 
 const text = (max: number) => Type.String({ maxLength: max });
 const count = Type.Integer({ minimum: 0 });
@@ -138,7 +139,17 @@ export const goaway = {
   ),
 } as const satisfies ControlKind;
 
-export const CONTROL_KINDS = [hello, welcome, heartbeat, heartbeatAck, ping, pong, goaway] as const;
+export const CONTROL_KINDS = [
+  hello,
+  welcome,
+  heartbeat,
+  heartbeatAck,
+  ping,
+  pong,
+  goaway,
+  trustUpdate,
+  trustAck,
+] as const;
 
 export type Hello = Static<typeof hello.value>;
 export type Welcome = Static<typeof welcome.value>;
