@@ -7,18 +7,22 @@ import type { Clock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
+import { trustUpdate } from '../shared/messages/trust.ts';
 import { COMPRESSIONS } from '../shared/mux/handshake.ts';
+import { fetchUntrusted } from '../shared/pinned-http.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { HANDLERS } from './handlers/index.ts';
 import type { HostFacts } from './identity/enroll.ts';
+import { KnownRoots } from './identity/known-roots.ts';
 import { type Identity, loadIdentity, removeIdentity, unknownFields } from './identity/state-dir.ts';
 import { StateLock } from './identity/state-lock.ts';
 import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
 import { EXIT } from './link/outcome.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
+import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
@@ -51,7 +55,11 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
   try {
     const docker = new DockerEngine({ socket: config.docker, clock: deps.clock, log: deps.log });
     try {
-      return await serve({ identity, policy, docker, lock }, deps, stop);
+      return await serve(
+        { roots: knownRoots(identity, config.stateDir, deps, stop), policy, docker, lock },
+        deps,
+        stop,
+      );
     } finally {
       docker.close();
     }
@@ -61,28 +69,36 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
 }
 
 interface Parts {
-  readonly identity: Identity;
+  readonly roots: KnownRoots;
   readonly policy: HostPolicy;
   readonly docker: DockerEngine;
   readonly lock: StateLock;
 }
 
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
-  const { identity, policy, docker, lock } = parts;
+  const { roots, policy, docker, lock } = parts;
   const { clock, log } = deps;
   const context = { docker, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, STREAM_KINDS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name no kind that this version knows');
-  const unknown = unknownFields(identity.record);
+  const unknown = unknownFields(roots.identity.record);
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
   const instanceId = randomUUID();
   await firstDockerState(docker, clock);
   return await stayConnected(
     {
       ...deps,
-      identity,
-      hello: () => helloOf(instanceId, docker, policy, dispatcher.capabilities(STREAM_KINDS)),
+      // Asked anew for every session: its roots change.
+      get identity() {
+        return roots.identity;
+      },
+      controls: trustControls(roots, log),
+      onUnverified: () => catchUp(roots, log),
+      hello: () => {
+        const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name];
+        return helloOf(instanceId, docker, policy, capabilities);
+      },
       onStream: (stream) => dispatcher.accept(stream),
       onState: (state, detail) => lock.update(state, detail),
       vitals: {
@@ -94,6 +110,12 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
     },
     stop,
   );
+}
+
+function knownRoots(identity: Identity, stateDir: string, deps: AppDeps, signal: AbortSignal): KnownRoots {
+  const { clock, log, httpsAgent: agent } = deps;
+  const fetchBundle = (server: string, maxBytes: number) => fetchUntrusted(server, { agent, signal, maxBytes });
+  return new KnownRoots(identity, { stateDir, clock, log, fetchBundle });
 }
 
 /** Starts the polling; a Docker that does not answer at once must not keep the host offline. */

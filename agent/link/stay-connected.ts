@@ -3,6 +3,7 @@ import pRetry from 'p-retry';
 import type { Logger } from 'pino';
 import { GOAWAY_DEADLINE_MS } from '../../shared/limits.ts';
 import type { Hello } from '../../shared/messages/control.ts';
+import { UnreachableError } from '../../shared/pinned-http.ts';
 import { sleep } from '../../shared/sleep.ts';
 import type { RunState } from '../identity/state-lock.ts';
 import { type Connection, type ConnectOptions, connect } from './connect.ts';
@@ -13,7 +14,8 @@ import { RetryDelay } from './retry-delay.ts';
 /** A difference between the clocks of both ends that is worth a warning: certificates depend on them. */
 const CLOCK_SKEW_MS = 2 * 60_000;
 
-export interface StayConnectedOptions extends Pick<ConnectOptions, 'identity' | 'httpsAgent' | 'clock' | 'onStream'> {
+export interface StayConnectedOptions
+  extends Pick<ConnectOptions, 'identity' | 'httpsAgent' | 'clock' | 'onStream' | 'controls'> {
   readonly log: Logger;
   /** A number in [0, 1). */
   readonly random: () => number;
@@ -22,6 +24,8 @@ export interface StayConnectedOptions extends Pick<ConnectOptions, 'identity' | 
   readonly vitals: Vitals;
   /** Told at every turn, for `status`. */
   readonly onState: (state: RunState, detail?: string) => void;
+  /** The server could not be verified: its CA may have changed. Never rejects. */
+  readonly onUnverified?: () => Promise<void>;
 }
 
 export interface RunEnd {
@@ -84,6 +88,7 @@ async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Pro
     connection = await connect({ ...options, hello: options.hello(), signal: stop });
   } catch (error) {
     if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
+    if (error instanceof UnreachableError && error.failure === 'tls') await options.onUnverified?.();
     return finish(endOfAttempt(error), 0);
   }
   const startedAt = clock.monotonic();

@@ -2,13 +2,14 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../shared/version.ts';
 import type { Cli } from './commander.ts';
+import { addCa } from './commands/ca.ts';
 import { addContainer, addPs } from './commands/containers.ts';
 import { addExec } from './commands/exec.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
-import { addAudit, addCa, addCert } from './commands/trust.ts';
+import { addAudit, addCert } from './commands/trust.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
