@@ -102,10 +102,10 @@ export class Rotation {
     const { authority } = this.#deps;
     const record = retire(authority.state.record);
     const { unacknowledged, otherCertificates } = await this.status();
-    const out = new Map([...unacknowledged, ...otherCertificates].map((host) => [host.id, host]));
+    const out = union(unacknowledged, otherCertificates);
     const why = 'do not trust the new root yet, or still have a certificate of the old one';
-    refuseUnless(force, [...out.values()], `${why}; wait until they have connected and renewed it`);
-    await this.#change(record, 'ca.retire', actor, { forced: force && out.size > 0, lockedOut: out.size });
+    refuseUnless(force, out, `${why}; wait until they have connected and renewed it`);
+    await this.#change(record, 'ca.retire', actor, { forced: force && out.length > 0, lockedOut: out.length });
   }
 
   async #abort(force: boolean, actor: Actor): Promise<void> {
@@ -128,7 +128,7 @@ export class Rotation {
     if (previous === undefined) {
       const distrusting = await this.#readiness.notTrusting(current.fingerprint, currentIssuers);
       const others = await this.#readiness.withoutCertificateOf(currentIssuers);
-      return [...new Map([...distrusting, ...others].map((host) => [host.id, host])).values()];
+      return union(distrusting, others);
     }
     return await this.#readiness.notTrusting(previous.fingerprint, issuers.difference(currentIssuers));
   }
@@ -140,6 +140,12 @@ export class Rotation {
     await authority.change(record, { actor: name, address, action, detail: facts });
     log.info({ ...facts, fingerprint: authority.caFingerprint }, 'the certificate authority has changed');
   }
+}
+
+/** The hosts in either list, in the order of their names. */
+function union(...lists: readonly (readonly HostName[])[]): HostName[] {
+  const hosts = new Map(lists.flat().map((host) => [host.id, host]));
+  return [...hosts.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 /** @throws FairleadError CONFLICT that names the hosts */
