@@ -63,6 +63,7 @@ function committer(store: Store, audit: Audit): Commit {
   return async (key, value, { actor, address, action, detail }) => {
     await store.transaction(async (tables) => {
       await tables.settings.set(key, value);
+      await tables.hostTrust.prune();
       await audit.record({ actor, address, action, target: 'ca', result: 'ok', detail: { ...detail } }, tables);
     });
   };

@@ -6,7 +6,7 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sql } from 'kysely';
-import { migrate } from '../../../../server/store/migrate.ts';
+import { migrate, SCHEMA_VERSION } from '../../../../server/store/migrate.ts';
 import { openStore } from '../../../../server/store/store.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { tempDir } from '../../../support/tmp.ts';
@@ -150,15 +150,15 @@ test('a store of a newer version is refused and left as it is', async (t) => {
 
 test('a migration that fails leaves nothing of itself', async (t) => {
   const { store } = await openTestStore(t);
-  const done = async () => undefined;
+  const done = Array.from({ length: SCHEMA_VERSION }, () => async () => undefined);
   const failing = async (db: typeof store.db) => {
     await db.schema.createTable('half').addColumn('a', 'text').execute();
     throw new Error('broken step');
   };
-  await assert.rejects(migrate(store.db, [done, failing as never]), /broken step/);
+  await assert.rejects(migrate(store.db, [...done, failing as never]), /broken step/);
   await assert.rejects(sql`select * from half`.execute(store.db), /no such table/);
   await migrate(store.db, [
-    done,
+    ...done,
     async (db) => {
       await db.schema.createTable('whole').addColumn('a', 'text').execute();
     },
