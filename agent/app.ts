@@ -8,13 +8,16 @@ import type { Clock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
+import { trustUpdate } from '../shared/messages/trust.ts';
 import { COMPRESSIONS } from '../shared/mux/handshake.ts';
+import { fetchUntrusted } from '../shared/pinned-http.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { HANDLERS } from './handlers/index.ts';
 import { Credentials } from './identity/credentials.ts';
 import type { HostFacts } from './identity/enroll.ts';
+import { KnownRoots } from './identity/known-roots.ts';
 import { recover } from './identity/recover.ts';
 import {
   type AgentRecord,
@@ -30,6 +33,7 @@ import { leave } from './link/leave.ts';
 import { EXIT } from './link/outcome.ts';
 import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
+import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
@@ -63,7 +67,8 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
     const { renewBeforeMs } = config;
     const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log });
     try {
-      return await serve({ credentials, renewBeforeMs, policy, docker, lock }, deps, stop);
+      const roots = knownRoots(credentials, config.stateDir, deps, stop);
+      return await serve({ credentials, roots, renewBeforeMs, policy, docker, lock }, deps, stop);
     } finally {
       docker.close();
     }
@@ -83,6 +88,7 @@ function policyOf(record: AgentRecord, config: RunConfig): HostPolicy {
 
 interface Parts {
   readonly credentials: Credentials;
+  readonly roots: KnownRoots;
   readonly renewBeforeMs: number;
   readonly policy: HostPolicy;
   readonly docker: DockerEngine;
@@ -90,7 +96,7 @@ interface Parts {
 }
 
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
-  const { credentials, renewBeforeMs, policy, docker, lock } = parts;
+  const { credentials, roots, renewBeforeMs, policy, docker, lock } = parts;
   const { clock, log } = deps;
   const context = { docker, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
@@ -105,9 +111,14 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
       ...deps,
       credentials,
       renewer: new Renewer({ ...deps, credentials, renewBeforeMs }),
+      controls: trustControls(roots, log),
+      onUnverified: () => catchUp(roots, log),
       recover: (why, signal) =>
         recover({ ...deps, credentials, onWait: (detail) => lock.update('recovering', detail) }, why, signal),
-      hello: () => helloOf(instanceId, docker, policy, dispatcher.capabilities(STREAM_KINDS)),
+      hello: () => {
+        const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name];
+        return helloOf(instanceId, docker, policy, capabilities);
+      },
       onStream: (stream) => dispatcher.accept(stream),
       onState: (state, detail) => lock.update(state, detail),
       vitals: {
@@ -119,6 +130,12 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
     },
     stop,
   );
+}
+
+function knownRoots(credentials: Credentials, stateDir: string, deps: AppDeps, signal: AbortSignal): KnownRoots {
+  const { clock, log, httpsAgent: agent } = deps;
+  const fetchBundle = (server: string, maxBytes: number) => fetchUntrusted(server, { agent, signal, maxBytes });
+  return new KnownRoots(credentials, { stateDir, clock, log, fetchBundle });
 }
 
 /** Starts the polling; a Docker that does not answer at once must not keep the host offline. */

@@ -27,6 +27,8 @@ export const OID = {
   ecdsaWithSha256: '1.2.840.10045.4.3.2',
   ecdsaWithSha384: '1.2.840.10045.4.3.3',
   ecdsaWithSha512: '1.2.840.10045.4.3.4',
+  /** Our own: the one purpose of a certificate by which a root says that it trusts another one. X.667: 2.25 and a UUID. */
+  endorsement: '2.25.241840471340058216553957356389810343511',
 } as const;
 
 /** forge holds bytes as strings of characters 0 to 255. */
@@ -42,8 +44,17 @@ export function set(...parts: Asn1[]): Asn1 {
   return asn1.create(UNIVERSAL, asn1.Type.SET, true, parts);
 }
 
+/** X.690 8.19. The numbers may be larger than forge's own function takes. */
 export function oid(dotted: string): Asn1 {
-  return asn1.create(UNIVERSAL, asn1.Type.OID, false, asn1.oidToDer(dotted).getBytes());
+  const [first = 0n, second = 0n, ...rest] = dotted.split('.').map(BigInt);
+  const bytes = [first * 40n + second, ...rest].flatMap(base128);
+  return asn1.create(UNIVERSAL, asn1.Type.OID, false, characters(Buffer.from(bytes)));
+}
+
+function base128(number: bigint): number[] {
+  const digits = [Number(number & 0x7fn)];
+  for (let left = number >> 7n; left > 0n; left >>= 7n) digits.unshift(Number(left & 0x7fn) | 0x80);
+  return digits;
 }
 
 export function nothing(): Asn1 {

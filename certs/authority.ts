@@ -2,20 +2,22 @@
 import { createPrivateKey, createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import type { Clock } from '../shared/clock.ts';
 import { FairleadError } from '../shared/errors.ts';
-import { AGENT_CERT_DAYS, CA_CERT_DAYS, CERT_BACKDATE_MS, SERVER_CERT_DAYS } from '../shared/limits.ts';
+import { AGENT_CERT_DAYS, CA_CERT_DAYS, SERVER_CERT_DAYS } from '../shared/limits.ts';
 import { type Asn1, OID } from './asn1.ts';
 import { attestedBytes } from './attestation.ts';
-import { children, contentOf, type Element, oidOf, readDer, TAG } from './der.ts';
+import { endorseRoot, isSignedBy } from './endorsement.ts';
+import { caSubject, issueIntermediate } from './intermediate.ts';
+import { type Issuer, issueBy, issuerOf, issueToItself, type Signed } from './issuer.ts';
 import { agentUri, INTERNAL_SERVER_NAME, isUuid, operatorUri } from './names.ts';
 import { generateP256, generateRsa, privateKeyPem, sign } from './native.ts';
-import { encodePem, readCertificate } from './pem.ts';
+import { readCertificate } from './pem.ts';
 import { pinOfSpki, spkiOf } from './pin.ts';
-import { newSerial } from './serial.ts';
 import { acceptKey } from './spki.ts';
 import { hostNames, uriName } from './subject-alt-names.ts';
-import { caExtensions, certificate, distinguishedName, leafExtensions, toBeSigned } from './template.ts';
+import { caExtensions, distinguishedName, leafExtensions } from './template.ts';
+import { pathLength, subjectKeyIdentifier } from './x509-fields.ts';
 
-const CA_KEY_BITS = 4096;
+export const CA_KEY_BITS = 4096;
 const DAY_SECONDS = 24 * 60 * 60;
 const DAY_MS = DAY_SECONDS * 1000;
 
@@ -23,14 +25,13 @@ const DAY_MS = DAY_SECONDS * 1000;
 export interface CaMaterial {
   readonly certPem: string;
   readonly keyPem: string;
+  /** The root that issued the certificate; absent: it is a root itself. */
+  readonly rootPem?: string | undefined;
 }
 
-export interface IssuedCert {
+export interface IssuedCert extends Signed {
+  /** The certificate, and behind it the intermediate that issued it if there is one. */
   readonly certPem: string;
-  /** In the form of `normalizeSerial`. */
-  readonly serial: string;
-  readonly notBefore: Date;
-  readonly notAfter: Date;
   readonly spkiPin: string;
 }
 
@@ -62,8 +63,16 @@ export interface ServerRequest {
 /** A CA whose key is in memory. Signatures are made in the thread pool. */
 export interface Ca {
   readonly certPem: string;
-  /** The pin of the CA's key. */
+  /** The root that clients trust: the CA itself, unless it is an intermediate. */
+  readonly rootPem: string;
+  /** The pin of the root's key. */
   readonly fingerprint: string;
+  /** Whether the root's key is elsewhere. */
+  readonly isIntermediate: boolean;
+  /** The pin of the key that issues and attests: the root's, or that of the intermediate below it. */
+  readonly keyPin: string;
+  /** Names the CA's key in what it issues. */
+  readonly keyIdentifier: Buffer;
   readonly subject: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
@@ -84,6 +93,25 @@ export interface Ca {
   issueServer(request: ServerRequest): Promise<IssuedCert & { readonly keyPem: string }>;
   /** Signs `text` for `purpose` alone; `checkAttestation` checks it. @returns the signature */
   attest(purpose: string, text: string): Promise<Buffer>;
+  /**
+   * This root's word, for so many days, that another root is to be trusted as well.
+   * @throws FairleadError VALIDATION if it is no root itself, CERT_EXPIRED
+   */
+  endorse(request: { readonly root: X509Certificate; readonly days: number; readonly clock: Clock }): Promise<string>;
+  /**
+   * An intermediate of an installation below this root.
+   * @throws FairleadError VALIDATION if it is no root that allows one, CERT_EXPIRED
+   */
+  issueIntermediate(request: IntermediateRequest): Promise<Signed>;
+}
+
+export interface IntermediateRequest {
+  /** SubjectPublicKeyInfo in DER, from `readCaRequest`. */
+  readonly spki: Buffer;
+  readonly installationId: string;
+  /** At most; never beyond the root's own life. */
+  readonly days: number;
+  readonly clock: Clock;
 }
 
 /**
@@ -92,72 +120,89 @@ export interface Ca {
  */
 export async function createCa(options: { installationId: string; clock: Clock; bits?: number }): Promise<CaMaterial> {
   checkId(options.installationId);
-  const { privateKey, publicKey } = await generateRsa(options.bits ?? CA_KEY_BITS);
-  const spki = spkiOf(publicKey);
-  const subject = distinguishedName([
-    [OID.organizationName, 'Fairlead'],
-    [OID.commonName, caName(options.installationId)],
-  ]);
-  const validity = validityFrom(options.clock, CA_CERT_DAYS);
-  const tbs = toBeSigned({
-    serial: newSerial(),
-    issuer: subject,
-    subject,
-    ...validity,
-    spki,
-    extensions: caExtensions(spki),
-  });
-  const der = certificate(tbs, await sign('sha256', tbs, privateKey));
-  return { certPem: encodePem('CERTIFICATE', der), keyPem: privateKeyPem(privateKey) };
+  return await createRoot({ ...options, subject: caSubject(options.installationId), pathLength: 0 });
 }
 
-/** The common name of an installation's CA. */
-export function caName(installationId: string): string {
-  return `Fairlead CA ${installationId}`;
+/**
+ * Makes a root for a machine without a network, below which intermediates may stand: RSA-4096, 10 years.
+ * @param options.bits the size of its key, for tests
+ */
+export async function createOfflineRoot(options: { clock: Clock; bits?: number }): Promise<CaMaterial> {
+  const subject = distinguishedName([
+    [OID.organizationName, 'Fairlead'],
+    [OID.commonName, 'Fairlead offline root'],
+  ]);
+  return await createRoot({ ...options, subject, pathLength: 1 });
+}
+
+async function createRoot(o: { subject: Buffer; pathLength: 0 | 1; clock: Clock; bits?: number }): Promise<CaMaterial> {
+  const { privateKey, publicKey } = await generateRsa(o.bits ?? CA_KEY_BITS);
+  const spki = spkiOf(publicKey);
+  const extensions = caExtensions({ spki, pathLength: o.pathLength });
+  const root = await issueToItself(privateKey, { ...o, spki, days: CA_CERT_DAYS, extensions });
+  return { certPem: root.certPem, keyPem: privateKeyPem(privateKey) };
 }
 
 /**
  * Opens a CA for issuing.
- * @throws FairleadError VALIDATION if the certificate is not a CA's, or the key is not its
+ * @throws FairleadError VALIDATION if the certificate is not a CA's, the key is not its, or the root did not issue it
  */
 export function openCa(material: CaMaterial): Ca {
-  const x509 = readCertificate(material.certPem);
-  const spki = spkiOf(x509.publicKey);
+  const { certPem, rootPem } = material;
+  const x509 = readCertificate(certPem);
+  const root = rootPem === undefined ? x509 : readCertificate(rootPem);
   const key = loadKey(material.keyPem);
-  if (!x509.ca) throw new FairleadError('VALIDATION', 'the certificate of the CA is not that of a CA');
+  const spki = spkiOf(x509.publicKey);
+  if (!x509.ca || !root.ca) throw new FairleadError('VALIDATION', 'the certificate of the CA is not that of a CA');
   if (!spkiOf(createPublicKey(key)).equals(spki)) {
     throw new FairleadError('VALIDATION', "the CA's key does not belong to its certificate");
   }
-  const issuer: Issuer = { key, ...issuerFields(x509), notAfter: x509.validToDate };
-  const fingerprint = pinOfSpki(spki);
+  if (rootPem !== undefined && !isSignedBy(x509, root)) {
+    throw new FairleadError('VALIDATION', 'the intermediate CA was not issued by its root');
+  }
+  const own: Own = { issuer: issuerOf(x509, key), pin: pinOfSpki(spki), chain: rootPem === undefined ? '' : certPem };
+  const isRoot = rootPem === undefined;
   return {
-    certPem: material.certPem,
-    fingerprint,
+    certPem,
+    rootPem: rootPem ?? certPem,
+    fingerprint: pinOfSpki(spkiOf(root.publicKey)),
+    isIntermediate: !isRoot,
+    keyPin: own.pin,
+    keyIdentifier: subjectKeyIdentifier(x509),
     subject: x509.subject.split('\n').join(', '),
     notBefore: x509.validFromDate,
     notAfter: x509.validToDate,
-    issueAgent: (request) => issueAgent(issuer, fingerprint, request),
-    issueOperator: (request) => issueOperator(issuer, fingerprint, request),
-    issueServer: (request) => issueServer(issuer, request),
-    attest: async (purpose, text) => await sign('sha256', attestedBytes(purpose, text), key),
+    issueOperator: (request) => issueOperator(own, request),
+    attest: async (purpose, text) => await sign('sha256', attestedBytes(purpose, text), own.issuer.key),
+    issueAgent: (request) => issueAgent(own, request),
+    issueServer: (request) => issueServer(own, request),
+    endorse: async (request) => {
+      if (!isRoot) throw new FairleadError('VALIDATION', 'only a root can endorse another root, and this is none');
+      return await endorseRoot(own.issuer, request);
+    },
+    issueIntermediate: async (request) => {
+      if (!isRoot || pathLength(x509) !== 1) {
+        throw new FairleadError('VALIDATION', 'this is no offline root: no CA can stand below it');
+      }
+      return await issueIntermediate(own.issuer, request);
+    },
   };
 }
 
-/** What signing takes of a CA. */
-interface Issuer {
-  readonly key: KeyObject;
-  /** The CA's Name in DER. */
-  readonly name: Buffer;
-  readonly keyIdentifier: Buffer;
-  readonly notAfter: Date;
+/** What issuing leaves takes of a CA. */
+interface Own {
+  readonly issuer: Issuer;
+  readonly pin: string;
+  /** What stands behind each leaf so that its way to the root can be found: the intermediate, or nothing. */
+  readonly chain: string;
 }
 
-async function issueAgent(issuer: Issuer, caPin: string, request: AgentRequest): Promise<IssuedCert> {
+async function issueAgent(own: Own, request: AgentRequest): Promise<IssuedCert> {
   checkId(request.installationId);
   checkId(request.hostId);
   acceptKey(request.spki);
-  if (pinOfSpki(request.spki) === caPin) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
-  return issue(issuer, {
+  if (pinOfSpki(request.spki) === own.pin) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
+  return issueLeaf(own, {
     spki: request.spki,
     commonName: request.hostId,
     days: request.lifeMs === undefined ? AGENT_CERT_DAYS : request.lifeMs / DAY_MS,
@@ -166,17 +211,17 @@ async function issueAgent(issuer: Issuer, caPin: string, request: AgentRequest):
       spki: request.spki,
       purpose: OID.clientAuth,
       names: [uriName(agentUri(request.installationId, request.hostId))],
-      issuerKeyIdentifier: issuer.keyIdentifier,
+      issuerKeyIdentifier: own.issuer.keyIdentifier,
     }),
   });
 }
 
-async function issueOperator(issuer: Issuer, caPin: string, request: OperatorRequest): Promise<IssuedCert> {
+async function issueOperator(own: Own, request: OperatorRequest): Promise<IssuedCert> {
   checkId(request.installationId);
   checkId(request.operatorId);
   acceptKey(request.spki);
-  if (pinOfSpki(request.spki) === caPin) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
-  return issue(issuer, {
+  if (pinOfSpki(request.spki) === own.pin) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
+  return issueLeaf(own, {
     spki: request.spki,
     commonName: request.operatorId,
     days: request.lifeSeconds / DAY_SECONDS,
@@ -185,21 +230,22 @@ async function issueOperator(issuer: Issuer, caPin: string, request: OperatorReq
       spki: request.spki,
       purpose: OID.clientAuth,
       names: [uriName(operatorUri(request.installationId, request.operatorId))],
-      issuerKeyIdentifier: issuer.keyIdentifier,
+      issuerKeyIdentifier: own.issuer.keyIdentifier,
     }),
   });
 }
 
-async function issueServer(issuer: Issuer, request: ServerRequest): Promise<IssuedCert & { readonly keyPem: string }> {
+async function issueServer(own: Own, request: ServerRequest): Promise<IssuedCert & { readonly keyPem: string }> {
   const names = hostNames([INTERNAL_SERVER_NAME, ...request.publicHosts]);
   const { privateKey, publicKey } = await generateP256();
   const spki = spkiOf(publicKey);
-  const issued = await issue(issuer, {
+  const issuerKeyIdentifier = own.issuer.keyIdentifier;
+  const issued = await issueLeaf(own, {
     spki,
     commonName: INTERNAL_SERVER_NAME,
     days: SERVER_CERT_DAYS,
     clock: request.clock,
-    extensions: leafExtensions({ spki, purpose: OID.serverAuth, names, issuerKeyIdentifier: issuer.keyIdentifier }),
+    extensions: leafExtensions({ spki, purpose: OID.serverAuth, names, issuerKeyIdentifier }),
   });
   return { ...issued, keyPem: privateKeyPem(privateKey) };
 }
@@ -212,30 +258,10 @@ interface Leaf {
   readonly extensions: readonly Asn1[];
 }
 
-async function issue(issuer: Issuer, leaf: Leaf): Promise<IssuedCert> {
-  const { notBefore, notAfter } = validityFrom(leaf.clock, leaf.days, issuer.notAfter);
-  const serial = newSerial();
-  const subject = distinguishedName([[OID.commonName, leaf.commonName]]);
-  const { spki, extensions } = leaf;
-  const tbs = toBeSigned({ serial, issuer: issuer.name, subject, notBefore, notAfter, spki, extensions });
-  const der = certificate(tbs, await sign('sha256', tbs, issuer.key));
-  return { certPem: encodePem('CERTIFICATE', der), serial, notBefore, notAfter, spkiPin: pinOfSpki(spki) };
-}
-
-/** From 5 minutes back, in whole seconds as certificates hold them, and never beyond `limit`. */
-function validityFrom(clock: Clock, days: number, limit?: Date): { notBefore: Date; notAfter: Date } {
-  const now = Math.floor(clock.now() / 1000) * 1000;
-  if (limit !== undefined && limit.getTime() <= now) {
-    throw new FairleadError(
-      'CERT_EXPIRED',
-      `the CA expired on ${limit.toISOString()} and can no longer issue certificates`,
-    );
-  }
-  const end = now + Math.round(days * DAY_MS);
-  return {
-    notBefore: new Date(now - CERT_BACKDATE_MS),
-    notAfter: new Date(limit === undefined ? end : Math.min(end, limit.getTime())),
-  };
+async function issueLeaf(own: Own, { commonName, ...leaf }: Leaf): Promise<IssuedCert> {
+  const subject = distinguishedName([[OID.commonName, commonName]]);
+  const issued = await issueBy(own.issuer, { ...leaf, subject });
+  return { ...issued, certPem: issued.certPem + own.chain, spkiPin: pinOfSpki(leaf.spki) };
 }
 
 function checkId(id: string): void {
@@ -249,23 +275,4 @@ function loadKey(keyPem: string): KeyObject {
   } catch (cause) {
     throw new FairleadError('VALIDATION', "the CA's key is damaged", { cause });
   }
-}
-
-/** The fields of a CA's certificate that stand in what it issues, byte for byte (RFC 5280 4.1). */
-function issuerFields(x509: X509Certificate): { name: Buffer; keyIdentifier: Buffer } {
-  const [tbs] = children(readDer(x509.raw), TAG.sequence);
-  const fields = children(tbs, TAG.sequence);
-  const subject = fields[5];
-  contentOf(subject, TAG.sequence);
-  return { name: Buffer.from(subject?.raw ?? []), keyIdentifier: subjectKeyIdentifierOf(fields.at(-1)) };
-}
-
-function subjectKeyIdentifierOf(extensions: Element | undefined): Buffer {
-  const [list] = children(extensions, 0xa3);
-  for (const extension of children(list, TAG.sequence)) {
-    const parts = children(extension, TAG.sequence);
-    if (oidOf(parts[0]) !== OID.subjectKeyIdentifier) continue;
-    return Buffer.from(contentOf(readDer(contentOf(parts.at(-1), TAG.octetString)), TAG.octetString));
-  }
-  throw new FairleadError('VALIDATION', 'the certificate of the CA has no subject key identifier');
 }

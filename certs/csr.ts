@@ -2,12 +2,13 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { MAX_CSR_BYTES } from '../shared/limits.ts';
-import { bitString, encode, explicit, integer, nothing, OID, oid, sequence, set, spliced, utf8String } from './asn1.ts';
+import { bitString, encode, explicit, integer, nothing, OID, oid, sequence, spliced } from './asn1.ts';
 import { bitStringOf, children, contentOf, type Element, oidOf, readDer, TAG } from './der.ts';
 import { type Digest, sign, verify } from './native.ts';
 import { decodePem, encodePem } from './pem.ts';
 import { pinOfSpki, spkiOf } from './pin.ts';
 import { acceptKey, type KeyType } from './spki.ts';
+import { distinguishedName } from './template.ts';
 
 const LABEL = 'CERTIFICATE REQUEST';
 /** The identifier octet of the attributes: [0], constructed. */
@@ -105,16 +106,30 @@ function hasRightParameters(algorithm: Element[], type: KeyType): boolean {
   return type === 'rsa' ? algorithm.length === 2 && algorithm[1]?.tag === TAG.null : algorithm.length === 1;
 }
 
+/** The Name that a request which `readCsr` accepted asks for, in DER: a wish, no more. */
+export function requestSubject(pem: string): Buffer {
+  const [info] = children(readDer(decodePem(LABEL, pem) ?? Buffer.alloc(0)), TAG.sequence);
+  const [, subject] = children(info, TAG.sequence);
+  return Buffer.from(subject?.raw ?? []);
+}
+
 /**
  * A request for the public half of `privateKey`, signed by it. It names nothing: the server decides on every name.
  * @throws FairleadError VALIDATION if the key is neither P-256 nor RSA
  */
 export async function createCsr(privateKey: KeyObject): Promise<string> {
+  return await certificateRequest(privateKey, distinguishedName([[OID.commonName, 'fairlead-agent']]));
+}
+
+/**
+ * A request with the Name `name`, in DER.
+ * @throws FairleadError VALIDATION if the key is neither P-256 nor RSA
+ */
+export async function certificateRequest(privateKey: KeyObject, name: Buffer): Promise<string> {
   const type = privateKey.asymmetricKeyType;
   if (type !== 'ec' && type !== 'rsa') throw new FairleadError('VALIDATION', 'the key must be ECDSA P-256 or RSA');
-  const subject = sequence(set(sequence(oid(OID.commonName), utf8String('fairlead-agent'))));
   const spki = spliced(spkiOf(createPublicKey(privateKey)));
-  const info = sequence(integer(Buffer.of(0)), subject, spki, explicit(0));
+  const info = sequence(integer(Buffer.of(0)), spliced(name), spki, explicit(0));
   const algorithm = type === 'rsa' ? sequence(oid(OID.sha256WithRsa), nothing()) : sequence(oid(OID.ecdsaWithSha256));
   const signature = await sign('sha256', encode(info), privateKey);
   return encodePem(LABEL, encode(sequence(info, algorithm, bitString(signature))));

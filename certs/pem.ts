@@ -35,3 +35,17 @@ export function readCertificate(pem: string): X509Certificate {
     throw new FairleadError('VALIDATION', 'the certificate is damaged', { cause });
   }
 }
+
+const CERTIFICATE_BLOCKS = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
+
+/** The certificates in `text`, each as a PEM text of its own. Whether they are any, only reading them tells. */
+export function certificateBlocks(text: string): string[] {
+  return (text.match(CERTIFICATE_BLOCKS) ?? []).map((block) => `${block.replaceAll('\r', '')}\n`);
+}
+
+/** The first certificate of a chain, in PEM: the one that the chain is about. @throws FairleadError VALIDATION */
+export function firstCertificate(chain: string): string {
+  const [first] = certificateBlocks(chain);
+  if (first === undefined) throw new FairleadError('VALIDATION', 'this holds no certificate in PEM form');
+  return first;
+}

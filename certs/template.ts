@@ -1,4 +1,7 @@
-/** The forms a certificate can have (RFC 5280): the CA, a client (agent or operator), the server. Nothing else is ever issued. */
+/**
+ * The forms a certificate can have (RFC 5280): a root, an intermediate below one, an endorsement of a root by another, a
+ * client (agent or operator), the server. Nothing else is ever issued.
+ */
 import { createHash } from 'node:crypto';
 import {
   type Asn1,
@@ -64,13 +67,23 @@ function subjectKeyIdentifier(spki: Buffer): Asn1 {
   return extension(OID.subjectKeyIdentifier, false, octetString(keyIdentifier(spki)));
 }
 
-/** A CA below which no other CA may stand. */
-export function caExtensions(spki: Buffer): Asn1[] {
+function authorityKeyIdentifier(issuerKeyIdentifier: Buffer): Asn1 {
+  return extension(OID.authorityKeyIdentifier, false, sequence(tagged(0, issuerKeyIdentifier)));
+}
+
+/** A CA below which `pathLength` further CAs may stand. One that another CA issued names that one's key. */
+export function caExtensions(o: { spki: Buffer; pathLength: 0 | 1; issuerKeyIdentifier?: Buffer }): Asn1[] {
   return [
-    extension(OID.basicConstraints, true, sequence(bool(true), integer(Buffer.of(0)))),
+    extension(OID.basicConstraints, true, sequence(bool(true), integer(Buffer.of(o.pathLength)))),
     keyUsage(CERT_AND_CRL_SIGN),
-    subjectKeyIdentifier(spki),
+    subjectKeyIdentifier(o.spki),
+    ...(o.issuerKeyIdentifier === undefined ? [] : [authorityKeyIdentifier(o.issuerKeyIdentifier)]),
   ];
+}
+
+/** A CA by its form, whose one purpose is of no use to TLS: no chain can go through it. */
+export function endorsementExtensions(o: { spki: Buffer; issuerKeyIdentifier: Buffer }): Asn1[] {
+  return [...caExtensions({ ...o, pathLength: 0 }), extension(OID.extKeyUsage, true, sequence(oid(OID.endorsement)))];
 }
 
 /** A leaf with exactly one purpose; without one it would pass as both ends of a connection. */
@@ -86,7 +99,7 @@ export function leafExtensions(o: {
     extension(OID.extKeyUsage, false, sequence(oid(o.purpose))),
     extension(OID.subjectAltName, false, sequence(...o.names.map((name) => tagged(name.tag, name.bytes)))),
     subjectKeyIdentifier(o.spki),
-    extension(OID.authorityKeyIdentifier, false, sequence(tagged(0, o.issuerKeyIdentifier))),
+    authorityKeyIdentifier(o.issuerKeyIdentifier),
   ];
 }
 

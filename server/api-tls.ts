@@ -32,7 +32,10 @@ export async function apiTls(
   }
   return {
     options: { ...context(authority.serverTls(), authority), ...ASK },
-    follow: (server) => authority.onServerTls((leaf) => server.setSecureContext(context(leaf, authority))),
+    follow: (server) => {
+      const refresh = () => server.setSecureContext(context(authority.serverTls(), authority));
+      return onEither(authority, refresh);
+    },
     reload,
   };
 }
@@ -50,12 +53,14 @@ function fromFiles(files: CertificateFiles, authority: Authority): ApiTls {
       SNICallback: (name, done) => done(null, name === INTERNAL_SERVER_NAME ? internal : undefined),
     },
     follow: (server) => {
-      const stopLeaf = authority.onServerTls((leaf) => {
-        internal = createSecureContext(context(leaf, authority));
-      });
+      const refresh = () => {
+        internal = createSecureContext(context(authority.serverTls(), authority));
+        server.setSecureContext(context(files.current, authority));
+      };
+      const stop = onEither(authority, refresh);
       files.follow((own) => server.setSecureContext(context(own, authority)));
       return () => {
-        stopLeaf();
+        stop();
         files.close();
       };
     },
@@ -63,11 +68,19 @@ function fromFiles(files: CertificateFiles, authority: Authority): ApiTls {
   };
 }
 
+/** Calls `listener` whenever our own leaf was renewed or another set of roots is trusted. @returns what ends that */
+function onEither(authority: Authority, listener: () => void): () => void {
+  const stops = [authority.onServerTls(listener), authority.onTrust(listener)];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}
+
 /** Without tickets or renegotiation: a connection is as its one handshake found it, and each one has a handshake. */
-function context(own: { key: string; cert: string }, { caPem }: Authority): SecureContextOptions {
+function context(own: { key: string; cert: string }, authority: Authority): SecureContextOptions {
   return {
     ...own,
-    ca: caPem,
+    ca: authority.trust().clientCaPem,
     minVersion: 'TLSv1.2',
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };

@@ -44,6 +44,10 @@ export const ServerFlags = Type.Object({
     default: [],
   }),
   caPassphraseFile: file("a file with the passphrase that the CA's key rests under"),
+  changeCaPassphraseFile: file(
+    "a file with a new passphrase: puts the CA's keys under it, says so and exits; what opens them now is given as ever",
+  ),
+  changeCaToMasterKey: flag("the same, but puts the CA's keys under a new <data-dir>/master.key"),
   apiTls: choice(['internal', 'off', 'files'], {
     description: 'the certificate of the API: one of our CA, none (behind a TLS proxy only), or your own',
     default: 'internal',
@@ -98,6 +102,8 @@ export interface ServerConfig {
   /** Empty: the server finds out. */
   readonly publicHosts: readonly string[];
   readonly caPassphraseFile: string | undefined;
+  /** What to put the CA's keys under instead of serving: the passphrase in a file, or a master key. */
+  readonly changeCaSecret?: { readonly passphraseFile: string } | 'master-key';
   readonly apiTls: ApiTls;
   readonly trustProxy: boolean;
   /** Those whose connections must begin with a PROXY header. */
@@ -134,6 +140,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     agentListen,
     publicHosts: flags.publicHost.map(parsePublicHost),
     caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
+    ...parseSecretChange(flags),
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
     ...(balancers === undefined ? {} : { balancers }),
@@ -146,6 +153,9 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
   };
   // Only looked at: it may be a pipe, which can be read once.
   if (config.caPassphraseFile !== undefined) await requireReadable('--ca-passphrase-file', config.caPassphraseFile);
+  if (typeof config.changeCaSecret === 'object') {
+    await requireReadable('--change-ca-passphrase-file', config.changeCaSecret.passphraseFile);
+  }
   await readApiCertificate(config);
   await readAuditWebhook(config);
   return config;
@@ -173,8 +183,23 @@ export async function readAuditWebhook({
  */
 export async function readCaPassphrase(config: Pick<ServerConfig, 'caPassphraseFile'>): Promise<string | undefined> {
   if (config.caPassphraseFile === undefined) return undefined;
-  const passphrase = (await readSmallFile('--ca-passphrase-file', config.caPassphraseFile)).replace(/\r?\n$/, '');
-  if (passphrase === '') throw invalid(`--ca-passphrase-file: ${config.caPassphraseFile} is empty`);
+  return await readPassphrase('--ca-passphrase-file', config.caPassphraseFile);
+}
+
+/**
+ * The passphrase that the CA's keys are to be put under; undefined for a master key.
+ * @throws FairleadError VALIDATION
+ */
+export async function readNewCaPassphrase({
+  changeCaSecret,
+}: Pick<ServerConfig, 'changeCaSecret'>): Promise<string | undefined> {
+  if (typeof changeCaSecret !== 'object') return undefined;
+  return await readPassphrase('--change-ca-passphrase-file', changeCaSecret.passphraseFile);
+}
+
+async function readPassphrase(name: string, path: string): Promise<string> {
+  const passphrase = (await readSmallFile(name, path)).replace(/\r?\n$/, '');
+  if (passphrase === '') throw invalid(`${name}: ${path} is empty`);
   return passphrase;
 }
 
@@ -232,6 +257,18 @@ function isHost(host: string): boolean {
     labels.every((part) => DNS_LABEL.test(part)) &&
     !/^\d+$/.test(labels.at(-1) ?? '')
   );
+}
+
+/** @throws FairleadError VALIDATION */
+function parseSecretChange({
+  changeCaPassphraseFile: path,
+  changeCaToMasterKey,
+}: Static<typeof ServerFlags>): Pick<ServerConfig, 'changeCaSecret'> {
+  if (path !== undefined && changeCaToMasterKey) {
+    throw invalid('--change-ca-passphrase-file and --change-ca-to-master-key exclude each other');
+  }
+  if (path !== undefined) return { changeCaSecret: { passphraseFile: resolve(path) } };
+  return changeCaToMasterKey ? { changeCaSecret: 'master-key' } : {};
 }
 
 /** @throws FairleadError VALIDATION */

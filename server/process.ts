@@ -7,6 +7,7 @@ import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type App, startApp } from './app.ts';
+import { changeCaSecret } from './ca.ts';
 import { readConfig, type ServerConfig, ServerFlags } from './config.ts';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
@@ -59,12 +60,21 @@ async function configOf(given: Record<string, unknown>): Promise<ServerConfig> {
 
 async function run(config: ServerConfig): Promise<void> {
   const log = openLog(config.logLevel);
+  if (config.changeCaSecret !== undefined) return await reseal(config, log);
   const stopped = stopSignal(log);
   const app = await startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid });
   // Otherwise SIGHUP keeps its meaning: the terminal is gone.
   if (config.apiTls.mode === 'files') process.on('SIGHUP', () => void app.reload());
   await stopped;
   await stop(app, log);
+}
+
+async function reseal(config: ServerConfig, log: Logger): Promise<void> {
+  await changeCaSecret({ config, clock: systemClock, log });
+  const isMasterKey = config.changeCaSecret === 'master-key';
+  const way = isMasterKey ? 'without --ca-passphrase-file' : 'with the new file as --ca-passphrase-file';
+  const what = isMasterKey ? 'master.key' : 'the new passphrase';
+  process.stdout.write(`the keys of the CA rest under ${what} now; start the server ${way}\n`);
 }
 
 async function stop(app: App, log: Logger): Promise<void> {

@@ -1,13 +1,16 @@
 /** Whether a certificate that the server handed out is the one this host asked for. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, type X509Certificate } from 'node:crypto';
+import { rootOf } from '../../certs/chain.ts';
 import { agentIdentity } from '../../certs/names.ts';
-import { readCertificate } from '../../certs/pem.ts';
+import { firstCertificate, readCertificate } from '../../certs/pem.ts';
+import { rootsIn } from '../../certs/trust.ts';
 import { FairleadError } from '../../shared/errors.ts';
 
 const CLIENT_AUTH_OID = '1.3.6.1.5.5.7.3.2';
 
 /**
- * Checks that `certPem` was issued by `caPem` for the key and the host, for client authentication only, and is valid now.
+ * Checks that `certPem` was issued below one of the roots in `caPem` for the key and the host, for client authentication
+ * only, and is valid now. The intermediate that issued it may stand behind it.
  * @throws FairleadError PROTOCOL_ERROR, with what is wrong
  */
 export function checkIssued(issued: {
@@ -19,9 +22,8 @@ export function checkIssued(issued: {
   now: number;
 }): void {
   const certificate = parse(issued.certPem);
-  const ca = new X509Certificate(issued.caPem);
   const usages = certificate.keyUsage ?? [];
-  if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) throw wrong('is not from the pinned CA');
+  if (rootOf(issued.certPem, rootsIn(issued.caPem), issued.now) === undefined) throw wrong('is not from the pinned CA');
   if (!certificate.checkPrivateKey(createPrivateKey(issued.keyPem))) throw wrong('is not for the key made here');
   if (certificate.ca || usages.length !== 1 || usages[0] !== CLIENT_AUTH_OID) throw wrong("is not an agent's");
   if (agentIdentity(certificate)?.hostId !== issued.hostId) throw wrong('names another host');
@@ -32,7 +34,7 @@ export function checkIssued(issued: {
 
 function parse(pem: string): X509Certificate {
   try {
-    return readCertificate(pem);
+    return readCertificate(firstCertificate(pem));
   } catch (cause) {
     throw new FairleadError('PROTOCOL_ERROR', "the server's answer holds no certificate", { cause });
   }

@@ -52,6 +52,12 @@ export class Credentials {
     return this.#candidate !== undefined;
   }
 
+  /** Puts other roots into the identity, which are on the disk already; the pairs stay. */
+  trust({ caPem, record }: Pick<Identity, 'caPem' | 'record'>): void {
+    this.#working = { ...this.#working, caPem, record };
+    if (this.#candidate !== undefined) this.#candidate = { ...this.#candidate, caPem, record };
+  }
+
   /** A request for the new key, which is made and on the disk by then. Asked again it is the same one. */
   async request(now: number): Promise<string> {
     if (this.#journal === undefined) {

@@ -6,6 +6,7 @@ import Type, { type Static } from 'typebox';
 import { createCsr } from '../../certs/csr.ts';
 import { parseToken } from '../../certs/enrollment-token.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
+import { firstCertificate } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { ERRORS, type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
@@ -85,7 +86,7 @@ export async function enroll(options: EnrollOptions, deps: EnrollDeps): Promise<
     try {
       await refuseIfEnrolled(stateDir);
       await removeLeftovers(stateDir);
-      const caPem = await pinnedCa({ ...trustOptions(options, deps), server, pin: token.pin });
+      const caPem = await pinnedCa({ ...trustOptions(options, deps), server, pin: token.pin, now: deps.clock.now() });
       const pending = await keyFor(stateDir, token.id);
       const answer = await redeem({ ...options, server }, pending, caPem, deps);
       return await store(options, { server, caPem, pending: pending.key, answer, now: deps.clock.now() });
@@ -235,7 +236,7 @@ async function store(
     name: answer.name,
     server,
     agentUrl: sessionUrl(answer.agentUrl),
-    caFingerprint: spkiPin(caPem),
+    caFingerprint: spkiPin(firstCertificate(caPem)),
     enrolledAt: new Date(enrolled.now).toISOString(),
   };
   try {

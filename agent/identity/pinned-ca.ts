@@ -1,12 +1,12 @@
-/** Finds the one CA to trust: the certificate whose pin the token carries. Nothing the network says can change the pin. */
-import { X509Certificate } from 'node:crypto';
+/**
+ * Finds the roots to trust: the one whose pin the token carries, and those that it endorses. Nothing the network says can
+ * change the pin.
+ */
 import type { Agent } from 'node:https';
-import { pinMatches } from '../../certs/pin.ts';
+import { certificateBlocks } from '../../certs/pem.ts';
+import { MAX_BUNDLE_BYTES, pemOf, trustFrom } from '../../certs/trust.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { fetchUntrusted, UnreachableError } from '../../shared/pinned-http.ts';
-
-const MAX_CA_BYTES = 64 * 1024;
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 
 export interface PinnedCaOptions {
   /** The server's URL. */
@@ -15,14 +15,16 @@ export interface PinnedCaOptions {
   readonly pin: string;
   /** A pin the user gave besides; must be the same. */
   readonly fingerprint?: string;
-  /** A CA certificate the user gave besides, as PEM; must have the same pin. Then nothing is fetched. */
+  /** CA certificates the user gave besides, as PEM; one must have the same pin. Then nothing is fetched. */
   readonly caPem?: string;
   readonly httpsAgent?: Agent;
   readonly signal?: AbortSignal;
+  /** ms since 1970: endorsements are valid for a time. */
+  readonly now: number;
 }
 
 /**
- * The CA certificate with the token's pin, as PEM.
+ * The roots that the token's pin leads to, as PEM, in the order in which they are published.
  * @throws FairleadError VALIDATION when pins disagree, UnreachableError when the server cannot be asked
  */
 export async function pinnedCa(options: PinnedCaOptions): Promise<string> {
@@ -34,16 +36,16 @@ export async function pinnedCa(options: PinnedCaOptions): Promise<string> {
     );
   }
   if (caPem !== undefined) {
-    const ca = pick(caPem, pin);
+    const ca = pick(caPem, options);
     if (ca === undefined) throw new FairleadError('VALIDATION', '--ca-file is not the CA that the token was made by');
     return ca;
   }
-  const ca = pick(await fetchCa(options), pin);
+  const ca = pick(await fetchCa(options), options);
   if (ca === undefined) {
     throw new FairleadError(
       'VALIDATION',
-      `${options.server} has another CA than the token names: the token is of another server, or somebody stands in ` +
-        'between; nothing was sent',
+      `${options.server} has another CA than the token names: the token is of another server, or from before the CA was ` +
+        'changed (make a new one), or somebody stands in between; nothing was sent',
     );
   }
   return ca;
@@ -53,11 +55,11 @@ async function fetchCa(options: PinnedCaOptions): Promise<string> {
   const { server, httpsAgent, signal } = options;
   try {
     const text = await fetchUntrusted(server, {
-      maxBytes: MAX_CA_BYTES,
+      maxBytes: MAX_BUNDLE_BYTES,
       ...(httpsAgent === undefined ? {} : { agent: httpsAgent }),
       ...(signal === undefined ? {} : { signal }),
     });
-    if (text.match(PEM_CERTIFICATE) === null) throw notFairlead(server, 'its /ca.pem holds no certificate');
+    if (certificateBlocks(text).length === 0) throw notFairlead(server, 'its /ca.pem holds no certificate');
     return text;
   } catch (error) {
     if (error instanceof FairleadError && error.code === 'PAYLOAD_TOO_LARGE') {
@@ -71,22 +73,10 @@ async function fetchCa(options: PinnedCaOptions): Promise<string> {
   }
 }
 
-/** The certificate in `bundle` that has `pin` and is a CA, alone: nothing else in the bundle is trusted with it. */
-function pick(bundle: string, pin: string): string | undefined {
-  for (const block of bundle.match(PEM_CERTIFICATE) ?? []) {
-    const pem = `${block.replaceAll('\r', '')}\n`;
-    if (isCa(pem) && pinMatches(pin, pem)) return pem;
-  }
-  return undefined;
-}
-
-function isCa(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).ca;
-  } catch {
-    // Not a certificate, whatever its label says.
-    return false;
-  }
+/** The roots in `bundle` that `pin` leads to; undefined if it leads to none. */
+function pick(bundle: string, { pin, now }: PinnedCaOptions): string | undefined {
+  const roots = trustFrom(bundle, pin, now);
+  return roots.length === 0 ? undefined : pemOf(roots);
 }
 
 function bare(pin: string): string {

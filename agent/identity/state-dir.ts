@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
-import { spkiPin } from '../../certs/pin.ts';
+import { rootsIn } from '../../certs/trust.ts';
 import { syncDirectory, writeFileAtomic } from '../../shared/atomic-file.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { validate } from '../../shared/validate.ts';
@@ -17,6 +17,7 @@ export const AgentRecord = Type.Object({
   server: Type.String({ minLength: 1 }),
   /** Where `run` connects. */
   agentUrl: Type.String({ pattern: '^wss://' }),
+  /** The pin of the root that is the server's current one, as far as this host knows. */
   caFingerprint: Type.String({ minLength: 1 }),
   enrolledAt: Type.String(),
   /** The host's own policy, see policy/policy.ts. The owner may edit these. */
@@ -35,6 +36,7 @@ export interface Identity {
   readonly record: AgentRecord;
   readonly keyPem: string;
   readonly certPem: string;
+  /** The roots that are trusted: one, or two while the server changes its CA. */
   readonly caPem: string;
   readonly certificate: X509Certificate;
 }
@@ -85,7 +87,9 @@ export async function loadIdentity(stateDir: string): Promise<Identity> {
   ]);
   const { keyPem, certPem } = await wholePair(stateDir, { keyPem: key, certPem: cert });
   const certificate = parseIdentity(stateDir, keyPem, certPem);
-  if (spkiPin(caPem) !== record.caFingerprint) throw damaged(stateDir, 'ca.pem is not the CA it enrolled with');
+  if (!pinsOf(stateDir, caPem).includes(record.caFingerprint)) {
+    throw damaged(stateDir, 'ca.pem is not the CA that agent.json names');
+  }
   return { record, keyPem, certPem, caPem, certificate };
 }
 
@@ -100,6 +104,14 @@ export async function readJournal(stateDir: string): Promise<RenewalJournal | un
   const path = join(stateDir, FILES.journal);
   const text = await readIfThere(path);
   return text === undefined ? undefined : parseJson(RenewalJournal, text, path);
+}
+
+function pinsOf(stateDir: string, caPem: string): string[] {
+  try {
+    return rootsIn(caPem).map(({ pin }) => pin);
+  } catch (cause) {
+    throw damaged(stateDir, 'ca.pem holds no CA', cause);
+  }
 }
 
 function parseIdentity(stateDir: string, keyPem: string, certPem: string): X509Certificate {
@@ -126,6 +138,35 @@ export async function storeIdentity(
   await writeFileAtomic(join(stateDir, FILES.cert), files.certPem, PUBLIC_MODE);
   await writeFileAtomic(join(stateDir, FILES.ca), files.caPem, PUBLIC_MODE);
   await writeFileAtomic(join(stateDir, FILES.record), `${JSON.stringify(files.record, undefined, 2)}\n`, PUBLIC_MODE);
+}
+
+/**
+ * Stores other roots, the first of which has the pin `caFingerprint`. A crash at any moment leaves a ca.pem that holds the
+ * root that agent.json names. What the owner wrote into agent.json meanwhile stays.
+ * @param before the ca.pem that is there
+ * @throws FairleadError VALIDATION when the state directory cannot be read or written
+ */
+export async function storeTrust(
+  stateDir: string,
+  { caPem, caFingerprint }: { caPem: string; caFingerprint: string },
+  before: string,
+): Promise<AgentRecord> {
+  const record = await readRecord(stateDir);
+  if (record === undefined) throw notEnrolled(stateDir);
+  const file = join(stateDir, FILES.ca);
+  const changed = { ...record, caFingerprint };
+  // For as long as agent.json may name a root of either.
+  const both = caPem.includes(before) ? caPem : caPem + before;
+  try {
+    await writeFileAtomic(file, both, PUBLIC_MODE);
+    if (record.caFingerprint !== caFingerprint) {
+      await writeFileAtomic(join(stateDir, FILES.record), `${JSON.stringify(changed, undefined, 2)}\n`, PUBLIC_MODE);
+    }
+    if (both !== caPem) await writeFileAtomic(file, caPem, PUBLIC_MODE);
+  } catch (error) {
+    throw stateError(stateDir, 'cannot be written', error);
+  }
+  return changed;
 }
 
 /**

@@ -3,6 +3,7 @@ import pRetry from 'p-retry';
 import type { Logger } from 'pino';
 import { GOAWAY_DEADLINE_MS } from '../../shared/limits.ts';
 import type { Hello } from '../../shared/messages/control.ts';
+import { UnreachableError } from '../../shared/pinned-http.ts';
 import { sleep } from '../../shared/sleep.ts';
 import type { Credentials } from '../identity/credentials.ts';
 import type { Identity } from '../identity/state-dir.ts';
@@ -19,7 +20,7 @@ const CLOCK_SKEW_MS = 2 * 60_000;
 /** Refusals of the working pair after which the host needs another certificate to come back. */
 const LOST: ReadonlySet<string> = new Set(['CERT_UNKNOWN', 'CERT_EXPIRED']);
 
-export interface StayConnectedOptions extends Pick<ConnectOptions, 'httpsAgent' | 'clock' | 'onStream'> {
+export interface StayConnectedOptions extends Pick<ConnectOptions, 'httpsAgent' | 'clock' | 'onStream' | 'controls'> {
   readonly log: Logger;
   readonly credentials: Pick<Credentials, 'current' | 'isUnproven' | 'discard'>;
   readonly renewer: Pick<Renewer, 'controls' | 'attach' | 'detach'>;
@@ -35,6 +36,8 @@ export interface StayConnectedOptions extends Pick<ConnectOptions, 'httpsAgent' 
   readonly vitals: Vitals;
   /** Told at every turn, for `status`. */
   readonly onState: (state: RunState, detail?: string) => void;
+  /** The server could not be verified: its CA may have changed. Never rejects. */
+  readonly onUnverified?: () => Promise<void>;
 }
 
 export interface RunEnd {
@@ -132,12 +135,13 @@ async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Pro
     connection = await connect({
       ...options,
       identity,
-      controls: renewer.controls,
+      controls: new Map([...(options.controls ?? []), ...renewer.controls]),
       hello: options.hello(),
       signal: stop,
     });
   } catch (error) {
     if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
+    if (error instanceof UnreachableError && error.failure === 'tls') await options.onUnverified?.();
     const end = endOfAttempt(error);
     // One that was never used may have been revoked for that alone.
     if (credentials.isUnproven && isUselessAfter(end.code)) throw new ComeBack(end, 0);

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiClient, path } from '../../server/cli/api-client.ts';
-import type { CreatedEnrollmentToken, HostView, Whoami } from '../../server/cli/api-types.ts';
+import type { CaView, CreatedEnrollmentToken, HostView, Whoami } from '../../server/cli/api-types.ts';
 import { listContainers } from '../../server/cli/commands/containers.ts';
 import { describeError } from '../../server/cli/errors.ts';
 import { learnCa, serverUrl } from '../../server/cli/trust.ts';
@@ -26,7 +26,7 @@ export async function adminClient(
   const token = await readToken(tokenFile);
   if (token === undefined) return undefined;
   const url = serverUrl(apiUrl);
-  const api = new ApiClient({ url, token, trust: await learnCa(url, token, signal) });
+  const api = new ApiClient({ url, token, trust: await learnCa(url, token, { now: Date.now(), signal }) });
   try {
     await api.get<Whoami>('/api/v1/whoami', { signal });
     return api;
@@ -59,7 +59,7 @@ export async function checkKnown(
   server: { agentDir: string; caFingerprint: string },
 ): Promise<void> {
   const { agentDir, caFingerprint } = server;
-  if (agent.caFingerprint !== caFingerprint) {
+  if (agent.caFingerprint !== caFingerprint && !(await isTrusted(api, agent.caFingerprint))) {
     throw new LaunchError(
       `the agent in ${agentDir} was enrolled with another server, whose CA is ${agent.caFingerprint} and not ` +
         `${caFingerprint}; ${startAgain(agentDir)}`,
@@ -71,6 +71,12 @@ export async function checkKnown(
     throw new LaunchError(`the server does not know the host ${agent.name} any more; ${startAgain(agentDir)}`);
   }
   if (host.state === 'revoked') throw new LaunchError(`the host ${host.name} is revoked; ${startAgain(agentDir)}`);
+}
+
+/** Whether an agent that knows the server by another root will find its way: the server's CA may be changing. */
+async function isTrusted(api: ApiClient | undefined, fingerprint: string): Promise<boolean> {
+  const { roots } = (await api?.get<CaView>('/api/v1/ca')) ?? { roots: [] };
+  return roots.some((root) => root.fingerprint === fingerprint);
 }
 
 async function findHost(api: ApiClient, hostId: string): Promise<HostView | undefined> {

@@ -1,5 +1,5 @@
 /** API tokens: made, checked at every request, rotated, revoked; and the first one, for the administrator. */
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseLogger } from 'pino';
 import { formatToken, parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
@@ -64,7 +64,7 @@ export interface ApiTokensDeps {
   readonly audit: Audit;
   readonly clock: Clock;
   readonly log: Pick<BaseLogger, 'error' | 'warn'>;
-  /** The pin of the CA, by which clients know this server. */
+  /** The pin of the CA, by which clients know this server. Asked anew for each token: it may change. */
   readonly caFingerprint: string;
 }
 
@@ -161,6 +161,14 @@ export class ApiTokens {
     for (const replaced of await this.#makeAdminToken()) this.#announce(replaced);
   }
 
+  /** Puts the CA's present pin into the admin token's file, if the token of it is there: id and secret stay. */
+  async repinAdminToken(): Promise<void> {
+    const held = parse(await readFile(this.adminTokenFile, 'utf8').catch(() => ''));
+    const row = held && (await this.#deps.store.apiTokens.find(held.id));
+    if (held === undefined || held.pin === this.#deps.caFingerprint || !fitsHash(held.secret, row?.secretHash)) return;
+    await this.#writeAdminToken(held);
+  }
+
   /** @returns the ids of the tokens that were revoked for it. */
   async #makeAdminToken(): Promise<string[]> {
     const made = newSecret();
@@ -185,7 +193,7 @@ export class ApiTokens {
     }
   }
 
-  async #writeAdminToken(made: NewSecret): Promise<void> {
+  async #writeAdminToken(made: Pick<NewSecret, 'id' | 'secret'>): Promise<void> {
     try {
       await writeFileAtomic(this.adminTokenFile, `${this.#format(made)}\n`, 0o600);
     } catch (error) {
@@ -264,7 +272,7 @@ export class ApiTokens {
     }
   }
 
-  #format({ id, secret }: NewSecret): string {
+  #format({ id, secret }: Pick<NewSecret, 'id' | 'secret'>): string {
     return formatToken('fla1', { pin: this.#deps.caFingerprint, id, secret });
   }
 }

@@ -47,7 +47,8 @@ export interface OperatorCertificatesDeps {
   readonly audit: Audit;
   readonly authority: {
     readonly installationId: string;
-    readonly caPem: string;
+    /** The roots by which the holder is to know the server, in PEM. */
+    trust(): { readonly rootsPem: string };
     readonly ca: Pick<Ca, 'issueOperator'>;
   };
   readonly clock: Clock;
@@ -99,7 +100,7 @@ export class OperatorCertificates {
       });
       await this.#record(tables, 'operator-certificate.create', serial, actor, { ...grant, notAfter });
     });
-    return { serial: issued.serial, operatorId, certificate: issued.certPem, ca: authority.caPem, notAfter };
+    return { serial: issued.serial, operatorId, certificate: issued.certPem, ca: authority.trust().rootsPem, notAfter };
   }
 
   /**

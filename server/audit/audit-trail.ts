@@ -34,8 +34,8 @@ export interface AuditPolicy {
 
 /** The CA as the log needs it; asked each time, since it may be another one tomorrow. */
 export interface AuditAuthority {
-  /** The certificates of the CAs whose signatures count. */
-  readonly caPem: string;
+  /** `pem`: the certificates of the CAs whose signatures count. */
+  trust(): { readonly pem: string };
   readonly ca: Signer;
 }
 
@@ -132,12 +132,13 @@ async function openSinks({ file, webhook }: AuditPolicy, clock: Clock): Promise<
   return sinks;
 }
 
-function signatureCheck(authority: Pick<AuditAuthority, 'caPem'>): SignatureCheck {
+function signatureCheck(authority: Pick<AuditAuthority, 'trust'>): SignatureCheck {
   let pem = '';
   let keys: Attesters = new Map();
   return async (checkpoint) => {
-    if (pem !== authority.caPem) {
-      pem = authority.caPem;
+    const trusted = authority.trust().pem;
+    if (pem !== trusted) {
+      pem = trusted;
       keys = attesters(pem);
     }
     const { signer, signature } = checkpoint;

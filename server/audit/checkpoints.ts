@@ -31,8 +31,8 @@ const MAX_CHECKPOINTS = 2_000;
 
 /** Who signs: the CA of now. */
 export interface Signer {
-  /** The pin of the key. */
-  readonly fingerprint: string;
+  /** The pin of its key. */
+  readonly keyPin: string;
   attest(purpose: string, text: string): Promise<Buffer>;
 }
 
@@ -150,11 +150,7 @@ export class Checkpoints {
     const before = this.#last;
     const position = await this.#position(before);
     if (position.id === 0) return undefined;
-    if (
-      before?.id === position.id &&
-      before.hash === position.hash &&
-      before.signer === this.#deps.signer().fingerprint
-    ) {
+    if (before?.id === position.id && before.hash === position.hash && before.signer === this.#deps.signer().keyPin) {
       return before;
     }
     const signed = await this.#sign('head', position);
@@ -178,7 +174,7 @@ export class Checkpoints {
   async #sign(kind: Checkpoint['kind'], { id, hash, count }: ChainPosition): Promise<SignedCheckpoint> {
     const { clock, signer } = this.#deps;
     const key = signer();
-    const statement = { kind, id, hash, count, at: clock.now(), signer: key.fingerprint };
+    const statement = { kind, id, hash, count, at: clock.now(), signer: key.keyPin };
     const signature = await key.attest(CHECKPOINT_PURPOSE, checkpointText(statement));
     return { ...statement, signature: signature.toString('base64') };
   }

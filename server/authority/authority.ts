@@ -7,13 +7,18 @@ import { hostNames } from '../../certs/subject-alt-names.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { ActiveSerials } from './active-serials.ts';
-import { type OpenedCa, openOrCreateCa } from './ca-record.ts';
+import { CA_SETTING, type CaRecord, encodeRecord, type Phase } from './ca-record.ts';
+import { type CaState, type OpenedCa, openOrCreateCa, openState, type TrustBundle, trustOf } from './ca-state.ts';
+import { expiryWarnings } from './expiry.ts';
 import { readIfThere, replaceFile } from './files.ts';
-import type { CertificateStore, Settings } from './ports.ts';
+import type { CertificateStore, ChangeEntry, Commit, Settings } from './ports.ts';
+import type { Seal } from './seal.ts';
 import { ServerLeaf, type ServerTls } from './server-leaf.ts';
 
 export interface AuthorityOptions {
   readonly settings: Settings;
+  /** Writes changes of the CA; absent where it is only used. */
+  commit?(...change: Parameters<Commit>): Promise<void>;
   readonly certificates: CertificateStore;
   /** Holds `master.key` (0600) unless there is a passphrase, and `ca.pem` (0644). Must exist. */
   readonly dataDir: string;
@@ -29,17 +34,23 @@ export interface AuthorityOptions {
   readonly caKeyBits?: number | undefined;
 }
 
-const DAY_MS = 24 * 60 * 60_000;
-/** A CA that ends sooner than this is worth a warning at every start. */
-const CA_WARN_DAYS = 180;
+/** How often the log is told that a CA ends soon, in ms. */
+const WARN_EVERY_MS = 24 * 60 * 60_000;
 
 export class Authority {
   readonly installationId: string;
-  /** Issues certificates, for any key but the CA's and the server's. */
-  readonly ca: Ca;
   /** Which agent certificates may open a session. */
   readonly active: ActiveSerials;
+  /** Seals the keys that are made while the server runs. */
+  readonly seal: Seal;
+  readonly #options: AuthorityOptions;
+  readonly #listeners = new Set<(trust: TrustBundle) => void>();
   readonly #leaf: ServerLeaf;
+  #state: CaState;
+  #trust: TrustBundle;
+  #ca: Ca;
+  #isChanging = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   /**
    * Opens the CA in the store, or makes one at the first start, and issues the server's certificate.
@@ -50,40 +61,82 @@ export class Authority {
     // Looked at before anything is made: a typo should leave nothing behind.
     hostNames(options.publicHosts);
     const opened = await openOrCreateCa(options);
-    const { ca } = opened;
+    const { current } = opened.state;
     const { clock, log, publicHosts } = options;
-    if (opened.created) log.info({ fingerprint: ca.fingerprint }, 'a certificate authority was made');
-    const daysLeft = Math.floor((ca.notAfter.getTime() - clock.now()) / DAY_MS);
-    if (daysLeft < CA_WARN_DAYS) log.warn({ daysLeft }, 'the certificate authority expires soon');
-    await publish(join(options.dataDir, 'ca.pem'), ca.certPem);
+    if (opened.created) log.info({ fingerprint: current.fingerprint }, 'a certificate authority was made');
+    await publishFile(options.dataDir, trustOf(opened.state).rootsPem);
     const active = new ActiveSerials(await options.certificates.active());
-    return new Authority(
-      opened,
-      active,
-      await ServerLeaf.issue({ ca, publicHosts, clock, log }),
-      options.agentCertLifeMs,
-    );
+    let authority: Authority | undefined;
+    const leaf = await ServerLeaf.issue({
+      ca: () => authority?.state.current ?? current,
+      publicHosts,
+      clock,
+      log,
+      onLook: () => authority?.warn(),
+    });
+    authority = new Authority(options, opened, active, leaf);
+    authority.warn();
+    return authority;
   }
 
-  private constructor({ installationId, ca }: OpenedCa, active: ActiveSerials, leaf: ServerLeaf, lifeMs?: number) {
-    this.installationId = installationId;
+  private constructor(options: AuthorityOptions, { state, seal }: OpenedCa, active: ActiveSerials, leaf: ServerLeaf) {
+    this.#options = options;
+    this.installationId = state.record.installationId;
     this.active = active;
+    this.seal = seal;
     this.#leaf = leaf;
-    const life = lifeMs === undefined ? {} : { lifeMs };
-    this.ca = {
-      ...ca,
-      issueAgent: (request) => this.#issueClient({ ...request, ...life }, ca.issueAgent),
-      issueOperator: (request) => this.#issueClient(request, ca.issueOperator),
-    };
+    this.#state = state;
+    this.#trust = trustOf(state);
+    this.#ca = this.#guarded(state.current);
   }
 
+  /** Issues certificates, for any key but the CA's and the server's. Another one after a rotation: not to be kept. */
+  get ca(): Ca {
+    return this.#ca;
+  }
+
+  /** The current root, in PEM. */
   get caPem(): string {
-    return this.ca.certPem;
+    return this.#ca.rootPem;
   }
 
-  /** The pin of the CA's key. */
+  /** The pin of the current root's key, by which clients know this installation. */
   get caFingerprint(): string {
-    return this.ca.fingerprint;
+    return this.#ca.fingerprint;
+  }
+
+  /** How far a rotation has come. */
+  get phase(): Phase {
+    return this.#state.record.phase;
+  }
+
+  /** The CA as it is stored, with its keys. */
+  get state(): CaState {
+    return this.#state;
+  }
+
+  /** What clients and listeners trust now. */
+  trust(): TrustBundle {
+    return this.#trust;
+  }
+
+  /** Whether whoever knows a root by this pin can be led to the current one. */
+  isTrusted(pin: string): boolean {
+    return this.#trust.roots.some(({ fingerprint }) => fingerprint === pin);
+  }
+
+  /** Calls `listener` whenever another set of roots or intermediates is trusted. @returns what ends that */
+  onTrust(listener: (trust: TrustBundle) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /**
+   * Whether a certificate should be replaced at once, however long it lasts: it is not of the current root.
+   * @param identity.issuerKey the key identifier of the CA that issued it, in hex
+   */
+  wantsRenewal({ issuerKey }: { readonly issuerKey: string }): boolean {
+    return !this.#trust.currentIssuers.has(issuerKey);
   }
 
   /** What TLS listeners present now. */
@@ -96,24 +149,94 @@ export class Authority {
     return this.#leaf.onRenewed(listener);
   }
 
+  /**
+   * Runs one change of the CA; there is one at a time.
+   * @throws FairleadError CONFLICT while another one runs
+   */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isChanging)
+      throw new FairleadError('CONFLICT', 'another change of the CA is in progress: wait for its end');
+    this.#isChanging = true;
+    try {
+      return await work();
+    } finally {
+      this.#isChanging = false;
+    }
+  }
+
+  /**
+   * Makes `record` the CA. Whatever can fail comes before the record is written; from then on it counts, here and at
+   * the next start.
+   * @throws FairleadError if it cannot be opened or written; nothing has changed then
+   */
+  async change(record: CaRecord, entry: ChangeEntry): Promise<void> {
+    const { dataDir, log } = this.#options;
+    if (this.#options.commit === undefined) throw new Error('this authority was opened without a way to change it');
+    const state = await openState(record, this.seal, this.#state);
+    const trust = trustOf(state);
+    const leaf = state.current === this.#state.current ? undefined : await this.#leaf.prepare(state.current);
+    await this.#options.commit(CA_SETTING, encodeRecord(record), entry);
+    this.#state = state;
+    this.#trust = trust;
+    this.#ca = this.#guarded(state.current);
+    for (const listener of this.#listeners) this.#tell(listener);
+    // Whoever is told of a new root should know it before its certificate is presented.
+    if (leaf !== undefined) this.#leaf.take(leaf);
+    // A copy for people, which the next start puts right as well.
+    await publishFile(dataDir, trust.rootsPem).catch((error: unknown) => log.error({ err: error }, 'ca.pem is stale'));
+  }
+
+  /** What ends soon, in sentences. */
+  warnings(): string[] {
+    return expiryWarnings(this.#state, this.#options.clock.now());
+  }
+
+  /** Tells the log what ends soon, at most once a day. */
+  warn(): void {
+    const now = this.#options.clock.now();
+    if (Math.abs(now - this.#warnedAt) < WARN_EVERY_MS) return;
+    this.#warnedAt = now;
+    for (const warning of this.warnings()) this.#options.log.warn(warning);
+  }
+
   /** Ends renewal. Idempotent. */
   close(): void {
     this.#leaf.close();
+    this.#listeners.clear();
+  }
+
+  #tell(listener: (trust: TrustBundle) => void): void {
+    try {
+      listener(this.#trust);
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'a listener did not take the new trust');
+    }
+  }
+
+  #guarded(ca: Ca): Ca {
+    const { agentCertLifeMs: lifeMs } = this.#options;
+    const life = lifeMs === undefined ? {} : { lifeMs };
+    return {
+      ...ca,
+      issueAgent: (request) => this.#issueClient({ ...request, ...life }, ca.issueAgent),
+      issueOperator: (request) => this.#issueClient(request, ca.issueOperator),
+    };
   }
 
   async #issueClient<R extends { spki: Buffer }>(
     request: R,
     issue: (request: R) => Promise<IssuedCert>,
   ): Promise<IssuedCert> {
-    if (pinOfSpki(request.spki) === this.#leaf.spkiPin) {
-      throw new FairleadError('CSR_INVALID', "the key is the server's own");
-    }
+    const pin = pinOfSpki(request.spki);
+    if (pin === this.#leaf.spkiPin) throw new FairleadError('CSR_INVALID', "the key is the server's own");
+    if (this.isTrusted(pin)) throw new FairleadError('CSR_INVALID', "the key is the CA's own");
     return await issue(request);
   }
 }
 
-/** Puts the CA's certificate where people find it for curl; the store's copy is the one that counts. */
-async function publish(file: string, certPem: string): Promise<void> {
+/** Puts the roots where people find them for curl; the store's copy is the one that counts. */
+async function publishFile(dataDir: string, rootsPem: string): Promise<void> {
+  const file = join(dataDir, 'ca.pem');
   const found = await readIfThere(file);
-  if (found?.toString('utf8') !== certPem) await replaceFile(file, certPem, 0o644);
+  if (found?.toString('utf8') !== rootsPem) await replaceFile(file, rootsPem, 0o644);
 }

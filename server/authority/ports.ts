@@ -7,7 +7,33 @@ export interface Settings {
   setOnce(key: string, value: Uint8Array): Promise<Buffer>;
 }
 
+/** What the audit log is to say of a change. */
+export interface ChangeEntry {
+  readonly actor: string;
+  readonly address?: string | undefined;
+  readonly action: string;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** Sets a value and writes the audit row of the change: both are on the disk when it returns, or neither is. */
+export type Commit = (key: string, value: Uint8Array, entry: ChangeEntry) => Promise<void>;
+
 /** The certificates that may open a session. */
 export interface CertificateStore {
   active(): Promise<readonly { readonly serial: string; readonly hostId: string }[]>;
+}
+
+/** What is known of a host whose trust matters: one that is not revoked. */
+export interface TrustingHost {
+  readonly hostId: string;
+  readonly name: string;
+  /** The pins of the roots that it said it trusts; undefined if it never said. */
+  readonly roots: readonly string[] | undefined;
+  /** Its newest active certificate, in PEM, if it has one. */
+  readonly certificate: { readonly serial: string; readonly pem: string } | undefined;
+}
+
+/** What hosts said of the roots they trust. */
+export interface HostTrustStore {
+  list(): Promise<readonly TrustingHost[]>;
 }

@@ -14,13 +14,16 @@ export interface ServerTls {
 }
 
 export interface ServerLeafOptions {
-  readonly ca: Ca;
+  /** What issues now. */
+  readonly ca: () => Ca;
   readonly publicHosts: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
+  /** Called at every look at the date, every hour. */
+  readonly onLook?: () => void;
 }
 
-type Issued = IssuedCert & { readonly keyPem: string };
+export type IssuedLeaf = IssuedCert & { readonly keyPem: string };
 
 /** The part of its life after which a certificate is renewed. */
 const RENEW_AFTER = 2 / 3;
@@ -31,7 +34,7 @@ const RETRY_MS = 60_000;
 export class ServerLeaf {
   readonly #options: ServerLeafOptions;
   readonly #listeners = new Set<(tls: ServerTls) => void>();
-  #leaf: Issued;
+  #leaf: IssuedLeaf;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -40,7 +43,7 @@ export class ServerLeaf {
     return new ServerLeaf(options, await issueLeaf(options));
   }
 
-  private constructor(options: ServerLeafOptions, leaf: Issued) {
+  private constructor(options: ServerLeafOptions, leaf: IssuedLeaf) {
     this.#options = options;
     this.#leaf = leaf;
     this.#lookIn(this.#waitMs());
@@ -52,6 +55,25 @@ export class ServerLeaf {
 
   get spkiPin(): string {
     return this.#leaf.spkiPin;
+  }
+
+  /** A certificate by another CA, for `take`. @throws FairleadError CERT_EXPIRED */
+  async prepare(ca: Ca): Promise<IssuedLeaf> {
+    return await issueLeaf({ ...this.#options, ca: () => ca });
+  }
+
+  /** Presents `leaf` from now on. */
+  take(leaf: IssuedLeaf): void {
+    if (this.#closed) return;
+    this.#leaf = leaf;
+    this.#options.log.info({ serial: leaf.serial, notAfter: leaf.notAfter }, "the server's certificate was renewed");
+    for (const listener of this.#listeners) {
+      try {
+        listener(this.tls());
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'a listener did not take the new certificate');
+      }
+    }
   }
 
   /** Calls `listener` with every new certificate. @returns what ends that */
@@ -75,6 +97,7 @@ export class ServerLeaf {
   async #look(): Promise<void> {
     let waitMs = RETRY_MS;
     try {
+      this.#options.onLook?.();
       if (this.#isDue()) await this.#renew();
       waitMs = this.#waitMs();
     } catch (error) {
@@ -84,24 +107,17 @@ export class ServerLeaf {
   }
 
   async #renew(): Promise<void> {
+    const ca = this.#options.ca();
     const leaf = await issueLeaf(this.#options);
-    if (this.#closed) return;
-    this.#leaf = leaf;
-    this.#options.log.info({ serial: leaf.serial, notAfter: leaf.notAfter }, "the server's certificate was renewed");
-    for (const listener of this.#listeners) {
-      try {
-        listener(this.tls());
-      } catch (error) {
-        this.#options.log.error({ err: error }, 'a listener did not take the new certificate');
-      }
-    }
+    // Another CA may have taken over meanwhile, and its certificate is in place already.
+    if (ca === this.#options.ca()) this.take(leaf);
   }
 
   /** Also when the clock was set back to before the certificate's life. One as old as the CA gains nothing. */
   #isDue(): boolean {
     const now = this.#options.clock.now();
     if (now < this.#leaf.notBefore.getTime()) return true;
-    return now >= this.#renewAt() && this.#leaf.notAfter < this.#options.ca.notAfter;
+    return now >= this.#renewAt() && this.#leaf.notAfter < this.#options.ca().notAfter;
   }
 
   #renewAt(): number {
@@ -115,6 +131,6 @@ export class ServerLeaf {
   }
 }
 
-function issueLeaf({ ca, publicHosts, clock }: ServerLeafOptions): Promise<Issued> {
-  return ca.issueServer({ publicHosts, clock });
+function issueLeaf({ ca, publicHosts, clock }: ServerLeafOptions): Promise<IssuedLeaf> {
+  return ca().issueServer({ publicHosts, clock });
 }

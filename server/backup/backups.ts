@@ -25,10 +25,12 @@ import { CHUNK_BYTES, sealedBytes, sealStream } from './sealed-stream.ts';
 
 export interface BackupsDeps {
   readonly store: Pick<Store, 'dataDir' | 'snapshot'>;
-  readonly installationId: string;
-  readonly caFingerprint: string;
-  /** Under what the CA's key rests now. */
-  readonly caSeal: () => Manifest['caSeal'];
+  /** The CA, which may be another one by the next backup. */
+  readonly authority: {
+    readonly installationId: string;
+    readonly caFingerprint: string;
+    readonly seal: { readonly kind: Manifest['caSeal'] };
+  };
   readonly clock: Clock;
   readonly log: Pick<BaseLogger, 'info'>;
 }
@@ -103,17 +105,21 @@ export class Backups {
     by: string,
     signal: AbortSignal,
   ): Promise<{ manifest: Manifest; open: (part: Part) => AsyncIterable<Buffer> | Buffer[] }> {
-    const { store, clock, installationId, caFingerprint } = this.#deps;
+    const { store, clock, authority } = this.#deps;
+    const { installationId, caFingerprint } = authority;
     const directory = makeTemporary(store.dataDir, 'backup.tmp');
     const masterKey = await this.#masterKey();
-    const caSeal = this.#deps.caSeal();
+    const caSeal = this.#deps.authority.seal.kind;
     const createdAt = new Date(clock.now()).toISOString();
     const { schemaVersion, ...database } = await store.snapshot(join(directory, DATABASE), signal);
     // Revocations that are journaled meanwhile are welcome: they are of after the snapshot.
     const journal = await this.#copyJournal(join(directory, JOURNAL));
     signal.throwIfAborted();
     const after = await this.#masterKey();
-    if (this.#deps.caSeal() !== caSeal || !(after?.equals(masterKey ?? Buffer.alloc(0)) ?? masterKey === undefined)) {
+    if (
+      this.#deps.authority.seal.kind !== caSeal ||
+      !(after?.equals(masterKey ?? Buffer.alloc(0)) ?? masterKey === undefined)
+    ) {
       throw new FairleadError('CONFLICT', "the CA's key was sealed anew while the backup was made: make it again");
     }
     const parts: Part[] = [{ name: DATABASE, ...database }];
@@ -143,7 +149,7 @@ export class Backups {
       return await readFile(file);
     } catch (cause) {
       if (!isMissing(cause)) throw cause;
-      if (this.#deps.caSeal() === 'passphrase') return undefined;
+      if (this.#deps.authority.seal.kind === 'passphrase') return undefined;
       throw new FairleadError('STORE_UNAVAILABLE', `${file} is missing: no backup without it could be restored`, {
         cause,
       });

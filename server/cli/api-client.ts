@@ -34,6 +34,8 @@ export interface ApiTarget {
   /** The server's base URL, as `serverUrl` returns it. */
   readonly url: URL;
   readonly trust: Trust;
+  /** Asked once when the server cannot be verified. @returns what to trust instead, if there is something */
+  readonly follow?: () => Promise<Trust | undefined>;
   /** The bearer token. */
   readonly token: string;
 }
@@ -52,14 +54,15 @@ function segment(value: string): string {
 
 export class ApiClient {
   readonly url: URL;
-  /** What the server is known by. */
-  readonly trust: Trust;
+  #trust: Trust;
+  #follow: (() => Promise<Trust | undefined>) | undefined;
   readonly #token: string;
   readonly #agent: http.Agent;
 
   constructor(target: ApiTarget) {
     this.url = target.url;
-    this.trust = target.trust;
+    this.#trust = target.trust;
+    this.#follow = target.follow;
     this.#token = target.token;
     const { Agent } = target.trust.kind === 'loopback' ? http : https;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS });
@@ -120,12 +123,25 @@ export class ApiClient {
     }
   }
 
+  /** What the server is known by. */
+  get trust(): Trust {
+    return this.#trust;
+  }
+
   /** Opens a WebSocket. The caller attaches its listeners before it gives up its turn. */
   async socket(path: string, options: CallOptions = {}): Promise<WebSocket> {
+    try {
+      return await this.#verified(() => this.#openSocket(path, options));
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  async #openSocket(path: string, options: CallOptions): Promise<WebSocket> {
     const url = this.#resolve(path, options.query);
-    url.protocol = this.trust.kind === 'loopback' ? 'ws:' : 'wss:';
+    url.protocol = this.#trust.kind === 'loopback' ? 'ws:' : 'wss:';
     const socket = new WebSocket(url, {
-      ...tlsOptions(this.trust),
+      ...tlsOptions(this.#trust),
       headers: { authorization: `Bearer ${this.#token}` },
       perMessageDeflate: false,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -142,7 +158,23 @@ export class ApiClient {
       return socket;
     } catch (error) {
       socket.terminate();
-      throw this.#explain(error);
+      throw error;
+    }
+  }
+
+  /** A server whose certificate cannot be verified has been sent nothing: once it is, all can be sent again. */
+  async #verified<T>(attempt: () => Promise<T>): Promise<T> {
+    try {
+      return await attempt();
+    } catch (error) {
+      const follow = this.#follow;
+      if (follow === undefined || explainNetworkError(error, '').failure !== 'tls') throw error;
+      this.#follow = undefined;
+      // Whatever keeps the server's roots from being looked at, the first error is the one that counts.
+      const trust = await follow().catch(() => undefined);
+      if (trust === undefined) throw error;
+      this.#trust = trust;
+      return await attempt();
     }
   }
 
@@ -158,13 +190,17 @@ export class ApiClient {
   }
 
   async #send(method: string, path: string, accept: string, options: CallOptions): Promise<IncomingMessage> {
+    return await this.#verified(() => this.#sendOnce(method, path, accept, options));
+  }
+
+  async #sendOnce(method: string, path: string, accept: string, options: CallOptions): Promise<IncomingMessage> {
     const body = options.body === undefined ? undefined : JSON.stringify(options.body);
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const { request } = this.trust.kind === 'loopback' ? http : https;
+    const { request } = this.#trust.kind === 'loopback' ? http : https;
     const outgoing = request(
       this.#resolve(path, options.query),
       {
-        ...tlsOptions(this.trust),
+        ...tlsOptions(this.#trust),
         method,
         agent: this.#agent,
         ...(options.signal === undefined ? {} : { signal: options.signal }),

@@ -71,6 +71,19 @@ export interface CaView {
   subject: string;
   notBefore: string;
   notAfter: string;
+  roots: { role: string; fingerprint: string; notAfter: string; offline: boolean }[];
+  /** What issues for an offline root. */
+  intermediate: { notAfter: string } | null;
+  warnings: string[];
+}
+
+/** How far a rotation of the CA has come. */
+export interface CaRotation {
+  phase: 'stable' | 'published' | 'activated';
+  hosts: number;
+  acknowledged: number;
+  unacknowledged: { id: string; name: string }[];
+  otherCertificates: { id: string; name: string }[];
 }
 
 /** What a number of pings came to; times are null while none was answered. */

@@ -1,9 +1,10 @@
 /** Turns global options, environment and stored context into a client of one server. */
 import { readFile } from 'node:fs/promises';
-import { pinMatches } from '../../certs/pin.ts';
+import { rootsIn } from '../../certs/trust.ts';
 import { ApiClient, type ApiTarget } from './api-client.ts';
 import { type Context, contextPath, loadContext } from './context-file.ts';
 import { CliError, usageError } from './errors.ts';
+import { dropRetired, followEndorsements } from './follow-trust.ts';
 import type { CliIo } from './io.ts';
 import { learnCa, pinOf, serverUrl, type Trust } from './trust.ts';
 
@@ -38,22 +39,25 @@ export async function target(options: GlobalOptions, io: CliIo): Promise<ApiTarg
   if (token === undefined) {
     throw usageError(`no API token is given for ${url.host}: use --api-token-file FILE, or run \`fairlead login\``);
   }
-  return { url, token, trust: await trustFor(url, token, options.apiCa, stored) };
+  if (stored !== undefined && options.apiCa === undefined && isOwnLogin(stored, token)) {
+    const login = { path, context: stored, url, now: io.now() };
+    const trust = await dropRetired(login);
+    return { url, token, trust, follow: () => followEndorsements({ ...login, context: { ...stored, trust } }) };
+  }
+  return { url, token, trust: await trustFor(url, token, options.apiCa, io.now()) };
 }
 
-async function trustFor(
-  url: URL,
-  token: string,
-  apiCa: string | undefined,
-  stored: Context | undefined,
-): Promise<Trust> {
+/** Whether the login was stored for the token, or for another one of the same CA: its trust then goes for both. */
+function isOwnLogin({ trust, token: own }: Context, token: string): boolean {
+  if (token === own || trust.kind !== 'internal') return true;
+  return rootsIn(trust.ca).some(({ pin }) => pin === pinOf(token));
+}
+
+async function trustFor(url: URL, token: string, apiCa: string | undefined, now: number): Promise<Trust> {
   if (url.protocol === 'http:') return { kind: 'loopback' };
   if (apiCa === 'system') return { kind: 'system' };
   if (apiCa !== undefined) return { kind: 'file', ca: await readText(apiCa, 'the CA file') };
-  if (stored === undefined) return learnCa(url, token);
-  const { trust } = stored;
-  if (trust.kind === 'internal' && !pinMatches(pinOf(token), trust.ca)) return learnCa(url, token);
-  return trust;
+  return await learnCa(url, token, { now });
 }
 
 /** The API token that flags or environment give; undefined if none does. */

@@ -2,15 +2,13 @@
 import Type, { type Static } from 'typebox';
 import { parseToken } from '../../certs/enrollment-token.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
-import { pinMatches } from '../../certs/pin.ts';
+import { MAX_BUNDLE_BYTES, pemOf, trustFrom } from '../../certs/trust.ts';
 import { fetchUntrusted, pinnedTls } from '../../shared/pinned-http.ts';
 import { CliError, usageError } from './errors.ts';
 
-const MAX_CA_BYTES = 64 * 1024;
-
 /** What a connection trusts. */
 export const Trust = Type.Union([
-  /** Fairlead's own CA and the server's fixed name, whatever address is dialled. */
+  /** Fairlead's own roots and the server's fixed name, whatever address is dialled. */
   Type.Object({ kind: Type.Literal('internal'), ca: Type.String() }),
   /** A CA the user named, for `--api-tls files` or a TLS proxy; the server's name is the URL's. */
   Type.Object({ kind: Type.Literal('file'), ca: Type.String() }),
@@ -52,23 +50,23 @@ export function pinOf(apiToken: string): string {
   return parseToken('fla1', apiToken).pin;
 }
 
-/** Fetches the CA from `url` and keeps it only if it is the one that `apiToken` names. */
-export async function learnCa(url: URL, apiToken: string, signal?: AbortSignal): Promise<Trust> {
+/** Fetches the roots from `url` and keeps the one that `apiToken` names and those that it endorses `now` (ms since 1970). */
+export async function learnCa(
+  url: URL,
+  apiToken: string,
+  { now, signal }: { now: number; signal?: AbortSignal },
+): Promise<Trust> {
   const pin = pinOf(apiToken);
   const bundle = await fetchUntrusted(url.href.replace(/\/$/, ''), {
-    maxBytes: MAX_CA_BYTES,
+    maxBytes: MAX_BUNDLE_BYTES,
     ...(signal === undefined ? {} : { signal }),
   });
-  const ca = pemBlocks(bundle).find((pem) => pinMatches(pin, pem));
-  if (ca === undefined) {
+  const roots = trustFrom(bundle, pin, now);
+  if (roots.length === 0) {
     throw new CliError(
-      `the server at ${url.host} has another CA than the one the API token was made by: either the token is of another ` +
-        'installation, or somebody stands between; nothing was sent to it',
+      `the server at ${url.host} has another CA than the one the API token was made by: the token is of another ` +
+        'installation, or from before the CA was changed (make a new one), or somebody stands between; nothing was sent to it',
     );
   }
-  return { kind: 'internal', ca };
-}
-
-function pemBlocks(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)?.map((block) => `${block}\n`) ?? [];
+  return { kind: 'internal', ca: pemOf(roots) };
 }

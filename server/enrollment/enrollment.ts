@@ -22,7 +22,12 @@ export const MAX_TOKEN_TTL_SECONDS = 7 * 24 * 3600;
 export interface EnrollmentAuthority {
   readonly installationId: string;
   readonly caPem: string;
+  /** The roots and intermediates whose certificates are accepted, in PEM. */
+  trust(): { readonly clientCaPem: string };
+  /** The pin of the current root. */
   readonly caFingerprint: string;
+  /** Whether a token with this pin leads to this server. */
+  isTrusted(pin: string): boolean;
   readonly ca: Pick<Ca, 'issueAgent'>;
   /** The serials that may open a session. */
   readonly active: { add(serial: string, hostId: string): void; remove(serial: string): void };

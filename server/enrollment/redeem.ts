@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type { IssuedCert } from '../../certs/authority.ts';
 import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
 import { parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
+import { firstCertificate } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
 import { type ErrorCode, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Tags } from '../../shared/messages/control.ts';
@@ -89,7 +90,7 @@ async function findToken({ store, authority }: EnrollmentDeps, text: string): Pr
   const { pin, id, secret } = parse(text);
   const row = await store.enrollmentTokens.find(id);
   if (!fitsHash(secret, row?.secretHash)) throw tokenInvalid(row === undefined ? 'unknown' : 'wrong secret');
-  if (row === undefined || pin !== authority.caFingerprint) throw tokenInvalid('made for another CA');
+  if (row === undefined || !authority.isTrusted(pin)) throw tokenInvalid('made for another CA');
   return row;
 }
 
@@ -257,7 +258,7 @@ export async function requireNewKey(
   pin: string,
   tables: Pick<Tables, 'certificates' | 'operatorCertificates'>,
 ): Promise<void> {
-  if (pin === authority.caFingerprint || pin === spkiPin(authority.serverTls().cert)) {
+  if (authority.isTrusted(pin) || pin === spkiPin(firstCertificate(authority.serverTls().cert))) {
     throw new FairleadError('CSR_INVALID', 'the key in the certificate request is the one of this server');
   }
   if ((await tables.certificates.isKeyKnown(pin)) || (await tables.operatorCertificates.isKeyKnown(pin))) {

@@ -4,9 +4,11 @@ import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import { type CertRenew, certIssued, certRenew } from '../../shared/messages/certificate.ts';
 import { type Heartbeat, heartbeat, heartbeatAck } from '../../shared/messages/control.ts';
 import type { ControlKind } from '../../shared/messages/kind.ts';
+import { type TrustAck, trustAck } from '../../shared/messages/trust.ts';
 import type { SessionDeps, SessionPeer } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
 import type { RoundTripProbe } from './round-trip-probe.ts';
+import { takeTrustAck } from './trust-news.ts';
 
 /** The session that a message came on. */
 export interface ControlContext {
@@ -22,6 +24,7 @@ type ControlHandler = (context: ControlContext, value: unknown) => void;
 const HANDLERS: ReadonlyMap<number, ControlHandler> = new Map([
   [heartbeat.code, (context: ControlContext, value: unknown) => takeHeartbeat(context, value as Heartbeat)],
   [certRenew.code, (context: ControlContext, value: unknown) => void takeRenewal(context, value as CertRenew)],
+  [trustAck.code, (context: ControlContext, value: unknown) => void takeTrustAck(context, value as TrustAck)],
 ]);
 
 /** Acts upon a control message; one that the server has no use for is ignored. */

@@ -20,6 +20,7 @@ import type { NativeLink } from './native-link.ts';
 import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
 import { type Peer, Peers } from './peers.ts';
 import { refuseRequest, refuseUpgrade } from './refuse-upgrade.ts';
+import { sendTrust } from './trust-news.ts';
 
 /** Where an agent proves a new certificate while its session goes on under the old one. */
 const ACTIVATE_PATH = '/agent/activate';
@@ -28,6 +29,7 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly clock: Clock;
   readonly log: Logger;
   readonly installationId: string;
+  /** The roots and intermediates by which agents' certificates are verified. */
   readonly caPem: string;
   readonly tls: { key: string; cert: string };
   /** The allow-list: whether a certificate's serial may open a session. */
@@ -58,9 +60,14 @@ export class AgentListener {
   /** How often each host may begin a session: of those that began one last. */
   readonly #starts = new Map<string, Budget>();
 
+  #tls: { key: string; cert: string };
+  #caPem: string;
+
   constructor(options: AgentListenerOptions) {
     this.#options = options;
     this.#peers = new Peers(options.clock);
+    this.#tls = options.tls;
+    this.#caPem = options.caPem;
     this.#server = createServer({
       ...options.tls,
       ca: options.caPem,
@@ -114,9 +121,26 @@ export class AgentListener {
 
   /** Uses another leaf for the connections to come. */
   setTls(tls: { key: string; cert: string }): void {
+    this.#tls = tls;
+    this.#setContext();
+  }
+
+  /**
+   * Verifies the connections to come by other roots, tells all agents of them, and ends the sessions whose certificate is
+   * of none of them.
+   * @param issuers the key identifiers, in hex, of the CAs whose certificates are accepted
+   */
+  setTrust({ caPem, issuers }: { caPem: string; issuers: ReadonlySet<string> }): void {
+    this.#caPem = caPem;
+    this.#setContext();
+    for (const link of this.links()) sendTrust(link, this.#options.trust);
+    this.#peers.endUnlessOf(issuers);
+  }
+
+  #setContext(): void {
     this.#server.setSecureContext({
-      ...tls,
-      ca: this.#options.caPem,
+      ...this.#tls,
+      ca: this.#caPem,
       minVersion: 'TLSv1.3',
       secureOptions: constants.SSL_OP_NO_TICKET,
     });

@@ -23,6 +23,7 @@ import { receiveControl, renewalWish } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import { RoundTripProbe } from './round-trip-probe.ts';
+import { sendTrust, type TrustSource } from './trust-news.ts';
 
 export interface SessionDeps {
   readonly clock: Clock;
@@ -33,6 +34,8 @@ export interface SessionDeps {
   readonly serverVersion: string;
   /** What the streams of all agents may take together; unlimited if absent. */
   readonly memory?: MemoryPool;
+  /** What agents are told of the roots to trust; absent: nothing. */
+  readonly trust?: TrustSource;
   isActive(serial: string): boolean;
   refusal(serial: string, address: string): Promise<FairleadError>;
   /** A certificate for the key in `csr` (PEM), that counts from its first use. @throws FairleadError */
@@ -112,6 +115,7 @@ function attach(
   });
   session.startLiveness(SILENCE_MS);
   registry.attach(link);
+  sendTrust(link, deps.trust);
   log.info({ hostId, host: hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
   return link;
 }

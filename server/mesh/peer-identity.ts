@@ -2,6 +2,7 @@
 import type { TLSSocket } from 'node:tls';
 import { parseAgentUri } from '../../certs/names.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
+import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
 import { FairleadError } from '../../shared/errors.ts';
 
 export interface PeerIdentity {
@@ -9,6 +10,8 @@ export interface PeerIdentity {
   readonly serial: string;
   /** ms since 1970. */
   readonly notAfter: number;
+  /** The key identifier of the CA that issued the certificate, in hex. */
+  readonly issuerKey: string;
 }
 
 const CLIENT_AUTH_OID = '1.3.6.1.5.5.7.3.2';
@@ -33,6 +36,7 @@ export function peerIdentity(socket: TLSSocket, installationId: string): PeerIde
     hostId: names.hostId,
     serial: normalizeSerial(certificate.serialNumber),
     notAfter: certificate.validToDate.getTime(),
+    issuerKey: authorityKeyIdentifier(certificate)?.toString('hex') ?? '',
   };
 }
 

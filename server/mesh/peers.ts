@@ -75,6 +75,14 @@ export class Peers {
     }
   }
 
+  /** Ends whatever was opened by a certificate of none of `issuers`, the key identifiers of CAs in hex. */
+  endUnlessOf(issuers: ReadonlySet<string>): void {
+    for (const [socket, peer] of this.#sockets) {
+      if (issuers.has(peer.identity.issuerKey)) continue;
+      this.#end(socket, peer, 'CERT_UNKNOWN', 'the certificate is of a root that is not trusted any more');
+    }
+  }
+
   /** Destroys all sockets and looks for none any more. */
   close(): void {
     this.#sweep.cancel();

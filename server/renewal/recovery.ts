@@ -4,8 +4,9 @@
  */
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
+import { isSignedBy } from '../../certs/endorsement.ts';
 import { agentIdentity } from '../../certs/names.ts';
-import { readCertificate } from '../../certs/pem.ts';
+import { certificateBlocks, firstCertificate, readCertificate } from '../../certs/pem.ts';
 import { isRecoveryProof } from '../../certs/recovery-proof.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
@@ -140,9 +141,12 @@ export class Recovery {
   /** @throws FairleadError unless the request comes from whoever has the last key of a host of this installation */
   async #prove(request: RecoveryRequest, address: string): Promise<Claimant> {
     const { store, authority } = this.#deps;
-    const certificate = readCertificate(request.certificate);
+    const certificate = readCertificate(firstCertificate(request.certificate));
     const identity = agentIdentity(certificate);
-    if (identity?.installationId !== authority.installationId || !isIssuedBy(certificate, authority.caPem)) {
+    if (
+      identity?.installationId !== authority.installationId ||
+      !isIssuedBy(certificate, authority.trust().clientCaPem)
+    ) {
       throw new FairleadError('CERT_UNKNOWN', 'the certificate is not one that this server has issued to a host');
     }
     if (!(await isRecoveryProof(certificate, request.csr, request.proof))) {
@@ -265,7 +269,7 @@ function isUsable(state: CertificateState | undefined): boolean {
   return state === 'active' || state === 'pending';
 }
 
-function isIssuedBy(certificate: X509Certificate, caPem: string): boolean {
-  const ca = new X509Certificate(caPem);
-  return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
+/** Whether one of the CAs that count has issued it; whether it is still valid is another question. */
+function isIssuedBy(certificate: X509Certificate, casPem: string): boolean {
+  return certificateBlocks(casPem).some((pem) => isSignedBy(certificate, new X509Certificate(pem)));
 }

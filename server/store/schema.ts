@@ -163,6 +163,15 @@ export interface RecoveriesTable {
   decided_at: number | null;
 }
 
+export interface HostTrustTable {
+  host_id: string;
+  /** Of the trust bundle that the host was told last. */
+  version: number;
+  /** A JSON array of pins. */
+  roots: string;
+  at: number;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -176,4 +185,5 @@ export interface Schema {
   audit_checkpoints: AuditCheckpointsTable;
   audit_sinks: AuditSinksTable;
   recoveries: RecoveriesTable;
+  host_trust: HostTrustTable;
 }

@@ -11,6 +11,7 @@ import { type AuditRows, auditTable } from './audit-rows.ts';
 import { type AuditSinks, auditSinksTable } from './audit-sinks.ts';
 import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
+import { type HostTrust, hostTrustTable } from './host-trust.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
@@ -46,6 +47,7 @@ export interface Tables {
   readonly audit: AuditRows;
   readonly auditCheckpoints: AuditCheckpoints;
   readonly auditSinks: AuditSinks;
+  readonly hostTrust: HostTrust;
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
@@ -118,6 +120,7 @@ export class Store implements Tables {
   readonly audit: AuditRows;
   readonly auditCheckpoints: AuditCheckpoints;
   readonly auditSinks: AuditSinks;
+  readonly hostTrust: HostTrust;
   readonly settings: Settings;
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
@@ -150,6 +153,7 @@ export class Store implements Tables {
     this.audit = tables.audit;
     this.auditCheckpoints = tables.auditCheckpoints;
     this.auditSinks = tables.auditSinks;
+    this.hostTrust = tables.hostTrust;
     this.settings = tables.settings;
     this.operatorCertificates = tables.operatorCertificates;
     this.users = tables.users;
@@ -256,6 +260,7 @@ function tablesOn(db: Db, note: Note): Tables {
     audit: auditTable(db),
     auditCheckpoints: auditCheckpointsTable(db),
     auditSinks: auditSinksTable(db),
+    hostTrust: hostTrustTable(db),
     settings: settingsTable(db),
     operatorCertificates: operatorCertificatesTable(db, note),
     users: usersTable(db, note),

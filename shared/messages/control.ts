@@ -4,6 +4,7 @@ import { MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_TAGS } from '../limits.ts';
 import { certIssued, certRenew } from './certificate.ts';
 import type { ControlKind } from './kind.ts';
 import { LinkFigures } from './link.ts';
+import { trustAck, trustUpdate } from './trust.ts';
 
 const text = (max: number) => Type.String({ maxLength: max });
 const count = Type.Integer({ minimum: 0 });
@@ -151,6 +152,8 @@ export const CONTROL_KINDS = [
   goaway,
   certRenew,
   certIssued,
+  trustUpdate,
+  trustAck,
 ] as const;
 
 export type Hello = Static<typeof hello.value>;

@@ -52,7 +52,7 @@ test('killed while it writes: what was answered stands, the chain is whole, and 
     const audit = new Audit({ store, clock: systemClock, log });
     await audit.record({ actor: 'test', action: 'round', result: 'ok', detail: { round } });
     const policy = { keepMs: undefined, file: `${dataDir}.ndjson`, webhook: undefined };
-    const authority = { caPem: ca.certPem, ca };
+    const authority = { trust: () => ({ pem: ca.certPem }), ca };
     const trail = await AuditTrail.open({
       store,
       audit,

@@ -14,7 +14,15 @@ const store = await openStore({ dataDir, clock });
 const log = pino(pino.destination({ dest: 2, sync: true }));
 const audit = new Audit({ store, clock, log, writeIntervalMs: 5 });
 const policy = { keepMs: undefined, file: `${dataDir}.ndjson`, webhook: undefined };
-await AuditTrail.open({ store, audit, authority: { caPem: ca.certPem, ca }, policy, clock, log, random: Math.random });
+await AuditTrail.open({
+  store,
+  audit,
+  authority: { trust: () => ({ pem: ca.certPem }), ca },
+  policy,
+  clock,
+  log,
+  random: Math.random,
+});
 
 async function writeForEver(writer: number): Promise<void> {
   for (let n = 0; ; n++) {

@@ -179,7 +179,7 @@ test('a session by the same certificate that did not ask for the new one ends wh
   const host = await enrollHost(t, own, server);
   await startAgent(t, host.stateDir);
   const link = await waitFor('the session', () => server.registry.link(host.hostId));
-  const identity = { ...host, notAfter: Date.now() + 60_000 };
+  const identity = { ...host, notAfter: Date.now() + 60_000, issuerKey: '' };
   const csr = await createCsr(createPrivateKey(newKeyPem()));
   // As another machine with a copy of the pair would, whose session this one has replaced.
   const { serial } = await server.admission.renew(identity, csr, '192.0.2.1');

@@ -25,6 +25,8 @@ const authority = {
   installationId: INSTALLATION,
   caPem: ca.certPem,
   caFingerprint: ca.fingerprint,
+  isTrusted: (pin: string) => pin === ca.fingerprint,
+  trust: () => ({ clientCaPem: ca.certPem }),
   ca,
   active: new ActiveSerials(),
   serverTls: () => ({ cert: leaf.certPem }),

@@ -1,6 +1,7 @@
 /** A whole mesh of real processes for tests: one server, agents enrolled by token, a client of the API. */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { firstCertificate } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
 import { Api, fetchBlindly } from './http.ts';
 import { type Launched, type LaunchOptions, launch, run } from './launcher.ts';
@@ -57,7 +58,8 @@ async function readyServer(started: Launched, dataDir: string): Promise<Server> 
     failed: () => (started.exit === undefined ? undefined : 'it ended'),
   });
   const { text: caPem } = await fetchBlindly(new URL('/ca.pem', runtime.apiUrl).href);
-  if (spkiPin(caPem) !== runtime.caFingerprint) throw new Error('/ca.pem is not the CA that runtime.json names');
+  if (spkiPin(firstCertificate(caPem)) !== runtime.caFingerprint)
+    throw new Error('/ca.pem is not the CA that runtime.json names');
   const adminToken = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();
   const api = new Api({ url: runtime.apiUrl, ca: caPem, token: adminToken });
   return { process: started, dataDir, runtime, caPem, adminToken, api };

@@ -86,6 +86,8 @@ export async function startServer(
         ca.ca.issueAgent({ ...request, ...(lifeMs === undefined ? {} : { lifeMs }) }),
     },
     active,
+    isTrusted: (pin: string) => pin === ca.ca.fingerprint,
+    trust: () => ({ clientCaPem: ca.ca.certPem }),
     serverTls: () => leaf,
   };
   const registry = new HostRegistry();

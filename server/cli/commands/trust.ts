@@ -1,31 +1,11 @@
-/** `ca` and `cert`: what the installation trusts. */
+/** `cert`: which certificates there are. */
 import type { Command } from 'commander';
 import { path } from '../api-client.ts';
-import type { CaView, CertificateView } from '../api-types.ts';
+import type { CertificateView } from '../api-types.ts';
 import { act, type Cli } from '../commander.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
-import { print, printRows } from '../output.ts';
-import { facts } from '../table.ts';
-
-export function addCa(root: Command, cli: Cli): void {
-  const ca = root.command('ca').description('the certificate authority of this installation');
-  act(ca.command('show').description('show the CA and its fingerprint'), cli, async ({ api, io, options }) => {
-    const found = await api.get<CaView>('/api/v1/ca');
-    await print(io, options, found, (value) =>
-      facts([
-        ['Fingerprint', value.fingerprint],
-        ['Subject', value.subject],
-        ['Not before', value.notBefore],
-        ['Not after', value.notAfter],
-      ]),
-    );
-  });
-  act(ca.command('export').description("print the CA's certificate as PEM"), cli, async ({ api, io }) => {
-    const body = await api.stream('/ca.pem', { accept: '*/*' });
-    for await (const chunk of body as AsyncIterable<Buffer>) await write(io.stdout, chunk);
-  });
-}
+import { printRows } from '../output.ts';
 
 export function addCert(root: Command, cli: Cli): void {
   const cert = root.command('cert').description('the certificates that agents hold');

@@ -29,6 +29,8 @@ test('the flags are the documented ones', () => {
       '--agent-listen',
       '--public-host',
       '--ca-passphrase-file',
+      '--change-ca-passphrase-file',
+      '--change-ca-to-master-key',
       '--api-tls',
       '--api-cert',
       '--api-key',

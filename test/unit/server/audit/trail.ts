@@ -2,7 +2,7 @@
 import { pino } from 'pino';
 import { type Ca, createCa, openCa } from '../../../../certs/authority.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
-import { type AuditPolicy, AuditTrail } from '../../../../server/audit/audit-trail.ts';
+import { AuditTrail, type AuditAuthority, type AuditPolicy } from '../../../../server/audit/audit-trail.ts';
 import { openStore, type Store } from '../../../../server/store/store.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { type Cleanup, tempDir } from '../../../support/tmp.ts';
@@ -21,7 +21,7 @@ export interface OpenTrail {
   readonly trail: AuditTrail;
   readonly clock: FakeClock;
   /** The CA, which may be replaced. */
-  readonly authority: { caPem: string; ca: Ca };
+  readonly authority: AuditAuthority & { readonly ca: Ca };
   /** Lines of the program's log. */
   readonly logged: string[];
   readonly dataDir: string;
@@ -46,7 +46,7 @@ export async function openTrail(
   const logged: string[] = [];
   const log = pino({}, { write: (line: string) => void logged.push(line) });
   const ca = await theCa;
-  const authority = { caPem: ca.certPem, ca };
+  const authority = { trust: () => ({ pem: ca.certPem }), ca };
   const audit = new Audit({ store, clock, log });
   const trail = await AuditTrail.open({ store, audit, authority, policy, clock, log, random: () => 0 });
   let closed: Promise<void> | undefined;

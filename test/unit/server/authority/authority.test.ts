@@ -135,12 +135,18 @@ test('a record that was damaged or changed is refused and left as it is', async 
   const cases: [unknown, RegExp][] = [
     ['not JSON', /the CA in the store is damaged/],
     [{}, /the CA in the store is damaged/],
-    [{ ...whole, version: 2 }, /written by a newer version/],
-    [{ ...whole, certPem: foreign.caPem }, /the CA's key does not belong to its certificate/],
-    [{ ...whole, certPem: '' }, /certificate/],
+    [{ ...whole, version: 3 }, /written by a newer version/],
+    [
+      { ...whole, current: { ...whole.current, root: foreign.caPem } },
+      /the CA's key does not belong to its certificate/,
+    ],
+    [{ ...whole, current: { ...whole.current, root: '' } }, /certificate/],
     [{ ...whole, installationId: randomUUID() }, /the CA in the store is damaged/],
-    [{ ...whole, sealedKey: '' }, /the sealed key cannot be opened: it is damaged/],
-    [{ ...whole, sealedKey: whole.sealedKey.slice(0, -8) }, /is wrong or it was damaged/],
+    [{ ...whole, current: { ...whole.current, sealedKey: '' } }, /the sealed key cannot be opened: it is damaged/],
+    [
+      { ...whole, current: { ...whole.current, sealedKey: whole.current.sealedKey.slice(0, -8) } },
+      /is wrong or it was damaged/,
+    ],
   ];
   for (const [value, why] of cases) {
     const bytes = Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
@@ -223,7 +229,7 @@ test('a CA near its end is warned of, and one past it issues nothing', async (t)
   const { ca } = await open();
   clock.set(ca.notAfter.getTime() - 100.5 * 24 * 60 * 60_000);
   await open();
-  assert.match(logged.at(-1) ?? '', /"daysLeft":100.*the certificate authority expires soon/);
+  assert.match(logged.at(-1) ?? '', /the certificate authority expires soon, in 100 days: rotate it/);
   clock.set(ca.notAfter.getTime());
   await assert.rejects(open(), refused(/the CA expired on /, 'CERT_EXPIRED'));
 });

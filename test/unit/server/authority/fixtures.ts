@@ -1,7 +1,7 @@
 /** What the tests of the authority share: a store in memory, a clock moved by hand, a log that is kept. */
 import { pino } from 'pino';
 import { Authority, type AuthorityOptions } from '../../../../server/authority/authority.ts';
-import type { Settings } from '../../../../server/authority/ports.ts';
+import type { ChangeEntry, Settings } from '../../../../server/authority/ports.ts';
 import type { Clock, Timer } from '../../../../shared/clock.ts';
 import { type Cleanup, tempDir } from '../../../support/tmp.ts';
 
@@ -81,6 +81,8 @@ export class ManualClock implements Clock {
 }
 
 export interface TestAuthority {
+  /** The audit rows of the changes of the CA. */
+  changes: ChangeEntry[];
   options: AuthorityOptions;
   settings: MemorySettings;
   clock: ManualClock;
@@ -94,8 +96,13 @@ export async function testAuthority(cleanup: Cleanup): Promise<TestAuthority> {
   const settings = new MemorySettings();
   const clock = new ManualClock(Date.now());
   const logged: string[] = [];
+  const changes: ChangeEntry[] = [];
   const options: AuthorityOptions = {
     settings,
+    commit: async (key, value, entry) => {
+      settings.values.set(key, Buffer.from(value));
+      changes.push(entry);
+    },
     certificates: { active: async () => [] },
     dataDir: await tempDir(cleanup, 'authority'),
     publicHosts: ['localhost', '127.0.0.1'],
@@ -108,5 +115,5 @@ export async function testAuthority(cleanup: Cleanup): Promise<TestAuthority> {
     cleanup.after(() => authority.close());
     return authority;
   };
-  return { options, settings, clock, logged, open };
+  return { options, settings, clock, logged, changes, open };
 }

@@ -35,9 +35,11 @@ export function backupsOf(
 ) {
   return new Backups({
     store,
-    installationId: 'an-installation',
-    caFingerprint: `sha256:${'00'.repeat(32)}`,
-    caSeal: () => caSeal,
+    authority: {
+      installationId: 'an-installation',
+      caFingerprint: `sha256:${'00'.repeat(32)}`,
+      seal: { kind: caSeal },
+    },
     clock,
     log: { info: () => undefined },
   });

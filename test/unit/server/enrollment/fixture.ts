@@ -46,6 +46,8 @@ export async function openEnrollment(cleanup: Cleanup): Promise<Opened> {
     installationId: INSTALLATION,
     caPem: ca.certPem,
     caFingerprint: ca.fingerprint,
+    isTrusted: (pin: string) => pin === ca.fingerprint,
+    trust: () => ({ clientCaPem: ca.certPem }),
     ca: {
       issueAgent: (request: Parameters<Ca['issueAgent']>[0]) => {
         signed++;

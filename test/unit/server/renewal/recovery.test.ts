@@ -75,7 +75,7 @@ test('an expired host waits until somebody approves it, and gets a certificate f
   const stored = await server.store.certificates.find(issued.serial);
   assert.deepEqual([stored?.hostId, stored?.state], [host.hostId, 'pending']);
   assert.ok(server.active.has(issued.serial));
-  await server.admission.use({ hostId: host.hostId, ...issued }, ADDRESS);
+  await server.admission.use({ hostId: host.hostId, issuerKey: '', ...issued }, ADDRESS);
   assert.equal((await server.store.certificates.find(host.serial))?.state, 'superseded');
   const written = await actionsOf(server);
   assert.deepEqual(written, [
@@ -181,7 +181,7 @@ test('hosts that are revoked, removed, unknown or in quarantine stay out', async
 
   const issued = await recovery.request(await claim(twice.stateDir), ADDRESS);
   assert.ok(issued);
-  await server.admission.use({ hostId: twice.hostId, ...issued }, ADDRESS);
+  await server.admission.use({ hostId: twice.hostId, issuerKey: '', ...issued }, ADDRESS);
   await assert.rejects(recovery.request(await claim(twice.stateDir), ADDRESS), refusedAs('QUARANTINED', /came back/));
   assert.ok(!server.active.has(issued.serial), 'the copy takes its host along');
   assert.ok((await server.store.hosts.get(twice.hostId)).quarantinedAt);

@@ -325,7 +325,29 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       installationId: 'i1',
       caPem: '-----BEGIN CERTIFICATE-----\n',
       caFingerprint: 'sha256:00',
-      ca: { subject: 'CN=Fairlead', notBefore: new Date(NOW), notAfter: new Date(NOW) },
+      ca: { isIntermediate: false, subject: 'CN=Fairlead', notBefore: new Date(NOW), notAfter: new Date(NOW) },
+      phase: 'published',
+      trust: () => ({ version: 2, roots: [aRoot('current'), aRoot('next')], pem: '-----BEGIN CERTIFICATE-----\n' }),
+      warnings: () => ['it ends soon'],
+    },
+    rotation: {
+      status: async () => ({
+        phase: 'published' as const,
+        ...{ hosts: 2, acknowledged: 1 },
+        unacknowledged: [{ id: 'h1', name: 'edge-1' }],
+        otherCertificates: [],
+      }),
+      take: (...args) => called('rotation.take', ...args),
+    },
+    offlineRoot: {
+      request: async (...args) => {
+        await called('offlineRoot.request', ...args);
+        return 'a request';
+      },
+      import: async (...args) => {
+        await called('offlineRoot.import', ...args);
+        return 'published' as const;
+      },
     },
     metrics: {
       contentType: 'text/plain; version=0.0.4',
@@ -346,6 +368,11 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
     for (const listener of scopeListeners) listener(hostId, tags);
   };
   return { deps, host, audit, calls, log, revokeToken, retag };
+}
+
+function aRoot(role: 'current' | 'next') {
+  const valid = { notBefore: new Date(NOW), notAfter: new Date(NOW) };
+  return { role, fingerprint: 'sha256:00', certPem: '', subject: 'CN=Fairlead', offline: false, ...valid };
 }
 
 /** The API over fakes. The caller closes it. */

@@ -1,0 +1,76 @@
+/** All that concerns the hosts: how they join, who is connected, what becomes of their certificates, and their port. */
+import { MemoryPool } from '../shared/mux/memory-pool.ts';
+import { VERSION } from '../shared/version.ts';
+import type { Authority } from './authority/authority.ts';
+import { Rotation } from './authority/rotation.ts';
+import { TrustAcks } from './authority/trust-acks.ts';
+import { Enrollment } from './enrollment/enrollment.ts';
+import { Hosts } from './hosts/hosts.ts';
+import { Presence } from './hosts/presence.ts';
+import { HostRegistry } from './hosts/registry.ts';
+import { reportReplacements } from './hosts/replacements.ts';
+import { AgentListener } from './mesh/agent-listener.ts';
+import type { PartOptions } from './parts.ts';
+import type { Records } from './records.ts';
+import { openSuccession, type SuccessionParts } from './renewal/succession.ts';
+
+export interface Fleet {
+  readonly registry: HostRegistry;
+  readonly hosts: Hosts;
+  readonly enrollment: Enrollment;
+  readonly succession: SuccessionParts;
+  readonly rotation: Rotation;
+  /** What the streams of all agents may take together. */
+  readonly memory: MemoryPool;
+  /** Does not listen yet. */
+  readonly agents: AgentListener;
+}
+
+/** @throws FairleadError STORE_UNAVAILABLE */
+export async function openFleet(options: PartOptions, { store, audit, authority }: Records): Promise<Fleet> {
+  const { config, clock, log, random, closers } = options;
+  const enrollment = new Enrollment({ store, audit, authority, clock });
+  const registry = new HostRegistry();
+  const presence = new Presence({ store, registry, clock, log });
+  closers.push(() => presence.close());
+  closers.push(reportReplacements({ registry, audit, clock, log }));
+
+  const succession = await openSuccession({
+    ...{ store, audit, clock, log, authority, recoverWithinMs: config.recoverWithinMs },
+    sessions: () => agents,
+    otherwise: (serial) => hosts.refusal(serial),
+  });
+  const hosts: Hosts = new Hosts({
+    ...{ store, registry, clock, audit },
+    forget: succession.forget,
+    disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
+  });
+  const rotation = new Rotation({ authority, hosts: store.hostTrust, clock, log });
+  const memory = new MemoryPool(config.streamMemoryBytes);
+  const agents: AgentListener = new AgentListener({
+    ...{ memory, clock, log, random, registry },
+    serverVersion: VERSION,
+    installationId: authority.installationId,
+    caPem: authority.trust().clientCaPem,
+    trust: new TrustAcks({ authority, store: store.hostTrust, clock }),
+    tls: authority.serverTls(),
+    isActive: (serial) => authority.active.has(serial),
+    ...succession.admission,
+    wantsRenewal: (identity) => authority.wantsRenewal(identity),
+    hostName: async (hostId) => (await store.hosts.get(hostId)).name,
+    leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    balancers: config.balancers,
+  });
+  closers.push(keepAgentPort(agents, authority));
+  return { registry, hosts, enrollment, succession, rotation, memory, agents };
+}
+
+/** Keeps the agents' port on the current leaf and the current trust. @returns a function that stops it */
+function keepAgentPort(agents: AgentListener, authority: Authority): () => void {
+  const stopTls = authority.onServerTls((tls) => agents.setTls(tls));
+  const stopTrust = authority.onTrust(({ clientCaPem, issuers }) => agents.setTrust({ caPem: clientCaPem, issuers }));
+  return () => {
+    stopTls();
+    stopTrust();
+  };
+}

@@ -1,0 +1,102 @@
+/** The API: who may use it, its TLS, and all that its routes ask. */
+import type { Server } from 'node:tls';
+import { toWireError } from '../shared/errors.ts';
+import { VERSION } from '../shared/version.ts';
+import { ApiTokens } from './access/api-tokens.ts';
+import { Logins } from './access/logins.ts';
+import { OperatorCertificates } from './access/operator-certificates.ts';
+import { PasswordHasher } from './access/password-hash.ts';
+import { Users } from './access/users.ts';
+import { type ApiTls, apiTls } from './api-tls.ts';
+import { auditMetrics } from './audit-metrics.ts';
+import { OfflineRoot } from './authority/offline-root.ts';
+import type { Fleet } from './fleet.ts';
+import { Metrics } from './metrics.ts';
+import type { PartOptions } from './parts.ts';
+import type { Records } from './records.ts';
+import { buildApi } from './routes/api.ts';
+import type { Api } from './routes/app-types.ts';
+import type { Store } from './store/store.ts';
+
+export interface AppUrls {
+  readonly apiUrl: string;
+  readonly agentUrl: string;
+}
+
+export interface Front {
+  readonly apiTokens: ApiTokens;
+  readonly tls: ApiTls;
+  /** Does not listen yet. */
+  readonly api: Api;
+}
+
+export interface FrontOptions extends PartOptions {
+  /** Names and addresses under which the server is reached. */
+  readonly names: readonly string[];
+  /** Empty texts until everything listens. */
+  readonly urls: () => AppUrls;
+}
+
+/** @throws FairleadError VALIDATION if a configured certificate or key cannot be used */
+export async function openFront(options: FrontOptions, records: Records, fleet: Fleet): Promise<Front> {
+  const { config, clock, log, closers, names, urls } = options;
+  const { store, audit, auditTrail, authority, backups } = records;
+  const apiTokens = await openApiTokens(options, records);
+  const metrics = new Metrics({ registry: fleet.registry, clock, store, memory: fleet.memory });
+  closers.push(() => metrics.close());
+  auditMetrics(metrics.registry, auditTrail);
+  const tls = await apiTls(config, authority, { clock, log });
+  const { hosts, enrollment, rotation } = fleet;
+  const api = await buildApi({
+    ...{ hosts, enrollment, rotation, apiTokens, audit, auditTrail, authority, backups, metrics, urls, clock },
+    ...fleet.succession.services,
+    ...openSignIns(options, records),
+    offlineRoot: new OfflineRoot({ authority, rotation, clock }),
+    publicHosts: names,
+    ready: () => readiness(store, urls()),
+    version: VERSION,
+    logger: log,
+    trustProxy: config.trustProxy,
+    balancers: config.balancers,
+    ...(tls.options === undefined ? {} : { https: tls.options }),
+  });
+  closers.push(tls.follow(api.server as unknown as Server));
+  return { apiTokens, tls, api };
+}
+
+async function openApiTokens({ config, clock, log }: PartOptions, records: Records): Promise<ApiTokens> {
+  const { store, audit, authority } = records;
+  const apiTokens = new ApiTokens({
+    ...{ store, audit, clock, log },
+    get caFingerprint() {
+      return authority.caFingerprint;
+    },
+  });
+  if (config.resetAdminToken) await apiTokens.resetAdminToken();
+  else await apiTokens.ensureAdminToken();
+  await apiTokens.repinAdminToken();
+  return apiTokens;
+}
+
+/** The ways to use the API without a token. */
+function openSignIns({ clock, log, closers }: PartOptions, { store, audit, authority }: Records) {
+  const deps = { store, audit, authority, clock, log };
+  const hasher = new PasswordHasher();
+  const logins = new Logins({ ...deps, hasher });
+  closers.push(() => logins.close());
+  const users = new Users({ ...deps, hasher, endSessions: (userId) => logins.endOfUser(userId) });
+  return { operatorCertificates: new OperatorCertificates(deps), logins, users };
+}
+
+async function readiness(
+  store: Store,
+  urls: AppUrls,
+): Promise<{ ready: boolean; checks: Record<string, { ok: boolean; detail?: string }> }> {
+  const listening = urls.apiUrl !== '';
+  const storeCheck = await store.check().then(
+    () => ({ ok: true }),
+    (error: unknown) => ({ ok: false, detail: toWireError(error).message }),
+  );
+  const checks = { store: storeCheck, ca: { ok: true }, listeners: { ok: listening } };
+  return { ready: storeCheck.ok && listening, checks };
+}

@@ -1,0 +1,249 @@
+/** The CA's root is replaced under running hosts, in steps that can be taken back; at the end the old one counts no more. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import tls from 'node:tls';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
+import { certificateBlocks, firstCertificate } from '../../certs/pem.ts';
+import { spkiPin } from '../../certs/pin.ts';
+import { rootsIn } from '../../certs/trust.ts';
+import { testContainer } from '../support/docker.ts';
+import { Api, fetchBlindly } from '../support/http.ts';
+import { type Launched, run } from '../support/launcher.ts';
+import {
+  type Enrolled,
+  enroll,
+  newToken,
+  restartServer,
+  type Server,
+  startAgent,
+  startServer,
+  waitForState,
+} from '../support/mesh.ts';
+import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
+import { waitFor, within } from '../support/wait.ts';
+
+const PATIENT_MS = 60_000;
+
+const shared = fileCleanup();
+let server: Server;
+let env: Record<string, string>;
+let awake: Enrolled & { process: Launched };
+let asleep: Enrolled;
+let sleeper: Launched;
+let oldRoot: string;
+let oldPin: string;
+let oldToken: string;
+/** How many bytes of the ticking container's log have come. */
+let ticks: () => number;
+let cut: Promise<string>;
+
+before(async () => {
+  server = await startServer(shared);
+  oldRoot = server.caPem;
+  oldPin = server.runtime.caFingerprint;
+  awake = await joined('awake');
+  asleep = await enroll(shared, server, 'asleep');
+  oldToken = (await readFile(join(server.dataDir, 'admin-token'), 'utf8')).trim();
+  env = { XDG_CONFIG_HOME: await tempDir(shared, 'config') };
+  await cli('--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token'), 'login');
+  const loop = ['/bin/sh', '-c', 'while :; do echo tick; sleep 0.1; done'];
+  const { id } = await testContainer(shared, { cmd: loop });
+  const log = await server.api.open('GET', `/api/v1/hosts/awake/containers/${id}/logs?follow=1`);
+  let bytes = 0;
+  ticks = () => bytes;
+  cut = new Promise((resolve) => {
+    log.once('error', () => resolve('error'));
+    log.once('end', () => resolve('end'));
+    log.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+  });
+});
+
+/** As `waitFor`, but for a machine that is busy with other tests. */
+function eventually<T>(
+  what: string,
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
+  return waitFor(what, condition, { timeoutMs: PATIENT_MS });
+}
+
+async function joined(name: string): Promise<Enrolled & { process: Launched }> {
+  const agent = await enroll(shared, server, name);
+  const process = startAgent(shared, agent);
+  await waitForState(server, name, 'online', PATIENT_MS);
+  return { ...agent, process };
+}
+
+/** A command with the login that was stored before anything changed. */
+async function cli(...args: string[]): Promise<string> {
+  const done = await run(shared, 'cli', args, { env, timeoutMs: 90_000 });
+  assert.equal(done.exit.code, 0, done.transcript());
+  return done.stdout;
+}
+
+async function refusedCli(...args: string[]): Promise<string> {
+  const done = await run(shared, 'cli', args, { env, timeoutMs: 90_000 });
+  assert.equal(done.exit.code, 1, done.transcript());
+  return done.stderr;
+}
+
+async function streamFlows(): Promise<void> {
+  const seen = ticks();
+  await eventually('more of the log', () => ticks() > seen + 20);
+}
+
+/** A client that trusts what the server publishes now; to be used where the pin is not what is tested. */
+async function freshApi(): Promise<Api> {
+  const { text } = await fetchBlindly(new URL('/ca.pem', server.runtime.apiUrl).href);
+  return new Api({ url: server.runtime.apiUrl, ca: text, token: server.adminToken });
+}
+
+async function pinsOf(agent: Enrolled): Promise<string[]> {
+  return rootsIn(await readFile(join(agent.stateDir, 'ca.pem'), 'utf8')).map(({ pin }) => pin);
+}
+
+async function pinInRecord(agent: Enrolled): Promise<string> {
+  return JSON.parse(await readFile(join(agent.stateDir, 'agent.json'), 'utf8')).caFingerprint;
+}
+
+async function published(): Promise<string[]> {
+  const { text } = await fetchBlindly(new URL('/ca.pem', server.runtime.apiUrl).href);
+  return certificateBlocks(text);
+}
+
+/** Whether whoever trusts `ca` alone accepts the server on both ports. */
+async function isVerifiedBy(ca: string): Promise<boolean[]> {
+  return await Promise.all(
+    [server.runtime.apiUrl, server.runtime.agentUrl].map((target) => {
+      const { hostname: host, port } = new URL(target);
+      const socket = tls.connect({ host, port: Number(port), ca, servername: INTERNAL_SERVER_NAME });
+      return new Promise<boolean>((resolve) => {
+        socket.once('secureConnect', () => resolve(true));
+        socket.once('error', () => resolve(false));
+      }).finally(() => socket.destroy());
+    }),
+  );
+}
+
+async function enrollBy(cleanup: Cleanup, token: string, name: string): Promise<Enrolled> {
+  const stateDir = join(await tempDir(cleanup, 'agent'), 'state');
+  const args = ['enroll', '--server', server.runtime.apiUrl, '--token', token, '--name', name, '--state-dir', stateDir];
+  const done = await run(cleanup, 'agent', args);
+  assert.equal(done.exit.code, 0, done.transcript());
+  return { stateDir, hostId: '', name };
+}
+
+let tokenOfBefore: string;
+let newborn: Enrolled & { process: Launched };
+
+test('a published root reaches the host that is connected, and can be taken back', async () => {
+  assert.match(await cli('ca', 'rotate'), /Phase: +published/);
+  const status = await eventually('the word of the host', async () => {
+    const { body } = await server.api.get('/api/v1/ca/rotation');
+    return body.acknowledged === 1 ? body : undefined;
+  });
+  assert.deepEqual(
+    status.unacknowledged.map(({ name }: { name: string }) => name),
+    ['asleep'],
+  );
+  assert.equal((await pinsOf(awake)).length, 2);
+  assert.equal(await pinInRecord(awake), oldPin);
+  assert.equal((await published()).length, 3);
+  await streamFlows();
+  assert.deepEqual(await isVerifiedBy(oldRoot), [true, true]);
+
+  assert.match(await cli('ca', 'rotate', '--abort'), /Phase: +stable/);
+  await eventually('one root at the host', async () => (await pinsOf(awake)).length === 1);
+  assert.deepEqual(await pinsOf(awake), [oldPin]);
+  assert.equal((await published()).length, 1);
+  await streamFlows();
+});
+
+test('an activated root issues; who knows the old one is led to it, tokens, logins and hosts alike', async () => {
+  tokenOfBefore = (await newToken(server)).token;
+  await cli('ca', 'rotate');
+  await eventually('two roots at the host', async () => (await pinsOf(awake)).length === 2);
+  await cli('ca', 'rotate', '--activate');
+  const [newRoot = ''] = await published();
+  assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
+  assert.deepEqual(await isVerifiedBy(oldRoot), [false, false]);
+  await streamFlows();
+
+  // The stored login knew the old root alone.
+  assert.match(await cli('host', 'ls'), /awake/);
+  const early = await enrollBy(shared, tokenOfBefore, 'early');
+  assert.equal(await pinInRecord(early), spkiPin(newRoot));
+  // The sleeper learns of the new root by itself, although it cannot verify the server.
+  sleeper = startAgent(shared, asleep);
+  server.api = await freshApi();
+  await waitForState(server, 'asleep', 'online', PATIENT_MS);
+  await eventually('the sleeper to follow', async () => (await pinInRecord(asleep)) === spkiPin(newRoot));
+  const adminToken = (await readFile(join(server.dataDir, 'admin-token'), 'utf8')).trim();
+  assert.notEqual(adminToken, oldToken);
+  const runtime = JSON.parse(await readFile(join(server.dataDir, 'runtime.json'), 'utf8'));
+  assert.equal(runtime.caFingerprint, spkiPin(newRoot));
+  server = { ...server, runtime, adminToken };
+  newborn = await joined('newborn');
+  assert.equal(await pinInRecord(newborn), spkiPin(newRoot));
+});
+
+test('a step back from there leads everyone back, the newcomer as well, also over a kill', async () => {
+  const [newRoot = ''] = await published();
+  assert.match(await cli('ca', 'rotate', '--abort'), /Phase: +published/);
+  assert.deepEqual(await isVerifiedBy(oldRoot), [true, true]);
+  await eventually('the newcomer to trust the old root', async () => (await pinInRecord(newborn)) === oldPin);
+  await streamFlows();
+  await newborn.process.stop();
+  newborn = { ...newborn, process: startAgent(shared, newborn) };
+  await waitForState(server, 'newborn', 'online', PATIENT_MS);
+  // Its certificate is of the root that would be dropped.
+  assert.match(await refusedCli('ca', 'rotate', '--abort'), /newborn.*\(CONFLICT\)/);
+
+  assert.match(await cli('ca', 'rotate', '--activate'), /Phase: +activated/);
+  assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
+  await eventually('the host to follow', async () => (await pinInRecord(awake)) === spkiPin(newRoot));
+  server = await restartServer(shared, server, 'kill');
+  assert.equal((await server.api.get('/api/v1/ca')).body.phase, 'activated');
+  assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
+  for (const name of ['awake', 'asleep', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+});
+
+test('a retired root counts no more: not for hosts, not for tokens, not for logins', async (t) => {
+  const refusal = await refusedCli('ca', 'rotate', '--retire');
+  assert.match(refusal, /CONFLICT/);
+  for (const name of ['awake', 'asleep']) assert.match(refusal, new RegExp(name));
+  assert.doesNotMatch(refusal, /newborn/);
+
+  assert.match(await cli('ca', 'rotate', '--retire', '--force'), /Phase: +stable/);
+  await within(PATIENT_MS, 'the end of the stream', cut);
+  await waitForState(server, 'awake', 'offline', PATIENT_MS);
+  await waitForState(server, 'newborn', 'online', PATIENT_MS);
+  assert.equal((await published()).length, 1);
+  await eventually('one root at the newcomer', async () => (await pinsOf(newborn)).length === 1);
+  // The old certificate is refused by TLS itself.
+  await waitForState(server, 'asleep', 'offline', PATIENT_MS);
+  await sleeper.waitForOutput(/"code":"(closed|tls)"/, PATIENT_MS);
+
+  assert.match(await cli('host', 'ls'), /newborn/);
+  const context = JSON.parse(await readFile(join(env['XDG_CONFIG_HOME'] ?? '', 'fairlead/context.json'), 'utf8'));
+  assert.equal(rootsIn(context.trust.ca).length, 1);
+  assert.equal(spkiPin(firstCertificate(context.trust.ca)), server.runtime.caFingerprint);
+  const options = { env: { FAIRLEAD_API_TOKEN: oldToken, XDG_CONFIG_HOME: await tempDir(t, 'config') } };
+  const stale = await run(t, 'cli', ['--server', server.runtime.apiUrl, 'host', 'ls'], options);
+  assert.match(stale.stderr, /from before the CA was changed \(make a new one\)/);
+  assert.equal(stale.exit.code, 1);
+  const file = join(server.dataDir, 'admin-token');
+  const current = await run(t, 'cli', ['--server', server.runtime.apiUrl, '--api-token-file', file, 'host', 'ls']);
+  assert.equal(current.exit.code, 0, current.transcript());
+
+  const stateDir = join(await tempDir(t, 'agent'), 'state');
+  const args = ['enroll', '--server', server.runtime.apiUrl, '--token', tokenOfBefore, '--state-dir', stateDir];
+  const late = await run(t, 'agent', args);
+  assert.match(late.stderr, /from before the CA was changed/);
+  const audit = (await server.api.get('/api/v1/audit?limit=100')).text;
+  for (const action of ['ca.publish', 'ca.activate', 'ca.abort', 'ca.retire'])
+    assert.ok(audit.includes(action), action);
+});

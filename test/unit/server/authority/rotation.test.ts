@@ -1,0 +1,345 @@
+import assert from 'node:assert/strict';
+import { createPublicKey, randomUUID, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { pino } from 'pino';
+import { createCa, createOfflineRoot, openCa } from '../../../../certs/authority.ts';
+import { rootOf } from '../../../../certs/chain.ts';
+import { readCaRequest } from '../../../../certs/intermediate.ts';
+import { readCertificate } from '../../../../certs/pem.ts';
+import { spkiOf } from '../../../../certs/pin.ts';
+import { rootsIn, trustFrom } from '../../../../certs/trust.ts';
+import { authorityKeyIdentifier } from '../../../../certs/x509-fields.ts';
+import type { Authority } from '../../../../server/authority/authority.ts';
+import { decodeRecord } from '../../../../server/authority/ca-record.ts';
+import { OfflineRoot } from '../../../../server/authority/offline-root.ts';
+import type { TrustingHost } from '../../../../server/authority/ports.ts';
+import { Rotation, type RotationAction } from '../../../../server/authority/rotation.ts';
+import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
+import { p256 } from '../../certs/fixtures.ts';
+import { type TestAuthority, testAuthority } from './fixtures.ts';
+
+const ANN = { name: 'ann', address: '192.0.2.1' };
+const SETTING = 'authority.ca';
+const DAY_MS = 24 * 60 * 60_000;
+
+interface Fixture extends TestAuthority {
+  authority: Authority;
+  hosts: TrustingHost[];
+  offline: OfflineRoot;
+  take(action: RotationAction, force?: boolean): Promise<void>;
+  /** A host with a certificate of what issues now, that has said it trusts `roots`. */
+  addHost(name: string, roots?: readonly string[]): Promise<void>;
+}
+
+async function fixture(t: TestContext): Promise<Fixture> {
+  const opened = await testAuthority(t);
+  return over(opened, await opened.open());
+}
+
+function over(opened: TestAuthority, authority: Authority): Fixture {
+  const hosts: TrustingHost[] = [];
+  const { clock } = opened;
+  const log = pino({ level: 'silent' });
+  const rotation = new Rotation({ authority, hosts: { list: async () => hosts }, clock, log, caKeyBits: 2048 });
+  return {
+    ...opened,
+    authority,
+    hosts,
+    offline: new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 }),
+    take: (action, force = false) => rotation.take(action, { force }, ANN),
+    async addHost(name, roots) {
+      const { serial, certPem: pem } = await issue(authority, opened);
+      hosts.push({ hostId: randomUUID(), name, roots, certificate: { serial, pem } });
+    },
+  };
+}
+
+function issue(authority: Authority, { clock }: Pick<TestAuthority, 'clock'>) {
+  const { installationId } = authority;
+  return authority.ca.issueAgent({ spki: spkiOf(p256().publicKey), hostId: randomUUID(), installationId, clock });
+}
+
+function refused(code: FairleadError['code'], why: RegExp) {
+  return (error: unknown) => {
+    assert.ok(isFairleadError(error, code), String(error));
+    assert.match(error.message, why);
+    return true;
+  };
+}
+
+const pinsOf = (authority: Authority) => authority.trust().roots.map(({ fingerprint }) => fingerprint);
+
+/** Which of the published roots whoever knows `pin` ends up with. */
+function led(authority: Authority, pin: string, now = Date.now()): string[] {
+  return trustFrom(authority.trust().pem, pin, now).map((root) => root.pin);
+}
+
+test('a rotation goes from root to root, and the leaves with it', async (t) => {
+  const { authority, take, changes, options } = await fixture(t);
+  const old = authority.caFingerprint;
+  const before = authority.serverTls().cert;
+  const told: string[][] = [];
+  authority.onTrust(({ roots }) => told.push(roots.map(({ fingerprint }) => fingerprint)));
+
+  await take('publish');
+  const [, next = ''] = pinsOf(authority);
+  assert.deepEqual(pinsOf(authority), [old, next]);
+  assert.equal(authority.caFingerprint, old);
+  assert.equal(authority.serverTls().cert, before);
+  assert.deepEqual(led(authority, old), [old, next]);
+  assert.deepEqual(led(authority, next), [next]);
+
+  await take('activate');
+  assert.equal(authority.caFingerprint, next);
+  assert.deepEqual(pinsOf(authority), [next, old]);
+  assert.deepEqual(led(authority, old), [next, old]);
+  const leaf = new X509Certificate(authority.serverTls().cert);
+  assert.ok(leaf.verify(readCertificate(authority.caPem).publicKey));
+  assert.equal(rootsIn(await readFile(join(options.dataDir, 'ca.pem'), 'utf8')).length, 2);
+
+  await take('retire');
+  assert.deepEqual(pinsOf(authority), [next]);
+  assert.deepEqual(led(authority, old), []);
+  assert.deepEqual(told, [[old, next], [next, old], [next]]);
+  assert.deepEqual(
+    changes.map(({ action, actor }) => `${actor} ${action}`),
+    ['ann ca.publish', 'ann ca.activate', 'ann ca.retire'],
+  );
+});
+
+test('each step can be taken back, and whoever knows the new root alone is led back for a time', async (t) => {
+  const { authority, take } = await fixture(t);
+  const old = authority.caFingerprint;
+  await take('publish');
+  await take('abort');
+  assert.deepEqual(pinsOf(authority), [old]);
+
+  await take('publish');
+  await take('activate');
+  const next = authority.caFingerprint;
+  await take('abort');
+  assert.deepEqual(pinsOf(authority), [old, next]);
+  assert.equal(authority.caFingerprint, old);
+  assert.deepEqual(led(authority, next), [old, next]);
+  assert.deepEqual(led(authority, next, Date.now() + 31 * DAY_MS), [next]);
+  await take('activate');
+  // The old root is on its way out again: nobody is led to it any more.
+  assert.deepEqual(led(authority, next), [next]);
+  await take('abort');
+  await take('abort');
+  assert.deepEqual(pinsOf(authority), [old]);
+});
+
+test('steps out of turn are refused with what to do', async (t) => {
+  const { take, changes } = await fixture(t);
+  await assert.rejects(take('activate'), refused('CONFLICT', /begin one with "fairlead ca rotate"/));
+  await assert.rejects(take('retire'), refused('CONFLICT', /no rotation is in progress/));
+  await assert.rejects(take('abort'), refused('CONFLICT', /no rotation is in progress/));
+  const first = take('publish');
+  await assert.rejects(take('publish'), refused('CONFLICT', /another change of the CA is in progress/));
+  await first;
+  await assert.rejects(take('publish'), refused('CONFLICT', /activate it with/));
+  await assert.rejects(take('retire'), refused('CONFLICT', /a new root is published/));
+  await take('activate');
+  await assert.rejects(take('activate'), refused('CONFLICT', /retire the old one with/));
+  assert.equal(changes.length, 2);
+});
+
+test('every restart goes on from where the last change was, and a change that fails has not been', async (t) => {
+  const opened = await testAuthority(t);
+  let failing = false;
+  const commit: TestAuthority['options']['commit'] = async (key, value) => {
+    if (failing) throw new FairleadError('STORE_FULL', 'the disk is full');
+    opened.settings.values.set(key, Buffer.from(value));
+  };
+  let now = over(opened, await opened.open({ commit }));
+  const { installationId } = now.authority;
+  for (const action of ['publish', 'abort', 'publish', 'activate', 'abort', 'activate', 'retire'] as const) {
+    const { authority } = now;
+    const before = [authority.phase, authority.trust().pem, authority.serverTls().cert, authority.caFingerprint];
+    failing = true;
+    await assert.rejects(now.take(action), refused('STORE_FULL', /full/));
+    assert.deepEqual(
+      [authority.phase, authority.trust().pem, authority.serverTls().cert, authority.caFingerprint],
+      before,
+    );
+    // As after a kill right before the commit …
+    now = over(opened, await opened.open({ commit }));
+    assert.deepEqual([now.authority.phase, now.authority.trust().pem], before.slice(0, 2));
+    failing = false;
+    await now.take(action);
+    const after = now.authority;
+    // … and right behind it, before anyone was told.
+    now = over(opened, await opened.open({ commit }));
+    assert.equal(now.authority.phase, after.phase);
+    assert.equal(now.authority.trust().pem, after.trust().pem);
+    assert.equal(now.authority.trust().version, after.trust().version);
+    assert.equal(now.authority.installationId, installationId);
+    const { publicKey } = readCertificate(now.authority.caPem);
+    assert.ok(new X509Certificate(now.authority.serverTls().cert).verify(publicKey));
+  }
+  assert.equal(now.authority.phase, 'stable');
+});
+
+test('no step locks hosts out unless it is forced', async (t) => {
+  const { authority, take, hosts, addHost, changes } = await fixture(t);
+  const old = authority.caFingerprint;
+  await addHost('silent');
+  await addHost('told', [old]);
+  await take('publish');
+  await take('activate');
+  const next = authority.caFingerprint;
+  await assert.rejects(take('retire'), refused('CONFLICT', /silent, told$/));
+  await addHost('new', [next]);
+  const [silent, told] = hosts;
+  assert.ok(silent && told);
+  // One knows the new root and has no certificate of it, the other one the other way round.
+  hosts[0] = { ...silent, roots: [old, next] };
+  hosts[1] = { ...told, certificate: hosts[2]?.certificate };
+  await assert.rejects(take('retire'), refused('CONFLICT', /silent, told$/));
+  hosts[1] = { ...told, certificate: undefined };
+  await assert.rejects(take('retire'), refused('CONFLICT', /force it: silent$/));
+
+  await take('abort');
+  await assert.rejects(take('abort'), refused('CONFLICT', /certificate of it, or force it: new$/));
+  await take('activate');
+  await take('retire', true);
+  assert.deepEqual(changes.at(-1)?.detail?.['forced'], true);
+  assert.deepEqual(changes.at(-1)?.detail?.['lockedOut'], 1);
+});
+
+test('certificates that are not of the current root are to be renewed', async (t) => {
+  const { authority, take, clock } = await fixture(t);
+  const keyOf = ({ certPem }: { certPem: string }) => ({
+    issuerKey: authorityKeyIdentifier(readCertificate(certPem))?.toString('hex') ?? '',
+  });
+  const old = keyOf(await issue(authority, { clock }));
+  assert.equal(authority.wantsRenewal(old), false);
+  await take('publish');
+  assert.equal(authority.wantsRenewal(old), false);
+  await take('activate');
+  const fresh = keyOf(await issue(authority, { clock }));
+  assert.deepEqual([authority.wantsRenewal(old), authority.wantsRenewal(fresh)], [true, false]);
+  assert.ok(authority.trust().issuers.has(old.issuerKey));
+  await take('abort');
+  assert.deepEqual([authority.wantsRenewal(old), authority.wantsRenewal(fresh)], [false, true]);
+});
+
+test('a record of the first version is read, and written in the new form at the first change', async (t) => {
+  const { authority, settings, ...opened } = await fixture(t);
+  const { current } = decodeRecord(settings.values.get(SETTING) ?? Buffer.alloc(0));
+  const { installationId, caPem } = authority;
+  const old = { version: 1, installationId, certPem: current.root, sealedKey: current.sealedKey };
+  settings.values.set(SETTING, Buffer.from(JSON.stringify(old)));
+  const again = over({ ...opened, settings }, await opened.open());
+  assert.equal(again.authority.caPem, caPem);
+  assert.equal(again.authority.installationId, installationId);
+  assert.equal(JSON.parse(String(settings.values.get(SETTING))).version, 1);
+  await again.take('publish');
+  assert.equal(JSON.parse(String(settings.values.get(SETTING))).version, 2);
+});
+
+async function offlineRoot(clock: TestAuthority['clock']) {
+  return openCa(await createOfflineRoot({ clock, bits: 2048 }));
+}
+
+async function signed(
+  root: Awaited<ReturnType<typeof offlineRoot>>,
+  csr: string,
+  clock: TestAuthority['clock'],
+  days = 730,
+) {
+  const { certPem } = await root.issueIntermediate({ ...(await readCaRequest(csr)), days, clock });
+  return root.certPem + certPem;
+}
+
+test('an offline root becomes the next one, and its intermediate is renewed below it', async (t) => {
+  const { authority, offline, take, clock, logged, open } = await fixture(t);
+  const old = authority.caFingerprint;
+  await assert.rejects(offline.import('x', ANN), refused('CONFLICT', /there is no request/));
+  const csr = await offline.request(ANN);
+  assert.equal(await offline.request(ANN), csr);
+  const root = await offlineRoot(clock);
+  assert.equal(await offline.import(await signed(root, csr, clock, 100), ANN), 'published');
+  assert.deepEqual(led(authority, old), [old, root.fingerprint]);
+  await take('activate');
+  await take('retire');
+  assert.equal(authority.caFingerprint, root.fingerprint);
+  const { certPem } = await issue(authority, { clock });
+  assert.equal(rootOf(certPem, rootsIn(authority.trust().rootsPem), clock.now())?.pin, root.fingerprint);
+  assert.equal(rootOf(authority.serverTls().cert, rootsIn(root.certPem), clock.now())?.pin, root.fingerprint);
+  await assert.rejects(take('publish'), refused('CONFLICT', /the root is offline and has to endorse its successor/));
+
+  clock.set(clock.now() + 50 * DAY_MS);
+  assert.match(authority.warnings().join(), /the intermediate CA expires soon, in 49 days/);
+  const again = await open();
+  assert.match(logged.join(''), /the intermediate CA expires soon/);
+  assert.equal(again.caFingerprint, root.fingerprint);
+  const { version } = authority.trust();
+  assert.equal(await offline.import(await signed(root, await offline.request(ANN), clock), ANN), 'renewed');
+  assert.deepEqual([authority.phase, authority.trust().version], ['stable', version]);
+  assert.deepEqual(authority.warnings(), []);
+  // What the intermediate of before has issued still counts, and need not be renewed.
+  const issuerKey = authorityKeyIdentifier(readCertificate(certPem.slice(0, certPem.indexOf('-----END') + 26)));
+  assert.ok(authority.trust().issuers.has(issuerKey?.toString('hex') ?? ''));
+  assert.equal(authority.wantsRenewal({ issuerKey: issuerKey?.toString('hex') ?? '' }), false);
+});
+
+test('from one offline root to the next it goes only by the word of the old one', async (t) => {
+  const { authority, offline, take, clock, addHost } = await fixture(t);
+  const first = await offlineRoot(clock);
+  await offline.import(await signed(first, await offline.request(ANN), clock), ANN);
+  await take('activate');
+  await take('retire');
+  const second = await offlineRoot(clock);
+  const bundle = await signed(second, await offline.request(ANN), clock);
+  await assert.rejects(offline.import(bundle, ANN), refused('VALIDATION', /has not endorsed the new one/));
+  const stranger = openCa(await createCa({ installationId: authority.installationId, clock, bits: 2048 }));
+  const root = readCertificate(second.certPem);
+  const forged = await stranger.endorse({ root, days: 30, clock });
+  await assert.rejects(offline.import(bundle + forged, ANN), refused('VALIDATION', /has not endorsed the new one/));
+  const word = await first.endorse({ root, days: 30, clock });
+  assert.equal(await offline.import(bundle + word, ANN), 'published');
+  assert.deepEqual(led(authority, first.fingerprint), [first.fingerprint, second.fingerprint]);
+  await take('activate');
+  // Nobody can lead this host back: the key that could is elsewhere.
+  await addHost('newborn', [second.fingerprint]);
+  await assert.rejects(take('abort'), refused('CONFLICT', /know the new root alone.*: newborn$/));
+  await take('abort', true);
+  assert.equal(authority.caFingerprint, first.fingerprint);
+});
+
+test('only what the request was for is imported', async (t) => {
+  const { authority, offline, clock, changes } = await fixture(t);
+  const other = await fixture(t);
+  const root = await offlineRoot(clock);
+  const good = await signed(root, await offline.request(ANN), clock);
+  const foreign = await signed(root, await other.offline.request(ANN), clock);
+  const cases: [string, RegExp][] = [
+    ['nothing', /not one root and one intermediate/],
+    [root.certPem, /not one root and one intermediate/],
+    [good + good, /not one root and one intermediate/],
+    [foreign, /not for the key of the last/],
+    [good.replace(root.certPem, (await offlineRoot(clock)).certPem), /not signed by the root beside it/],
+    [good.replace(root.certPem, authority.caPem), /allows no CA below it/],
+  ];
+  const before = changes.length;
+  for (const [bundle, why] of cases) await assert.rejects(offline.import(bundle, ANN), refused('VALIDATION', why));
+  clock.set(clock.now() + 731 * DAY_MS);
+  await assert.rejects(offline.import(good, ANN), refused('VALIDATION', /the intermediate expired on /));
+  assert.equal(changes.length, before);
+  assert.equal(authority.phase, 'stable');
+});
+
+test('the keys of no root get a certificate', async (t) => {
+  const { authority, take, clock } = await fixture(t);
+  await take('publish');
+  const { installationId } = authority;
+  for (const { certPem } of authority.trust().roots) {
+    const spki = spkiOf(createPublicKey(certPem));
+    const asked = authority.ca.issueAgent({ spki, hostId: randomUUID(), installationId, clock });
+    await assert.rejects(asked, refused('CSR_INVALID', /the CA's own/));
+  }
+});
