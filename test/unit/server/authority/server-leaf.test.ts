@@ -66,7 +66,8 @@ test('a renewal that fails is tried again, and the old leaf stays until then', a
   let failing = false;
   const issueServer: typeof ca.issueServer = (request) =>
     failing ? Promise.reject(new Error('no entropy')) : ca.issueServer(request);
-  const leaf = await ServerLeaf.issue({ ...options, clock, ca: () => ({ ...ca, issueServer }) });
+  const stubborn = { ...ca, issueServer };
+  const leaf = await ServerLeaf.issue({ ...options, clock, ca: () => stubborn });
   t.after(() => leaf.close());
   const first = leaf.tls();
   failing = true;
