@@ -53,11 +53,11 @@ export class Renewal {
    * and what the host had before counts no longer.
    */
   async use(identity: PeerIdentity, address: string): Promise<void> {
-    const { store, audit, authority, pending } = this.#deps;
+    const { store, audit, authority, clock, pending } = this.#deps;
     const { hostId, serial } = identity;
     if (!pending.has(serial)) return;
     const superseded = await store.transaction(async (tables) => {
-      const serials = await tables.certificates.activate(serial);
+      const serials = await tables.certificates.activate(serial, clock.now());
       if (serials === undefined) return undefined;
       const name = (await tables.hosts.find(hostId))?.name;
       const entry = { actor: `host:${name ?? hostId}`, address, action: 'certificate.activate', target: hostId };

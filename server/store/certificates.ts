@@ -1,6 +1,7 @@
 /** Table `certificates`: every agent certificate that was ever issued, and which of them are still good. */
 import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
+import { certificateSuccession } from './certificate-succession.ts';
 import { type HostScope, inScope } from './host-scope.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import { revokedCertificate } from './revocations.ts';
@@ -58,7 +59,9 @@ export interface Certificates {
    * A pending certificate is used for the first time: it becomes active, and what its host had before is superseded.
    * @returns the serials that were superseded, or undefined if it is not pending.
    */
-  activate(serial: string): Promise<string[] | undefined>;
+  activate(serial: string, at: number): Promise<string[] | undefined>;
+  /** For an older database: a certificate that was superseded since. @returns whether it counted */
+  supersede(serial: string, reason: string): Promise<boolean>;
   /** Revokes what the host was issued and never used. @returns the serials */
   revokePending(hostId: string, at: number, reason: string): Promise<string[]>;
   /** Revokes what is superseded, so that its return says nothing new. @returns the serials */
@@ -81,20 +84,9 @@ export function certificatesTable(db: Db, note: Note): Certificates {
     return row && toCertificate(row);
   };
 
-  const revokeOfAll: Certificates['revokeOfAll'] = async (hostIds, at, reason) => {
-    const rows = await db
-      .updateTable('certificates')
-      .set({ state: 'revoked', revoked_at: at, reason })
-      .where('host_id', 'in', hostIds)
-      .where('state', '!=', 'revoked')
-      .returning(['serial', 'host_id', 'not_after'])
-      .execute();
-    await note(...rows.map((row) => revokedCertificate(row.serial, at, row.not_after, reason)));
-    return rows.map((row) => ({ serial: row.serial, hostId: row.host_id }));
-  };
-
   return {
-    ...succession(db),
+    ...certificateSuccession(db, note),
+    ...revocations(db, note, find),
     find,
 
     async insert(certificate, state = 'active') {
@@ -161,7 +153,27 @@ export function certificatesTable(db: Db, note: Note): Certificates {
         .execute();
       return toPage(rows, limit, (row) => [row.issued_at, row.serial], toCertificate);
     },
+  };
+}
 
+function revocations(
+  db: Db,
+  note: Note,
+  find: Certificates['find'],
+): Pick<Certificates, 'revoke' | 'revokeOf' | 'revokeOfAll'> {
+  const revokeOfAll: Certificates['revokeOfAll'] = async (hostIds, at, reason) => {
+    const rows = await db
+      .updateTable('certificates')
+      .set({ state: 'revoked', revoked_at: at, reason })
+      .where('host_id', 'in', hostIds)
+      .where('state', '!=', 'revoked')
+      .returning(['serial', 'host_id', 'not_after'])
+      .execute();
+    await note(...rows.map((row) => revokedCertificate(row.serial, at, row.not_after, reason)));
+    return rows.map((row) => ({ serial: row.serial, hostId: row.host_id }));
+  };
+
+  return {
     async revoke(serial, at, reason) {
       await db
         .updateTable('certificates')
@@ -181,51 +193,6 @@ export function certificatesTable(db: Db, note: Note): Certificates {
     },
 
     revokeOfAll,
-  };
-}
-
-/** How one certificate of a host follows on another. */
-function succession(db: Db): Pick<Certificates, 'pending' | 'activate' | 'revokePending' | 'revokeSuperseded'> {
-  const revokeWhere = async (hostId: string, state: CertificateState, at: number, reason: string) => {
-    const rows = await db
-      .updateTable('certificates')
-      .set({ state: 'revoked', revoked_at: at, reason })
-      .where('host_id', '=', hostId)
-      .where('state', '=', state)
-      .returning('serial')
-      .execute();
-    return rows.map((row) => row.serial);
-  };
-
-  return {
-    async pending() {
-      const rows = await db.selectFrom('certificates').select('serial').where('state', '=', 'pending').execute();
-      return rows.map((row) => row.serial);
-    },
-
-    async activate(serial) {
-      const activated = await db
-        .updateTable('certificates')
-        .set({ state: 'active' })
-        .where('serial', '=', serial)
-        .where('state', '=', 'pending')
-        .returning('host_id')
-        .executeTakeFirst();
-      if (activated === undefined) return undefined;
-      const rows = await db
-        .updateTable('certificates')
-        .set({ state: 'superseded', reason: `superseded by ${serial}` })
-        .where('host_id', '=', activated.host_id)
-        .where('state', '=', 'active')
-        .where('serial', '!=', serial)
-        .returning('serial')
-        .execute();
-      return rows.map((row) => row.serial);
-    },
-
-    revokePending: (hostId, at, reason) => revokeWhere(hostId, 'pending', at, reason),
-
-    revokeSuperseded: (hostId, at, reason) => revokeWhere(hostId, 'superseded', at, reason),
   };
 }
 

@@ -25,6 +25,7 @@ const REPLAY: Readonly<Record<string, Replay>> = {
     await certificates.revoke(id, at, reason ?? UNKNOWN_REASON);
     return true;
   },
+  superseded: async ({ certificates }, { id, reason }) => await certificates.supersede(id, reason ?? UNKNOWN_REASON),
   async host({ hosts, certificates }, { id, at, reason }) {
     const row = await hosts.find(id);
     if (row === undefined) return false;

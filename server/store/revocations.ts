@@ -12,6 +12,11 @@ export function revokedCertificate(serial: string, at: number, notAfter: number,
   return { kind: 'certificate', id: serial, at, until: notAfter + AFTER_EXPIRY_MS, reason };
 }
 
+/** Its host has used the one that followed. */
+export function supersededCertificate(serial: string, at: number, notAfter: number, reason: string): Revocation {
+  return { kind: 'superseded', id: serial, at, until: notAfter + AFTER_EXPIRY_MS, reason };
+}
+
 export function revokedHost(id: string, at: number, reason: string): Revocation {
   return { kind: 'host', id, at, until: at + HOST_MS, reason };
 }

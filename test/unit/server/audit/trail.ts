@@ -2,7 +2,7 @@
 import { pino } from 'pino';
 import { type Ca, createCa, openCa } from '../../../../certs/authority.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
-import { AuditTrail, type AuditAuthority, type AuditPolicy } from '../../../../server/audit/audit-trail.ts';
+import { type AuditAuthority, type AuditPolicy, AuditTrail } from '../../../../server/audit/audit-trail.ts';
 import { openStore, type Store } from '../../../../server/store/store.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { type Cleanup, tempDir } from '../../../support/tmp.ts';
