@@ -1,7 +1,6 @@
 /** Puts journals of revocations together: each is lines of JSON that are only ever added, and a line counts once. */
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 import { FairleadError } from '../../shared/errors.ts';
 
 /** Some hundred thousand revocations; they are held in memory while they are put together. */
@@ -34,7 +33,7 @@ async function addLines(lines: Set<string>, file: string): Promise<void> {
   if (size > MAX_JOURNAL_BYTES) throw invalid(file, `it is larger than ${MAX_JOURNAL_BYTES} bytes`);
   let number = 0;
   let wrong: number | undefined;
-  for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of linesOf(file)) {
     number += 1;
     if (wrong !== undefined) throw invalid(file, `line ${wrong} of it is no JSON`);
     if (line === '') continue;
@@ -42,6 +41,21 @@ async function addLines(lines: Set<string>, file: string): Promise<void> {
     else wrong = number;
   }
   if (wrong !== undefined && (await endsWithNewline(file, size))) throw invalid(file, `line ${wrong} of it is no JSON`);
+}
+
+/** By line feeds alone: node:readline takes other characters, which a reason may hold, for the end of a line as well. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const text of createReadStream(file, 'utf8') as AsyncIterable<string>) {
+    for (const [index, part] of text.split('\n').entries()) {
+      if (index > 0) {
+        yield rest.replace(/\r$/, '');
+        rest = '';
+      }
+      rest += part;
+    }
+  }
+  if (rest !== '') yield rest;
 }
 
 async function endsWithNewline(file: string, size: number): Promise<boolean> {

@@ -39,6 +39,8 @@ export interface ApiTokenRows {
   revoke(id: string, at: number): Promise<boolean>;
   /** Notes that `successor` takes its place, and that it ends at `expiresAt`. */
   replace(id: string, successor: string, expiresAt: number): Promise<void>;
+  /** For an older database: a token that ends at `at` at the latest. @returns whether it was to go on for longer */
+  endBy(id: string, at: number): Promise<boolean>;
   /** The token whose place this one took. */
   predecessor(id: string): Promise<ApiTokenRow | undefined>;
   /** Notes a use at `at` from `address`, unless one after `unlessAfter` is noted. */
@@ -97,6 +99,17 @@ export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
         .where('id', '=', id)
         .execute();
       await note(revokedApiToken(id, expiresAt, null));
+    },
+
+    async endBy(id, at) {
+      const { numUpdatedRows } = await db
+        .updateTable('api_tokens')
+        .set({ expires_at: at })
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', at)]))
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
     },
 
     async predecessor(id) {

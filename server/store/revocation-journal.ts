@@ -42,8 +42,8 @@ export class RevocationJournal {
   /** Whether the last line was cut off, as by a crash while it was written; it has been dropped. */
   readonly wasTorn: boolean;
   readonly #file: FileHandle;
-  /** What is in the file, so that nothing is in it twice. */
-  readonly #known: Set<string>;
+  /** What is in the file and since when it counts, so that nothing is in it twice. */
+  readonly #known: Map<string, number>;
   /** Bytes of whole lines that are on the disk. */
   #length: number;
   /** Whether something else may stand behind them, from a write that failed. */
@@ -57,7 +57,7 @@ export class RevocationJournal {
     this.#length = length;
     this.replayed = replayed;
     this.wasTorn = wasTorn;
-    this.#known = new Set(replayed.map(keyOf));
+    this.#known = new Map(replayed.map((one) => [keyOf(one), one.at]));
   }
 
   /**
@@ -66,7 +66,12 @@ export class RevocationJournal {
    */
   static async open(path: string, now: number): Promise<RevocationJournal> {
     const { revocations, isTorn } = readJournal(path);
-    const kept = new Map(revocations.filter((one) => (one.until ?? now) >= now).map((one) => [keyOf(one), one]));
+    const kept = new Map<string, Revocation>();
+    for (const one of revocations) {
+      const key = keyOf(one);
+      kept.set(key, together(one, kept.get(key) ?? one));
+    }
+    for (const [key, { until }] of kept) if (until !== undefined && until < now) kept.delete(key);
     const text = [...kept.values()].map(lineOf).join('');
     if (isTorn || kept.size < revocations.length) await writeFileAtomic(path, text, MODE);
     const file = await open(path, 'a', MODE);
@@ -80,9 +85,9 @@ export class RevocationJournal {
     return new RevocationJournal(file, Buffer.byteLength(text), [...kept.values()], isTorn);
   }
 
-  /** Whether the file holds this already. */
-  has(revocation: Pick<Revocation, 'kind' | 'id'>): boolean {
-    return this.#known.has(keyOf(revocation));
+  /** Whether the file holds this already, from the same time on or from sooner. */
+  has(revocation: Pick<Revocation, 'kind' | 'id' | 'at'>): boolean {
+    return (this.#known.get(keyOf(revocation)) ?? Number.POSITIVE_INFINITY) <= revocation.at;
   }
 
   /**
@@ -117,7 +122,11 @@ export class RevocationJournal {
   }
 
   async #write(revocations: readonly Revocation[]): Promise<void> {
-    const fresh = new Map(revocations.filter((one) => !this.has(one)).map((one) => [keyOf(one), one]));
+    const fresh = new Map<string, Revocation>();
+    for (const one of revocations) {
+      const key = keyOf(one);
+      if (!this.has(one)) fresh.set(key, together(one, fresh.get(key) ?? one));
+    }
     if (fresh.size === 0) return;
     const text = Buffer.from([...fresh.values()].map(lineOf).join(''));
     if (this.#isDirty) await this.#file.truncate(this.#length);
@@ -126,7 +135,7 @@ export class RevocationJournal {
     await this.#file.datasync();
     this.#isDirty = false;
     this.#length += text.length;
-    for (const key of fresh.keys()) this.#known.add(key);
+    for (const [key, { at }] of fresh) this.#known.set(key, at);
   }
 }
 
@@ -160,10 +169,13 @@ function damaged(path: string, line: number): FairleadError {
   );
 }
 
-const CHECKED = /^(\{.*),"crc":"([0-9a-f]{8})"\}$/;
+const CHECKED = /^(\{.*),"crc":"([0-9a-f]{8})"\}$/s;
+/** What JSON leaves as it is and some readers take for the end of a line. */
+const SEPARATORS = /[\u0085\u2028\u2029]/g;
 
 export function lineOf({ kind, id, at, until, reason }: Revocation): string {
-  const body = JSON.stringify({ kind, id, at, until, reason }).slice(0, -1);
+  const json = JSON.stringify({ kind, id, at, until, reason });
+  const body = json.replace(SEPARATORS, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`).slice(0, -1);
   return `${body},"crc":"${checksum(body)}"}\n`;
 }
 
@@ -172,6 +184,13 @@ function parseLine(line: string): Revocation | undefined {
   if (checksum(body) !== crc) return undefined;
   const value: unknown = JSON.parse(`${body}}`);
   return fits(Revocation, value) ? value : undefined;
+}
+
+/** Two entries of the same thing: it counts from the sooner one on, and matters until the later one. */
+function together(one: Revocation, other: Revocation): Revocation {
+  const { until: _, ...sooner } = one.at < other.at ? one : other;
+  if (one.until === undefined || other.until === undefined) return sooner;
+  return { ...sooner, until: Math.max(one.until, other.until) };
 }
 
 function checksum(text: string): string {

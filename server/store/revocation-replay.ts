@@ -8,6 +8,7 @@ import {
   revokedHost,
   revokedOperatorCertificate,
   spentEnrollmentToken,
+  supersededCertificate,
 } from './revocations.ts';
 import type { Store, Tables } from './store.ts';
 
@@ -35,7 +36,7 @@ const REPLAY: Readonly<Record<string, Replay>> = {
   },
   async 'api-token'({ apiTokens }, { id, at }, now) {
     // One that was replaced may go on for a while.
-    if (at > now) return false;
+    if (at > now) return await apiTokens.endBy(id, at);
     const row = await apiTokens.find(id);
     if (row === undefined || (row.expiresAt ?? now + 1) <= now) return false;
     return await apiTokens.revoke(id, at);
@@ -75,6 +76,12 @@ export async function completeJournal(store: Store, now: number): Promise<void> 
     .where('state', '=', 'revoked')
     .where('not_after', '>', now - AFTER_EXPIRY_MS)
     .execute();
+  const superseded = await store.db
+    .selectFrom('certificates')
+    .select(['serial', 'not_after', 'reason'])
+    .where('state', '=', 'superseded')
+    .where('not_after', '>', now - AFTER_EXPIRY_MS)
+    .execute();
   const hosts = await store.db
     .selectFrom('hosts')
     .select(['id', 'revoked_at', 'revoke_reason'])
@@ -82,8 +89,8 @@ export async function completeJournal(store: Store, now: number): Promise<void> 
     .execute();
   const apiTokens = await store.db
     .selectFrom('api_tokens')
-    .select(['id', 'revoked_at', 'expires_at'])
-    .where('revoked_at', 'is not', null)
+    .select(['id', 'revoked_at', 'expires_at', 'replaced_by'])
+    .where((e) => e.or([e('revoked_at', 'is not', null), e('replaced_by', 'is not', null)]))
     .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', now)]))
     .execute();
   const operatorCertificates = await store.db
@@ -103,7 +110,11 @@ export async function completeJournal(store: Store, now: number): Promise<void> 
       revokedCertificate(c.serial, c.revoked_at ?? now, c.not_after, c.reason ?? UNKNOWN_REASON),
     ),
     ...hosts.map((h) => revokedHost(h.id, h.revoked_at ?? now, h.revoke_reason ?? UNKNOWN_REASON)),
-    ...apiTokens.map((t) => revokedApiToken(t.id, t.revoked_at ?? now, t.expires_at)),
+    ...superseded.map((c) => supersededCertificate(c.serial, now, c.not_after, c.reason ?? UNKNOWN_REASON)),
+    // When one that was replaced was to end, an older database does not know.
+    ...apiTokens.map((t) =>
+      revokedApiToken(t.id, t.revoked_at ?? t.expires_at ?? now, t.replaced_by === null ? t.expires_at : null),
+    ),
     ...operatorCertificates.map((c) => revokedOperatorCertificate(c.serial, c.revoked_at ?? now, c.not_after)),
     ...enrollmentTokens.flatMap((t) => [
       ...(t.revoked_at === null ? [] : [spentEnrollmentToken('revoked', t.id, t.revoked_at, t.expires_at)]),

@@ -28,6 +28,12 @@ test('a line that a crash cut off is left out, and the next one does not stick t
   assert.deepEqual(await merge(t, '', '{"s'), { added: 0, text: '' });
 });
 
+test('what ends a line elsewhere ends none here', async (t) => {
+  const { added, text } = await merge(t, '{"s":"A"}\n', '{"s":"B\u2028b\u2029"}\n{"s":"C"}\r\n');
+  assert.equal(text, '{"s":"A"}\n{"s":"B\u2028b\u2029"}\n{"s":"C"}\n');
+  assert.equal(added, 2);
+});
+
 test('a file that is no journal is refused and named, and nothing is written', async (t) => {
   for (const text of ['hello\n', '{"s":"A"}\nnonsense\n{"s":"B"}\n', '1\n']) {
     await assert.rejects(merge(t, '{"s":"A"}\n', text), {

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { chmod, copyFile, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { pino } from 'pino';
 import { Audit } from '../../../../server/audit/audit.ts';
 import { JournalWatch } from '../../../../server/hosts/journal-watch.ts';
-import { RevocationJournal, readJournal } from '../../../../server/store/revocation-journal.ts';
+import { lineOf, RevocationJournal, readJournal } from '../../../../server/store/revocation-journal.ts';
 import { openStore, type Store } from '../../../../server/store/store.ts';
 import { tempDir } from '../../../support/tmp.ts';
 import { aCertificate, aHost, HOST_IDS, openTestStore, START } from './fixture.ts';
@@ -81,6 +82,46 @@ test('damage in the middle is refused with what to do, and the file is left as i
     await assert.rejects(RevocationJournal.open(path, 1), { code: 'STORE_UNAVAILABLE', message });
     assert.equal(await readFile(path, 'utf8'), damaged);
   }
+});
+
+test('a reason may hold any character, and keeps no server from its next start', async (t) => {
+  const path = await journalIn(t);
+  const reason = 'a\nb\r\u2028c\u2029d\u0085"},"crc":"00000000"}\u0000\ud800';
+  await using(path, 1, (journal) => journal.append([{ ...one('A'), reason }, one('B')]));
+  const text = await readFile(path, 'utf8');
+  assert.equal(text.split(/[\r\n\u2028\u2029\u0085]/).length, 3, 'one line each, whatever ends a line');
+  await using(path, 1, async (journal) => {
+    assert.deepEqual(
+      journal.replayed.map(({ id }) => id),
+      ['A', 'B'],
+    );
+    assert.equal(journal.replayed[0]?.reason, reason);
+  });
+  // As a version wrote it that left them as they are.
+  await writeFile(path, lineOf({ ...one('A'), reason: 'x' }) + separated());
+  await using(path, 1, async (journal) => assert.equal(journal.replayed[1]?.reason, 'a\u2028b'));
+});
+
+/** A line whose reason holds a line separator in the clear. */
+function separated(): string {
+  const body = JSON.stringify({ ...one('S'), reason: 'a\u2028b' }).slice(0, -1);
+  return `${body},"crc":"${crc32(body).toString(16).padStart(8, '0')}"}\n`;
+}
+
+test('what ends sooner than the journal said is noted once more', async (t) => {
+  const path = await journalIn(t);
+  const token = (at: number) => ({ kind: 'api-token', id: 'T', at });
+  await using(path, 1, async (journal) => {
+    await journal.append([token(1000)]);
+    await journal.append([token(500)]);
+    await journal.append([token(700)]);
+  });
+  await using(path, 1, async (journal) =>
+    assert.deepEqual(
+      journal.replayed.map(({ at }) => at),
+      [500],
+    ),
+  );
 });
 
 async function filled(store: Store): Promise<void> {
@@ -159,6 +200,30 @@ test('an older database brings nothing back, and the audit log says what it trie
   assert.deepEqual(targets, [first, second, 'A1', 'api', 'revoked', 'spent'].sort());
 });
 
+test('a token that was rotated ends in an older database when it was to end, or when it was revoked after all', async (t) => {
+  const { store, clock, dataDir } = await openTestStore(t);
+  await filled(store);
+  const [api] = (await store.apiTokens.list({})).items;
+  assert.ok(api);
+  await store.apiTokens.insert({ ...api, id: 'other' });
+  await store.close();
+  const [database, old] = [join(dataDir, 'fairlead.db'), join(dataDir, '../old.db')];
+  await copyFile(database, old);
+
+  const later = await openStore({ dataDir, clock });
+  for (const id of ['api', 'other']) await later.apiTokens.replace(id, `${id}-2`, START + 60_000);
+  assert.ok(await later.apiTokens.revoke('other', START));
+  await later.close();
+
+  await copyFile(old, database);
+  const restored = await openStore({ dataDir, clock });
+  t.after(() => restored.close());
+  await JournalWatch.open({ store: restored, clock, log: pino({ level: 'silent' }) });
+  assert.equal((await restored.apiTokens.find('api'))?.expiresAt, START + 60_000);
+  assert.equal((await restored.apiTokens.find('api'))?.revokedAt, undefined, 'it may go on until then');
+  assert.equal((await restored.apiTokens.find('other'))?.revokedAt, START);
+});
+
 test('a store that is not older is left as it is: a used token stays used', async (t) => {
   const { store, clock, dataDir } = await openTestStore(t);
   await filled(store);
@@ -175,6 +240,11 @@ test('without its journal the store writes it anew from what it knows', async (t
   const { store, clock, dataDir } = await openTestStore(t);
   await filled(store);
   await store.certificates.revoke('B2', START, 'lost');
+  await store.certificates.supersede('C3', 'superseded by D4');
+  const [api] = (await store.apiTokens.list({})).items;
+  assert.ok(api);
+  await store.apiTokens.insert({ ...api, id: 'rotated' });
+  await store.apiTokens.replace('rotated', 'next', START + 60_000);
   await store.apiTokens.revoke('api', START);
   await store.close();
   const path = join(dataDir, 'revoked.ndjson');
@@ -182,7 +252,7 @@ test('without its journal the store writes it anew from what it knows', async (t
   const again = await openStore({ dataDir, clock });
   t.after(() => again.close());
   await JournalWatch.open({ store: again, clock, log: pino({ level: 'silent' }) });
-  assert.deepEqual(idsIn(path).sort(), ['B2', 'api']);
+  assert.deepEqual(idsIn(path).sort(), ['B2', 'C3', 'api', 'rotated']);
 });
 
 test('a journal that cannot be written does not keep anything from being revoked, and says so', async (t) => {
