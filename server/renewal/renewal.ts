@@ -51,16 +51,17 @@ export class Renewal {
   /**
    * An agent has proven, by a handshake, that it holds the key of `identity`. If that is a pending one it becomes active,
    * and what the host had before counts no longer.
+   * @throws FairleadError CERT_REVOKED, QUARANTINED if the host may have no certificate
    */
   async use(identity: PeerIdentity, address: string): Promise<void> {
     const { store, audit, authority, clock, pending } = this.#deps;
     const { hostId, serial } = identity;
     if (!pending.has(serial)) return;
     const superseded = await store.transaction(async (tables) => {
+      const name = await requireGoodHost(tables, hostId);
       const serials = await tables.certificates.activate(serial, clock.now());
       if (serials === undefined) return undefined;
-      const name = (await tables.hosts.find(hostId))?.name;
-      const entry = { actor: `host:${name ?? hostId}`, address, action: 'certificate.activate', target: hostId };
+      const entry = { actor: `host:${name}`, address, action: 'certificate.activate', target: hostId };
       await audit.record({ ...entry, result: 'ok', detail: { name, serial, superseded: serials } }, tables);
       return serials;
     });

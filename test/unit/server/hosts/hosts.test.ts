@@ -202,3 +202,17 @@ test('a host out of scope is found as little as none, and whoever listens hears 
   await hosts.remove('alpha', ADMIN);
   assert.equal(heard.length, 2);
 });
+
+test('of a host whose last active certificate is revoked in bulk, what was issued and not used yet goes as well', async (t) => {
+  const { store, hosts, calls, enroll: add } = await setUp(t);
+  const id = await add('alpha', 'A1');
+  const validity = { notBefore: 1, notAfter: 2_000_000_000_000, issuedAt: 2 };
+  await store.certificates.insert({ serial: 'A2', hostId: id, spkiPin: 'pin-A2', pem: 'PEM', ...validity }, 'pending');
+  const { certificates } = await hosts.revokeMany({ serials: ['A1'], reason: 'stolen' }, ADMIN);
+  assert.deepEqual(certificates.map(({ serial }) => serial).sort(), ['A1', 'A2']);
+  assert.equal((await store.certificates.find('A2'))?.state, 'revoked');
+  assert.deepEqual(await store.certificates.pending(), []);
+  assert.equal((await hosts.get('alpha')).state, 'revoked');
+  assert.match(calls[0] ?? '', /^forget (A1 A2|A2 A1)$/);
+  assert.deepEqual(calls.slice(1).sort(), ['disconnect A1 CERT_REVOKED', 'disconnect A2 CERT_REVOKED']);
+});
