@@ -144,7 +144,8 @@ export class OperatorCertificates {
     if ('refusal' in peer) throw refused(peer.refusal);
     const row = await this.#deps.store.operatorCertificates.find(peer.serial);
     const now = this.#deps.clock.now();
-    if (row === undefined) throw refused('it is not on the list of active ones');
+    // The serial alone says nothing: whoever has a CA's key can choose it.
+    if (row?.spkiPin !== peer.spkiPin) throw refused('it is not on the list of active ones');
     if (row.revokedAt !== undefined) throw refused('it is revoked');
     if (row.notAfter <= now) throw refused('it has expired');
     await this.#noteUse(row, now);

@@ -3,12 +3,13 @@ import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { agentIdentity, operatorIdentity } from '../../certs/names.ts';
+import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
 
 const CLIENT_AUTH_OID = '1.3.6.1.5.5.7.3.2';
 
 /** A certificate of an operator of this installation, or why what was presented is none. */
-export type PeerCertificate = { readonly serial: string } | { readonly refusal: string };
+export type PeerCertificate = { readonly serial: string; readonly spkiPin: string } | { readonly refusal: string };
 
 const VERIFY_ERRORS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'it has expired',
@@ -38,5 +39,6 @@ function judge(socket: TLSSocket, certificate: X509Certificate, installationId: 
   if (operatorIdentity(certificate)?.installationId !== installationId) {
     return { refusal: 'it names no operator of this installation' };
   }
-  return { serial: normalizeSerial(certificate.serialNumber) };
+  const spkiPin = pinOfSpki(spkiOf(certificate.publicKey));
+  return { serial: normalizeSerial(certificate.serialNumber), spkiPin };
 }

@@ -32,6 +32,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   /** The roots and intermediates by which agents' certificates are verified. */
   readonly caPem: string;
   readonly tls: { key: string; cert: string };
+  /** Whether a certificate that the CA's key has signed has the serial of another one, which was issued here. */
+  isForged(identity: PeerIdentity): Promise<boolean>;
   /** The allow-list: whether a certificate's serial may open a session. */
   isActive(serial: string): boolean;
   /** Those whose connections must begin with a PROXY header. */
@@ -250,7 +252,15 @@ export class AgentListener {
   /** Why a peer may not open a session; taking its certificate into use if it may. */
   async #refusal(peer: Peer): Promise<FairleadError | undefined> {
     const { identity, address } = peer;
-    const { isActive, refusal, use } = this.#options;
+    const { isActive, isForged, refusal, use } = this.#options;
+    // Before anything is said or done in the name of its host.
+    if (await isForged(identity)) {
+      peer.isRefused = true;
+      return new FairleadError(
+        'CERT_UNKNOWN',
+        'the certificate has the serial of another one, and was not issued here',
+      );
+    }
     if (!isActive(identity.serial)) {
       peer.isRefused = true;
       return await refusal(identity.serial, address);

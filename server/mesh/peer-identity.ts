@@ -1,6 +1,7 @@
 /** Who is at the other end of an agent connection, by its certificate alone. */
 import type { TLSSocket } from 'node:tls';
 import { parseAgentUri } from '../../certs/names.ts';
+import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
 import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
 import { FairleadError } from '../../shared/errors.ts';
@@ -8,6 +9,8 @@ import { FairleadError } from '../../shared/errors.ts';
 export interface PeerIdentity {
   readonly hostId: string;
   readonly serial: string;
+  /** The pin of the key that the other end has proven to hold. */
+  readonly spkiPin: string;
   /** ms since 1970. */
   readonly notAfter: number;
   /** The key identifier of the CA that issued the certificate, in hex. */
@@ -35,6 +38,7 @@ export function peerIdentity(socket: TLSSocket, installationId: string): PeerIde
   return {
     hostId: names.hostId,
     serial: normalizeSerial(certificate.serialNumber),
+    spkiPin: pinOfSpki(spkiOf(certificate.publicKey)),
     notAfter: certificate.validToDate.getTime(),
     issuerKey: authorityKeyIdentifier(certificate)?.toString('hex') ?? '',
   };

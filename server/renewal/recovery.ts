@@ -7,6 +7,7 @@ import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
 import { isSignedBy } from '../../certs/endorsement.ts';
 import { agentIdentity } from '../../certs/names.ts';
 import { certificateBlocks, firstCertificate, readCertificate } from '../../certs/pem.ts';
+import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
 import { isRecoveryProof } from '../../certs/recovery-proof.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
@@ -155,6 +156,10 @@ export class Recovery {
     const csr = await readCsr(request.csr);
     const serial = normalizeSerial(certificate.serialNumber);
     const row = await store.certificates.find(serial);
+    // A CA's key alone makes nobody the host whose serial it has chosen.
+    if (row !== undefined && (row.hostId !== identity.hostId || row.spkiPin !== pinOf(certificate))) {
+      throw new FairleadError('CERT_UNKNOWN', 'the certificate has the serial of another one, and was not issued here');
+    }
     return { hostId: identity.hostId, serial, address, csr, row };
   }
 
@@ -195,7 +200,9 @@ export class Recovery {
       check: async (tables) => {
         const name = await requireGoodHost(tables, hostId);
         // Asked again here: somebody may have decided otherwise, or the host have used another one meanwhile.
-        const isApproved = approval === undefined || (await tables.recoveries.findOf(hostId))?.state === 'approved';
+        const standing = await tables.recoveries.findOf(hostId);
+        const isApproved =
+          approval === undefined || (standing?.state === 'approved' && standing.spkiPin === csr.spkiPin);
         const isStillLast = row === undefined || isUsable((await tables.certificates.find(serial))?.state);
         if (!isApproved || !isStillLast) throw new FairleadError('CONFLICT', 'this has just changed: ask again');
         await tables.recoveries.deleteOf(hostId);
@@ -267,6 +274,10 @@ type Decision = Pick<RecoveryRow, 'state' | 'decidedBy'>;
 
 function isUsable(state: CertificateState | undefined): boolean {
   return state === 'active' || state === 'pending';
+}
+
+function pinOf({ publicKey }: X509Certificate): string {
+  return pinOfSpki(spkiOf(publicKey));
 }
 
 /** Whether one of the CAs that count has issued it; whether it is still valid is another question. */

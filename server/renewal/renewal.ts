@@ -49,6 +49,15 @@ export class Renewal {
   }
 
   /**
+   * Whether a certificate is not the one that was issued under its serial. Only somebody with a CA's key can make one, and
+   * such a key is to open nothing by itself.
+   */
+  async isForged({ hostId, serial, spkiPin }: PeerIdentity): Promise<boolean> {
+    const row = await this.#deps.store.certificates.find(serial);
+    return row !== undefined && (row.hostId !== hostId || row.spkiPin !== spkiPin);
+  }
+
+  /**
    * An agent has proven, by a handshake, that it holds the key of `identity`. If that is a pending one it becomes active,
    * and what the host had before counts no longer.
    * @throws FairleadError CERT_REVOKED, QUARANTINED if the host may have no certificate

@@ -26,7 +26,7 @@ export interface SuccessionParts {
   /** What the API asks. */
   readonly services: { readonly quarantine: Quarantine; readonly recovery: Recovery };
   /** What the agents' listener asks. */
-  readonly admission: Pick<Renewal, 'use' | 'renew'> & Pick<Quarantine, 'refusal'>;
+  readonly admission: Pick<Renewal, 'use' | 'renew' | 'isForged'> & Pick<Quarantine, 'refusal'>;
   /** Takes serials off the allow-list. Synchronous: from here on they open no session. */
   forget(serials: readonly string[]): void;
 }
@@ -44,7 +44,12 @@ export async function openSuccession(deps: SuccessionDeps): Promise<SuccessionPa
   const renewal = new Renewal({ ...common, onActivated: (...args) => sessions().succeed(...args) });
   return {
     services: { quarantine, recovery: new Recovery({ ...common, refusal, recoverWithinMs }) },
-    admission: { refusal, use: renewal.use.bind(renewal), renew: renewal.renew.bind(renewal) },
+    admission: {
+      refusal,
+      use: renewal.use.bind(renewal),
+      renew: renewal.renew.bind(renewal),
+      isForged: renewal.isForged.bind(renewal),
+    },
     forget: (serials) => {
       for (const serial of serials) {
         authority.active.remove(serial);

@@ -87,6 +87,7 @@ async function start(t: TestContext, options: { clock?: Clock; revoked?: Set<str
     isActive: (serial) => active.has(serial),
     refusal: async (serial) =>
       new FairleadError(revoked.has(serial) ? 'CERT_REVOKED' : 'CERT_UNKNOWN', 'the certificate is not active'),
+    isForged: async () => false,
     use: async () => undefined,
     renew: async () => {
       throw new FairleadError('UNSUPPORTED', 'no renewal here');

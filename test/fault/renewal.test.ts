@@ -11,6 +11,7 @@ import { createCsr } from '../../certs/csr.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
 import { requestPinned } from '../../shared/pinned-http.ts';
+import { forgedCertificate } from '../support/forged.ts';
 import {
   enrollHost,
   type Installation,
@@ -179,7 +180,7 @@ test('a session by the same certificate that did not ask for the new one ends wh
   const host = await enrollHost(t, own, server);
   await startAgent(t, host.stateDir);
   const link = await waitFor('the session', () => server.registry.link(host.hostId));
-  const identity = { ...host, notAfter: Date.now() + 60_000, issuerKey: '' };
+  const identity = { ...host, notAfter: Date.now() + 60_000, issuerKey: '', spkiPin: '' };
   const csr = await createCsr(createPrivateKey(newKeyPem()));
   // As another machine with a copy of the pair would, whose session this one has replaced.
   const { serial } = await server.admission.renew(identity, csr, '192.0.2.1');
@@ -211,3 +212,29 @@ test('a copy of a superseded pair reads why it is refused, and the session of it
   });
   assert.equal(idle.status, 426);
 });
+
+test('a certificate by a stolen CA key under the serial of one that counts opens nothing, and quarantines nobody', async (t) => {
+  const { server, own } = await start(t);
+  const [host, other] = [await enrollHost(t, own, server), await enrollHost(t, own, server, { name: 'beta' })];
+  await startAgent(t, host.stateDir);
+  const link = await waitFor('the session', () => server.registry.link(host.hostId));
+  await server.store.certificates.supersede(other.serial, 'superseded by another one');
+  server.active.remove(other.serial);
+  const { installationId, material, ca } = own.ca;
+  const keyPem = newKeyPem();
+  const notAfter = Date.now() + 3_600_000;
+  for (const { hostId: id, serial } of [host, other]) {
+    const cert = await forgedCertificate(material, { serial, installationId, id, kind: 'agent', keyPem, notAfter });
+    const answer = await requestPinned({
+      ...{ url: `https://127.0.0.1:${own.port}/agent/activate`, method: 'POST', ca: ca.certPem },
+      ...{ servername: INTERNAL_SERVER_NAME, client: { cert, key: keyPem } },
+    });
+    assert.deepEqual([answer.status, codeIn(answer.body)], [403, 'CERT_UNKNOWN']);
+    assert.equal((await server.store.hosts.get(id)).quarantinedAt, undefined);
+  }
+  assert.equal(server.registry.link(host.hostId), link, 'its host goes on');
+});
+
+function codeIn(body: unknown): unknown {
+  return typeof body === 'object' && body !== null && 'code' in body ? body.code : undefined;
+}

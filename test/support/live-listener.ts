@@ -60,6 +60,7 @@ export async function liveListener(cleanup: Cleanup, options: LiveListenerOption
     refusal: (serial) => hosts.refusal(serial),
     hostName: async (hostId) => (await store.hosts.get(hostId)).name,
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    isForged: async () => false,
     use: async () => undefined,
     renew: () => Promise.reject(new FairleadError('UNSUPPORTED', 'nothing is renewed here')),
   });

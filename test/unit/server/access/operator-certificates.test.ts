@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import { createCa, openCa } from '../../../../certs/authority.ts';
 import { checkGrant, scopeOf } from '../../../../server/access/grants.ts';
 import { systemClock } from '../../../../shared/clock.ts';
+import { forgedCertificate } from '../../../support/forged.ts';
 import { fileCleanup } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 import { aHost, HOST_IDS } from '../store/fixture.ts';
@@ -60,6 +61,23 @@ test('a certificate that opens nothing is refused by name on guarded routes, and
     assert.equal((await served.call(WHOAMI, { pair, token: served.token })).status, 200);
   }
   assert.equal((await served.call(WHOAMI)).status, 401);
+});
+
+test('a certificate by a stolen CA key under the serial of one that counts opens nothing', async () => {
+  const { authority } = served;
+  const { serial, operatorId, pair } = await served.operator('admin');
+  const { root, sealedKey } = authority.state.record.current;
+  const { key: keyPem } = await newKey();
+  const cert = await forgedCertificate(
+    { certPem: root, keyPem: await authority.seal.unseal(sealedKey) },
+    {
+      ...{ serial, keyPem, kind: 'operator', id: operatorId },
+      ...{ installationId: authority.installationId, notAfter: Date.now() + DAY_MS },
+    },
+  );
+  const refused = await served.call(WHOAMI, { pair: { key: keyPem, cert } });
+  assert.deepEqual([refused.status, refused.body.code], [401, 'UNAUTHORIZED']);
+  assert.equal((await served.call(WHOAMI, { pair })).status, 200);
 });
 
 test('revocation ends streams within a second, and requests on connections that are open already', async (t) => {

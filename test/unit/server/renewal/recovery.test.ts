@@ -1,6 +1,6 @@
 /** Recovery: who proves a host's last key may ask, and gets a certificate once policy or an administrator says so. */
 import assert from 'node:assert/strict';
-import { createPrivateKey, randomUUID } from 'node:crypto';
+import { createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
 import { before, type TestContext, test } from 'node:test';
 import { loadIdentity } from '../../../../agent/identity/state-dir.ts';
 import { createCsr } from '../../../../certs/csr.ts';
@@ -8,6 +8,7 @@ import { proveRecovery } from '../../../../certs/recovery-proof.ts';
 import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import type { ErrorCode } from '../../../../shared/errors.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
+import { forgedCertificate } from '../../../support/forged.ts';
 import {
   ADMIN,
   enrollHost,
@@ -75,7 +76,7 @@ test('an expired host waits until somebody approves it, and gets a certificate f
   const stored = await server.store.certificates.find(issued.serial);
   assert.deepEqual([stored?.hostId, stored?.state], [host.hostId, 'pending']);
   assert.ok(server.active.has(issued.serial));
-  await server.admission.use({ hostId: host.hostId, issuerKey: '', ...issued }, ADDRESS);
+  await server.admission.use({ hostId: host.hostId, issuerKey: '', spkiPin: '', ...issued }, ADDRESS);
   assert.equal((await server.store.certificates.find(host.serial))?.state, 'superseded');
   const written = await actionsOf(server);
   assert.deepEqual(written, [
@@ -119,6 +120,33 @@ test('a denial is told, whatever key asks, until the request expires or is appro
   await ask(newKeyPem()).catch(() => undefined);
   clock.setWallClock(clock.now() + 8 * 86_400_000);
   assert.deepEqual((await recovery.list({})).items, []);
+});
+
+test('a certificate by a stolen CA key under the serial of one that has expired is none, whatever policy says', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
+  clock.advance(LIFE_MS + 1000);
+  const { material, installationId } = installation.ca;
+  const keyPem = newKeyPem();
+  const names = { serial: host.serial, installationId, kind: 'agent' as const };
+  const forge = async (id: string, key: string) =>
+    await forgedCertificate(material, { ...names, id, keyPem: key, notAfter: clock.now() });
+  const { keyPem: last } = await loadIdentity(host.stateDir);
+  // With a key of one's own, and with the right key for another host.
+  for (const [id, key] of [
+    [host.hostId, keyPem],
+    [randomUUID(), last],
+  ] as const) {
+    const certificate = await forge(id, key);
+    const csr = await createCsr(createPrivateKey(newKeyPem()));
+    const proof = await proveRecovery(new X509Certificate(certificate), csr, createPrivateKey(key));
+    await assert.rejects(recovery.request({ certificate, csr, proof }, ADDRESS), refusedAs('CERT_UNKNOWN'));
+  }
+  await server.store.certificates.supersede(host.serial, 'superseded by another one');
+  const certificate = await forge(host.hostId, keyPem);
+  const csr = await createCsr(createPrivateKey(newKeyPem()));
+  const proof = await proveRecovery(new X509Certificate(certificate), csr, createPrivateKey(keyPem));
+  await assert.rejects(recovery.request({ certificate, csr, proof }, ADDRESS), refusedAs('CERT_UNKNOWN'));
+  assert.equal((await server.store.hosts.get(host.hostId)).quarantinedAt, undefined);
 });
 
 test('policy lets in who expired a short while ago, and only those whose certificate is known', async (t) => {
@@ -181,7 +209,7 @@ test('hosts that are revoked, removed, unknown or in quarantine stay out', async
 
   const issued = await recovery.request(await claim(twice.stateDir), ADDRESS);
   assert.ok(issued);
-  await server.admission.use({ hostId: twice.hostId, issuerKey: '', ...issued }, ADDRESS);
+  await server.admission.use({ hostId: twice.hostId, issuerKey: '', spkiPin: '', ...issued }, ADDRESS);
   await assert.rejects(recovery.request(await claim(twice.stateDir), ADDRESS), refusedAs('QUARANTINED', /came back/));
   assert.ok(!server.active.has(issued.serial), 'the copy takes its host along');
   assert.ok((await server.store.hosts.get(twice.hostId)).quarantinedAt);

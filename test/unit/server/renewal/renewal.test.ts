@@ -26,7 +26,13 @@ async function setUp(t: TestContext, options: ServerOptions = {}) {
   const own = { ...installation, dataDir: `${await tempDir(t)}/data`, port: 0 };
   const server = await startServer(t, own, options);
   const host = await enrollHost(t, own, server);
-  const identity = { hostId: host.hostId, serial: host.serial, notAfter: Number.MAX_SAFE_INTEGER, issuerKey: '' };
+  const identity = {
+    hostId: host.hostId,
+    serial: host.serial,
+    notAfter: Number.MAX_SAFE_INTEGER,
+    issuerKey: '',
+    spkiPin: '',
+  };
   return { own, server, host, identity, ...server.admission, certificates: server.store.certificates };
 }
 
