@@ -64,6 +64,8 @@ export class AgentListener {
 
   #tls: { key: string; cert: string };
   #caPem: string;
+  /** The CAs that count since the roots were last changed; undefined: those that TLS verifies by. */
+  #issuers: ReadonlySet<string> | undefined;
 
   constructor(options: AgentListenerOptions) {
     this.#options = options;
@@ -134,6 +136,7 @@ export class AgentListener {
    */
   setTrust({ caPem, issuers }: { caPem: string; issuers: ReadonlySet<string> }): void {
     this.#caPem = caPem;
+    this.#issuers = issuers;
     this.#setContext();
     for (const link of this.links()) sendTrust(link, this.#options.trust);
     this.#peers.endUnlessOf(issuers);
@@ -190,7 +193,12 @@ export class AgentListener {
     socket.setNoDelay(true);
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
-      this.#peers.add(socket, peerIdentity(socket, installationId), HELLO_TIMEOUT_MS);
+      const identity = peerIdentity(socket, installationId);
+      // A handshake that began under other roots was verified by those.
+      if (this.#issuers?.has(identity.issuerKey) === false) {
+        throw new FairleadError('CERT_UNKNOWN', 'the certificate is of a root that is not trusted any more');
+      }
+      this.#peers.add(socket, identity, HELLO_TIMEOUT_MS);
     } catch (error) {
       if (!isFairleadError(error)) throw error;
       log.warn({ address: socket.remoteAddress, reason: error.message }, 'an agent connection was refused');

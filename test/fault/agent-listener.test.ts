@@ -380,3 +380,40 @@ test('handshakes that are never finished do not keep an agent out', async (t) =>
   const session = await connect(t, port, pair);
   assert.ok((await session.ping()) >= 0);
 });
+
+test('a handshake that began before its root was dropped opens no session behind it', async (t) => {
+  const { port, active, listener, registry } = await start(t);
+  const pair = await agentPair(own);
+  active.add(pair.serial);
+  const next = await testCa();
+  // What the agent says after its ClientHello waits until the root is gone.
+  const gate = Promise.withResolvers<void>();
+  const relay = net.createServer((agent) => {
+    const server = net.connect(port, '127.0.0.1');
+    for (const socket of [agent, server]) socket.on('error', () => undefined);
+    t.after(() => server.destroy());
+    server.pipe(agent);
+    agent.once('data', (hello) => {
+      server.write(hello);
+      agent.pause();
+      void gate.promise.then(() => agent.pipe(server));
+    });
+  });
+  relay.listen(0, '127.0.0.1');
+  t.after(() => relay.close());
+  await once(relay, 'listening');
+  const socket = tls.connect({
+    ...{ host: '127.0.0.1', port: (relay.address() as net.AddressInfo).port },
+    ...trust(),
+    ...pair,
+  });
+  socket.on('error', () => undefined);
+  t.after(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  listener.setTrust({ caPem: next.ca.certPem, issuers: new Set([next.ca.keyIdentifier.toString('hex')]) });
+  gate.resolve();
+  socket.write('POST /agent/activate HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n');
+  const answer = await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+  assert.doesNotMatch(String(answer[0]), /204/);
+  assert.equal(registry.link(pair.hostId), undefined);
+});
