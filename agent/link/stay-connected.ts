@@ -48,11 +48,15 @@ export interface RunEnd {
 /** An end after which the agent comes back; carries what the delay depends on. */
 class ComeBack extends Error {
   readonly end: LinkEnd;
-  readonly upMs: number;
+  /** The certificate that the attempt or the session was made by. */
+  readonly certPem: string;
+  /** How long the session stood, in ms; undefined: there was none. */
+  readonly upMs: number | undefined;
 
-  constructor(end: LinkEnd, upMs: number) {
+  constructor(end: LinkEnd, certPem: string, upMs?: number) {
     super(end.reason);
     this.end = end;
+    this.certPem = certPem;
     this.upMs = upMs;
   }
 }
@@ -77,7 +81,7 @@ export async function stayConnected(options: StayConnectedOptions, stop: AbortSi
       shouldRetry: ({ error }) => error instanceof ComeBack,
       onFailedAttempt: async ({ error }) => {
         if (!(error instanceof ComeBack)) return;
-        lost = await afterRefusal(options, error.end);
+        lost = await afterRefusal(options, error);
         await waitBeforeNext(options, error, delay, stop);
       },
     });
@@ -89,8 +93,9 @@ export async function stayConnected(options: StayConnectedOptions, stop: AbortSi
 
 async function waitBeforeNext(options: StayConnectedOptions, back: ComeBack, delay: RetryDelay, stop: AbortSignal) {
   const { code, reason } = back.end;
-  const delayMs = delay.next(back.end, back.upMs);
-  options.log.warn({ code, reason, delayMs, upMs: Math.round(back.upMs) }, 'not connected; trying again after a while');
+  const upMs = back.upMs ?? 0;
+  const delayMs = delay.next(back.end, upMs);
+  options.log.warn({ code, reason, delayMs, upMs: Math.round(upMs) }, 'not connected; trying again after a while');
   options.onState('waiting', reason);
   await sleep(delayMs, options.clock, stop);
 }
@@ -116,8 +121,14 @@ async function comeBack(options: StayConnectedOptions, why: string, stop: AbortS
 }
 
 /** What follows from a refusal for the pairs of this host. @returns why it needs another certificate, if it does */
-async function afterRefusal({ credentials, log }: StayConnectedOptions, end: LinkEnd): Promise<string | undefined> {
-  if (!credentials.isUnproven) return LOST.has(end.code) ? end.reason : undefined;
+async function afterRefusal(
+  { credentials, log }: StayConnectedOptions,
+  { end, certPem, upMs }: ComeBack,
+): Promise<string | undefined> {
+  // Of another pair, which has come since, it says nothing.
+  if (credentials.current().certPem !== certPem) return undefined;
+  // A pair whose session stood is proven, also if it is not in its place yet.
+  if (!credentials.isUnproven || upMs !== undefined) return LOST.has(end.code) ? end.reason : undefined;
   if (!isUselessAfter(end.code)) return undefined;
   log.warn({ code: end.code, reason: end.reason }, 'the new certificate is not accepted; going on with the one before');
   await credentials.discard();
@@ -144,13 +155,13 @@ async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Pro
     if (error instanceof UnreachableError && error.failure === 'tls') await options.onUnverified?.();
     const end = endOfAttempt(error);
     // One that was never used may have been revoked for that alone.
-    if (credentials.isUnproven && isUselessAfter(end.code)) throw new ComeBack(end, 0);
-    return finish(end, 0);
+    if (credentials.isUnproven && isUselessAfter(end.code)) throw new ComeBack(end, identity.certPem);
+    return finish(end, identity.certPem);
   }
   const startedAt = clock.monotonic();
   const end = await hold(connection, identity, options, stop);
   if (stop.aborted) return { exitCode: EXIT.stopped, reason: 'stopped' };
-  return finish(end, clock.monotonic() - startedAt);
+  return finish(end, identity.certPem, clock.monotonic() - startedAt);
 }
 
 /** Serves a welcomed session until it ends. */
@@ -184,9 +195,9 @@ async function hold(
   }
 }
 
-function finish(end: LinkEnd, upMs: number): RunEnd {
+function finish(end: LinkEnd, certPem: string, upMs?: number): RunEnd {
   const exitCode = finalExit(end);
-  if (exitCode === undefined) throw new ComeBack(end, upMs);
+  if (exitCode === undefined) throw new ComeBack(end, certPem, upMs);
   return { exitCode, reason: `${end.code}: ${end.reason}${adviceFor(exitCode)}` };
 }
 

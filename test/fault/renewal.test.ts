@@ -6,7 +6,7 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
-import { loadIdentity } from '../../agent/identity/state-dir.ts';
+import { loadIdentity, readJournal } from '../../agent/identity/state-dir.ts';
 import { createCsr } from '../../certs/csr.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
@@ -172,6 +172,32 @@ test('an agent that never got to use its new pair goes on with the old one, and 
   assert.equal(await workingSerial(host.stateDir), host.serial);
   assert.ok(!existsSync(join(host.stateDir, 'renewal.json')));
   assert.equal((await back.store.hosts.get(host.hostId)).quarantinedAt, undefined);
+  assert.deepEqual(agent.recoveries, []);
+});
+
+test('a session that ends as its certificate expires says nothing against the new pair, which comes next', async (t) => {
+  let wanted = '';
+  let isDiskAway = false;
+  let transactions = 0;
+  const fault = (at: 'before' | 'after') => {
+    if (isDiskAway) throw new Error('the disk is away');
+    // Once the new certificate is issued it cannot be proven for a while.
+    transactions += 1;
+    isDiskAway = at === 'after' && transactions === 2;
+  };
+  const { server, own } = await start(t, { wants: (serial) => serial === wanted, fault });
+  const host = await enrollHost(t, own, server);
+  wanted = host.serial;
+  const agent = await startAgent(t, host.stateDir);
+  const link = await waitFor('the session', () => server.registry.link(host.hostId));
+  await waitFor('the new pair', async () => (await readJournal(host.stateDir))?.certPem);
+  const [issued] = await server.store.certificates.pending();
+  server.listener.disconnect(host, 'CERT_EXPIRED', 'the certificate has expired');
+  await link.closed;
+  isDiskAway = false;
+  await waitFor('the new pair in its place', async () => (await workingSerial(host.stateDir)) !== host.serial);
+  assert.equal(await workingSerial(host.stateDir), issued);
+  assert.equal((await server.store.certificates.list({}, { hostId: host.hostId })).items.length, 2);
   assert.deepEqual(agent.recoveries, []);
 });
 
