@@ -215,6 +215,7 @@ export class AgentListener {
       return refuseUpgrade(socket, refusal);
     }
     if (socket.destroyed) return;
+    peer.isRefused = false;
     this.#webSockets.handleUpgrade(request, socket, head, (ws) => {
       const { address } = peer;
       startSession(ws, peer, this.#options)

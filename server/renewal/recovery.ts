@@ -166,14 +166,19 @@ export class Recovery {
   async #decided(claimant: Claimant): Promise<Successor | undefined> {
     const { store, clock, recoverWithinMs } = this.#deps;
     const { hostId, row, csr } = claimant;
+    const known = await store.certificates.findByKey(csr.spkiPin);
+    // What was issued and whose answer was lost is given out again.
+    const wasIssued = known?.hostId === hostId;
+    if (wasIssued && row?.state === 'superseded') {
+      // Sent again on its way, or recorded: whoever made it had the last key then, which says nothing of today.
+      throw new FairleadError('CONFLICT', 'this request was answered before: connect with what it led to');
+    }
     if (row !== undefined) await this.#requireUsable(row, claimant.address);
     else if ((await store.hosts.find(hostId)) === undefined) {
       throw new FairleadError('HOST_NOT_FOUND', 'this server knows neither the certificate nor its host');
     }
     await requireGoodHost(store, hostId);
     const ago = row === undefined ? Number.POSITIVE_INFINITY : clock.now() - row.notAfter;
-    // What was issued and whose answer was lost is given out again.
-    const wasIssued = (await store.certificates.findByKey(csr.spkiPin))?.hostId === hostId;
     const isAllowed = recoverWithinMs > 0 && ago <= recoverWithinMs;
     if (wasIssued || isAllowed) return await this.#issue(claimant, undefined);
     const asked = await this.#asked(claimant);

@@ -149,6 +149,21 @@ test('a certificate by a stolen CA key under the serial of one that has expired 
   assert.equal((await server.store.hosts.get(host.hostId)).quarantinedAt, undefined);
 });
 
+test('a request that comes again after it was answered and used quarantines nobody', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
+  clock.advance(LIFE_MS + 1000);
+  const request = await claim(host.stateDir);
+  const issued = await recovery.request(request, ADDRESS);
+  assert.ok(issued);
+  await server.admission.use({ hostId: host.hostId, issuerKey: '', spkiPin: '', ...issued }, ADDRESS);
+  // By a proxy that tries twice, or somebody who has recorded it: it proves nothing new.
+  await assert.rejects(recovery.request(request, ADDRESS), { code: 'CONFLICT' });
+  assert.equal((await server.store.hosts.get(host.hostId)).quarantinedAt, undefined);
+  assert.ok(server.active.has(issued.serial));
+  // Another key is asked for by who has the superseded one today.
+  await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), refusedAs('QUARANTINED'));
+});
+
 test('policy lets in who expired a short while ago, and only those whose certificate is known', async (t) => {
   const { clock, server, host, recovery } = await setUp(t, { recoverWithinMs: 3_600_000 });
   clock.advance(LIFE_MS + 1000);
