@@ -6,10 +6,11 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../../shared/clock.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { type DirectoryLock, lockDirectory } from '../store/lock.ts';
 import { contentNames, finishReplacement, type OnStep, replaceContent } from '../store/replace-content.ts';
 import { prepareRestored, requireKnownSchema } from '../store/restored-database.ts';
+import { readJournal } from '../store/revocation-journal.ts';
 import { storeError } from '../store/store-errors.ts';
 import { makeTemporary, removeTemporaries } from '../store/temporary.ts';
 import { DATABASE, JOURNAL, type Manifest } from './manifest.ts';
@@ -155,8 +156,18 @@ async function addRevocations(dataDir: string, staged: string, given: string | u
   const there = join(dataDir, JOURNAL);
   const others = [there, ...(given === undefined ? [] : [given])].filter(existsSync);
   if (others.length === 0) return 0;
+  for (const journal of others) requireWhole(journal);
   if (!existsSync(own)) await writePart(own, emptyStream());
   return await mergeJournals(own, [own, ...others]);
+}
+
+/** @throws FairleadError VALIDATION for a journal with which no server would start */
+function requireWhole(journal: string): void {
+  try {
+    readJournal(journal);
+  } catch (error) {
+    throw isFairleadError(error) ? new FairleadError('VALIDATION', error.message, { cause: error }) : error;
+  }
 }
 
 async function* emptyStream(): AsyncGenerator<Buffer> {

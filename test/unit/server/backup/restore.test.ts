@@ -113,6 +113,20 @@ test('an installation is only replaced by force, and is kept aside; its journal 
   assert.ok(existsSync(aside) && again.aside !== undefined && existsSync(again.aside));
 });
 
+test('a journal with which no server would start is refused beforehand, and named', async (t) => {
+  const dataDir = await usedDirectory(t);
+  const untouched = await contentOf(dataDir);
+  const given = join(await tempDir(t), 'lost.ndjson');
+  await writeFile(given, journal('03').replace('"03"', '"04"') + journal('05'));
+  const refused = { code: 'VALIDATION', message: /line 1 of .*lost\.ndjson is damaged/ };
+  await assert.rejects(restore(t, { dataDir, force: true, revocations: given }), refused);
+  assert.deepEqual(await contentOf(dataDir), untouched);
+  // What a crash has cut off never counted.
+  await writeFile(given, journal('05') + journal('06').slice(0, -9));
+  assert.equal((await restore(t, { dataDir, force: true, revocations: given })).journaledRevocations, 2);
+  assert.equal(await readFile(join(dataDir, JOURNAL), 'utf8'), journal('01', '02', '05'));
+});
+
 test('a journal alone in the directory is taken in', async (t) => {
   const dataDir = join(await tempDir(t), 'data');
   await mkdir(dataDir);
