@@ -105,6 +105,28 @@ test('an approval is for one key: another one takes the place of the request, an
   assert.ok(refused.length >= 5, 'a flood of keys is held back');
 });
 
+test('an approval of another key in the very moment of issuing is none for this one', async (t) => {
+  const { clock, server, host, recovery } = await setUp(t);
+  clock.advance(LIFE_MS + 1000);
+  const [mine, other] = [await claim(host.stateDir), await claim(host.stateDir)];
+  const approve = async () => await recovery.approve((await recovery.list({})).items[0]?.id ?? '', ADMIN);
+  await recovery.request(mine, ADDRESS);
+  await approve();
+  const { recoveries } = server.store;
+  const { findOf } = recoveries;
+  Object.assign(recoveries, {
+    findOf: async (hostId: string) => {
+      const row = await findOf(hostId);
+      Object.assign(recoveries, { findOf });
+      await recovery.request(other, ADDRESS);
+      await approve();
+      return row;
+    },
+  });
+  await assert.rejects(recovery.request(mine, ADDRESS), { code: 'CONFLICT' });
+  assert.ok(await recovery.request(other, ADDRESS));
+});
+
 test('a denial is told, whatever key asks, until the request expires or is approved after all', async (t) => {
   const { clock, host, recovery } = await setUp(t);
   clock.advance(LIFE_MS + 1000);
