@@ -42,8 +42,8 @@ export class RevocationJournal {
   /** Whether the last line was cut off, as by a crash while it was written; it has been dropped. */
   readonly wasTorn: boolean;
   readonly #file: FileHandle;
-  /** What is in the file, so that nothing is in it twice. */
-  readonly #known: Set<string>;
+  /** What is in the file and since when it counts, so that nothing is in it twice but what counts earlier than it was to. */
+  readonly #known: Map<string, number>;
   /** Bytes of whole lines that are on the disk. */
   #length: number;
   /** Whether something else may stand behind them, from a write that failed. */
@@ -57,7 +57,7 @@ export class RevocationJournal {
     this.#length = length;
     this.replayed = replayed;
     this.wasTorn = wasTorn;
-    this.#known = new Set(replayed.map(keyOf));
+    this.#known = new Map(replayed.map((one) => [keyOf(one), one.at]));
   }
 
   /**
@@ -66,9 +66,9 @@ export class RevocationJournal {
    */
   static async open(path: string, now: number): Promise<RevocationJournal> {
     const { revocations, isTorn } = readJournal(path);
-    const kept = new Map(revocations.filter((one) => (one.until ?? now) >= now).map((one) => [keyOf(one), one]));
-    const text = [...kept.values()].map(lineOf).join('');
-    if (isTorn || kept.size < revocations.length) await writeFileAtomic(path, text, MODE);
+    const kept = joined(revocations).filter((one) => (one.until ?? now) >= now);
+    const text = kept.map(lineOf).join('');
+    if (isTorn || kept.length < revocations.length) await writeFileAtomic(path, text, MODE);
     const file = await open(path, 'a', MODE);
     try {
       await file.chmod(MODE);
@@ -77,7 +77,7 @@ export class RevocationJournal {
       await file.close();
       throw error;
     }
-    return new RevocationJournal(file, Buffer.byteLength(text), [...kept.values()], isTorn);
+    return new RevocationJournal(file, Buffer.byteLength(text), kept, isTorn);
   }
 
   /** Whether the file holds this already. */
@@ -86,7 +86,7 @@ export class RevocationJournal {
   }
 
   /**
-   * Adds what is not there yet; resolves once it is on the disk. Calls that come while the disk is busy share one write.
+   * Adds what is not there yet, or counts earlier than is known there; resolves once it is on the disk. Calls that come while the disk is busy share one write.
    * @throws FairleadError OVERLOADED, or the file system's error; then none of it is in the file
    */
   async append(revocations: readonly Revocation[]): Promise<void> {
@@ -117,16 +117,18 @@ export class RevocationJournal {
   }
 
   async #write(revocations: readonly Revocation[]): Promise<void> {
-    const fresh = new Map(revocations.filter((one) => !this.has(one)).map((one) => [keyOf(one), one]));
-    if (fresh.size === 0) return;
-    const text = Buffer.from([...fresh.values()].map(lineOf).join(''));
+    const fresh = joined(
+      revocations.filter((one) => one.at < (this.#known.get(keyOf(one)) ?? Number.POSITIVE_INFINITY)),
+    );
+    if (fresh.length === 0) return;
+    const text = Buffer.from(fresh.map(lineOf).join(''));
     if (this.#isDirty) await this.#file.truncate(this.#length);
     this.#isDirty = true;
     await this.#file.appendFile(text);
     await this.#file.datasync();
     this.#isDirty = false;
     this.#length += text.length;
-    for (const key of fresh.keys()) this.#known.add(key);
+    for (const one of fresh) this.#known.set(keyOf(one), one.at);
   }
 }
 
@@ -150,6 +152,23 @@ export function readJournal(path: string): { revocations: Revocation[]; isTorn: 
     else throw damaged(path, index + 1);
   }
   return { revocations, isTorn: rest !== '' };
+}
+
+/** Each thing once: it is revoked as soon as any entry says, and for as long as any says. */
+function joined(revocations: readonly Revocation[]): Revocation[] {
+  const all = new Map<string, Revocation>();
+  for (const one of revocations) {
+    const key = keyOf(one);
+    const other = all.get(key);
+    all.set(key, other === undefined ? one : join(other, one));
+  }
+  return [...all.values()];
+}
+
+function join(one: Revocation, other: Revocation): Revocation {
+  const { until: _, ...first } = other.at < one.at ? other : one;
+  if (one.until === undefined || other.until === undefined) return first;
+  return { ...first, until: Math.max(one.until, other.until) };
 }
 
 function damaged(path: string, line: number): FairleadError {
