@@ -134,13 +134,12 @@ async function revokeSerial(tables: Tables, given: string, why: Why, result: Bul
   await tables.certificates.revoke(found.serial, why.now, why.reason);
   const host = await tables.hosts.find(found.hostId);
   const left = await tables.certificates.list({ limit: 1 }, { hostId: found.hostId, state: 'active' });
-  const gone = new Set([found.serial]);
-  if (left.items.length === 0 && host !== undefined) {
-    await tables.hosts.markRevoked(host.id, why.now, why.reason);
-    // What it was issued and has not used yet goes with it.
-    for (const other of await tables.certificates.revokeOf(host.id, why.now, why.reason)) gone.add(other);
-  }
-  result.certificates.push(...[...gone].map((one) => ({ serial: one, hostId: found.hostId })));
+  result.certificates.push({ serial: found.serial, hostId: found.hostId });
+  if (left.items.length > 0 || host === undefined) return;
+  await tables.hosts.markRevoked(host.id, why.now, why.reason);
+  // What it was issued and has not used yet goes with it.
+  const rest = await tables.certificates.revokeOf(host.id, why.now, why.reason);
+  result.certificates.push(...rest.map((one) => ({ serial: one, hostId: host.id })));
 }
 
 function entriesOf({ hosts, certificates }: BulkResult, { reason, actor }: Why): AuditEntry[] {

@@ -176,7 +176,7 @@ export class Recovery {
     if (row !== undefined) await this.#requireUsable(row, claimant.address);
     else if ((await store.hosts.find(hostId)) === undefined) {
       throw new FairleadError('HOST_NOT_FOUND', 'this server knows neither the certificate nor its host');
-    }
+    } else this.#requireUnrevoked(claimant.serial);
     await requireGoodHost(store, hostId);
     const ago = row === undefined ? Number.POSITIVE_INFINITY : clock.now() - row.notAfter;
     const isAllowed = recoverWithinMs > 0 && ago <= recoverWithinMs;
@@ -194,6 +194,15 @@ export class Recovery {
     if (this.#deps.clock.now() < notAfter) {
       throw new FairleadError('CONFLICT', 'the certificate is good: connect with it');
     }
+  }
+
+  /** What an older store has forgotten, its journal may know. @throws FairleadError CERT_REVOKED */
+  #requireUnrevoked(id: string): void {
+    const { journal } = this.#deps.store;
+    const how = (['certificate', 'superseded'] as const).find((kind) => journal.has({ kind, id }));
+    if (how === undefined) return;
+    const what = how === 'certificate' ? 'revoked' : 'superseded by another one';
+    throw new FairleadError('CERT_REVOKED', `this host's certificate was ${what} before the store was set back`);
   }
 
   /** @param approval absent: policy allows it */

@@ -39,8 +39,8 @@ export interface ApiTokenRows {
   revoke(id: string, at: number): Promise<boolean>;
   /** Notes that `successor` takes its place, and that it ends at `expiresAt`. */
   replace(id: string, successor: string, expiresAt: number): Promise<void>;
-  /** For an older database: a token that ends at `at` at the latest. @returns whether it was to go on for longer */
-  endBy(id: string, at: number): Promise<boolean>;
+  /** For an older database: a token that was replaced since ends at `at`. @returns whether it would have gone on */
+  endAt(id: string, at: number): Promise<boolean>;
   /** The token whose place this one took. */
   predecessor(id: string): Promise<ApiTokenRow | undefined>;
   /** Notes a use at `at` from `address`, unless one after `unlessAfter` is noted. */
@@ -86,9 +86,10 @@ export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
         .set({ revoked_at: at })
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
-        .returning('expires_at')
+        .returning(['expires_at', 'replaced_by'])
         .executeTakeFirst();
-      if (row !== undefined) await note(revokedApiToken(id, at, row.expires_at));
+      // In an older database, one that was replaced since goes on for longer.
+      if (row !== undefined) await note(revokedApiToken(id, at, row.replaced_by === null ? row.expires_at : null));
       return row !== undefined;
     },
 
@@ -101,7 +102,7 @@ export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
       await note(revokedApiToken(id, expiresAt, null));
     },
 
-    async endBy(id, at) {
+    async endAt(id, at) {
       const { numUpdatedRows } = await db
         .updateTable('api_tokens')
         .set({ expires_at: at })

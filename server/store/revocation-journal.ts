@@ -42,7 +42,7 @@ export class RevocationJournal {
   /** Whether the last line was cut off, as by a crash while it was written; it has been dropped. */
   readonly wasTorn: boolean;
   readonly #file: FileHandle;
-  /** What is in the file and since when it counts, so that nothing is in it twice. */
+  /** What is in the file and since when it counts, so that nothing is in it twice but what counts earlier than it was to. */
   readonly #known: Map<string, number>;
   /** Bytes of whole lines that are on the disk. */
   #length: number;
@@ -66,14 +66,9 @@ export class RevocationJournal {
    */
   static async open(path: string, now: number): Promise<RevocationJournal> {
     const { revocations, isTorn } = readJournal(path);
-    const kept = new Map<string, Revocation>();
-    for (const one of revocations) {
-      const key = keyOf(one);
-      kept.set(key, together(one, kept.get(key) ?? one));
-    }
-    for (const [key, { until }] of kept) if (until !== undefined && until < now) kept.delete(key);
-    const text = [...kept.values()].map(lineOf).join('');
-    if (isTorn || kept.size < revocations.length) await writeFileAtomic(path, text, MODE);
+    const kept = joined(revocations).filter((one) => (one.until ?? now) >= now);
+    const text = kept.map(lineOf).join('');
+    if (isTorn || kept.length < revocations.length) await writeFileAtomic(path, text, MODE);
     const file = await open(path, 'a', MODE);
     try {
       await file.chmod(MODE);
@@ -82,16 +77,17 @@ export class RevocationJournal {
       await file.close();
       throw error;
     }
-    return new RevocationJournal(file, Buffer.byteLength(text), [...kept.values()], isTorn);
+    return new RevocationJournal(file, Buffer.byteLength(text), kept, isTorn);
   }
 
-  /** Whether the file holds this already, from the same time on or from sooner. */
-  has(revocation: Pick<Revocation, 'kind' | 'id' | 'at'>): boolean {
-    return (this.#known.get(keyOf(revocation)) ?? Number.POSITIVE_INFINITY) <= revocation.at;
+  /** Whether the file holds this already. */
+  has(revocation: Pick<Revocation, 'kind' | 'id'>): boolean {
+    return this.#known.has(keyOf(revocation));
   }
 
   /**
-   * Adds what is not there yet; resolves once it is on the disk. Calls that come while the disk is busy share one write.
+   * Adds what is not there yet, or counts earlier than is known there; resolves once it is on the disk. Calls that come
+   * while the disk is busy share one write.
    * @throws FairleadError OVERLOADED, or the file system's error; then none of it is in the file
    */
   async append(revocations: readonly Revocation[]): Promise<void> {
@@ -122,20 +118,18 @@ export class RevocationJournal {
   }
 
   async #write(revocations: readonly Revocation[]): Promise<void> {
-    const fresh = new Map<string, Revocation>();
-    for (const one of revocations) {
-      const key = keyOf(one);
-      if (!this.has(one)) fresh.set(key, together(one, fresh.get(key) ?? one));
-    }
-    if (fresh.size === 0) return;
-    const text = Buffer.from([...fresh.values()].map(lineOf).join(''));
+    const fresh = joined(
+      revocations.filter((one) => one.at < (this.#known.get(keyOf(one)) ?? Number.POSITIVE_INFINITY)),
+    );
+    if (fresh.length === 0) return;
+    const text = Buffer.from(fresh.map(lineOf).join(''));
     if (this.#isDirty) await this.#file.truncate(this.#length);
     this.#isDirty = true;
     await this.#file.appendFile(text);
     await this.#file.datasync();
     this.#isDirty = false;
     this.#length += text.length;
-    for (const [key, { at }] of fresh) this.#known.set(key, at);
+    for (const one of fresh) this.#known.set(keyOf(one), one.at);
   }
 }
 
@@ -161,6 +155,23 @@ export function readJournal(path: string): { revocations: Revocation[]; isTorn: 
   return { revocations, isTorn: rest !== '' };
 }
 
+/** Each thing once: it is revoked as soon as any entry says, and for as long as any says. */
+function joined(revocations: readonly Revocation[]): Revocation[] {
+  const all = new Map<string, Revocation>();
+  for (const one of revocations) {
+    const key = keyOf(one);
+    const other = all.get(key);
+    all.set(key, other === undefined ? one : join(other, one));
+  }
+  return [...all.values()];
+}
+
+function join(one: Revocation, other: Revocation): Revocation {
+  const { until: _, ...first } = other.at < one.at ? other : one;
+  if (one.until === undefined || other.until === undefined) return first;
+  return { ...first, until: Math.max(one.until, other.until) };
+}
+
 function damaged(path: string, line: number): FairleadError {
   return new FairleadError(
     'STORE_UNAVAILABLE',
@@ -182,15 +193,12 @@ export function lineOf({ kind, id, at, until, reason }: Revocation): string {
 function parseLine(line: string): Revocation | undefined {
   const [, body = '', crc] = CHECKED.exec(line) ?? [];
   if (checksum(body) !== crc) return undefined;
-  const value: unknown = JSON.parse(`${body}}`);
-  return fits(Revocation, value) ? value : undefined;
-}
-
-/** Two entries of the same thing: it counts from the sooner one on, and matters until the later one. */
-function together(one: Revocation, other: Revocation): Revocation {
-  const { until: _, ...sooner } = one.at < other.at ? one : other;
-  if (one.until === undefined || other.until === undefined) return sooner;
-  return { ...sooner, until: Math.max(one.until, other.until) };
+  try {
+    const value: unknown = JSON.parse(`${body}}`);
+    return fits(Revocation, value) ? value : undefined;
+  } catch {
+    return undefined; // a checksum is no signature: whoever made this one wrote no JSON
+  }
 }
 
 function checksum(text: string): string {

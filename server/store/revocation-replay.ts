@@ -36,7 +36,7 @@ const REPLAY: Readonly<Record<string, Replay>> = {
   },
   async 'api-token'({ apiTokens }, { id, at }, now) {
     // One that was replaced may go on for a while.
-    if (at > now) return await apiTokens.endBy(id, at);
+    if (at > now) return await apiTokens.endAt(id, at);
     const row = await apiTokens.find(id);
     if (row === undefined || (row.expiresAt ?? now + 1) <= now) return false;
     return await apiTokens.revoke(id, at);
@@ -68,57 +68,79 @@ export async function replayRevocations(store: Store, now: number): Promise<Revo
   return revived;
 }
 
-/** Adds to the journal what the store alone knows of: it was made without one, or could not be written. */
+/**
+ * Adds to the journal what the store alone knows of: it was made without one, or could not be written. Users that were
+ * removed are known to nobody else.
+ */
 export async function completeJournal(store: Store, now: number): Promise<void> {
-  const certificates = await store.db
+  const known = [
+    ...(await certificates(store, now)),
+    ...(await hosts(store, now)),
+    ...(await apiTokens(store, now)),
+    ...(await operatorCertificates(store, now)),
+    ...(await enrollmentTokens(store, now)),
+  ];
+  await store.journal.append(known.filter((one) => !store.journal.has(one)));
+}
+
+async function certificates({ db }: Store, now: number): Promise<Revocation[]> {
+  const rows = await db
     .selectFrom('certificates')
-    .select(['serial', 'revoked_at', 'not_after', 'reason'])
-    .where('state', '=', 'revoked')
+    .select(['serial', 'state', 'revoked_at', 'not_after', 'reason'])
+    .where('state', 'in', ['revoked', 'superseded'])
     .where('not_after', '>', now - AFTER_EXPIRY_MS)
     .execute();
-  const superseded = await store.db
-    .selectFrom('certificates')
-    .select(['serial', 'not_after', 'reason'])
-    .where('state', '=', 'superseded')
-    .where('not_after', '>', now - AFTER_EXPIRY_MS)
-    .execute();
-  const hosts = await store.db
+  return rows.map(({ serial, state, revoked_at, not_after, reason }) => {
+    const entry = state === 'revoked' ? revokedCertificate : supersededCertificate;
+    return entry(serial, revoked_at ?? now, not_after, reason ?? UNKNOWN_REASON);
+  });
+}
+
+async function hosts({ db }: Store, now: number): Promise<Revocation[]> {
+  const rows = await db
     .selectFrom('hosts')
     .select(['id', 'revoked_at', 'revoke_reason'])
     .where('revoked_at', '>', now - HOST_MS)
     .execute();
-  const apiTokens = await store.db
+  return rows.map((row) => revokedHost(row.id, row.revoked_at ?? now, row.revoke_reason ?? UNKNOWN_REASON));
+}
+
+/** Those that were replaced end at their expiry, which an older database does not know. */
+async function apiTokens({ db }: Store, now: number): Promise<Revocation[]> {
+  const rows = await db
     .selectFrom('api_tokens')
     .select(['id', 'revoked_at', 'expires_at', 'replaced_by'])
-    .where((e) => e.or([e('revoked_at', 'is not', null), e('replaced_by', 'is not', null)]))
-    .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', now)]))
+    .where((e) =>
+      e.or([
+        e('replaced_by', 'is not', null),
+        e.and([e('revoked_at', 'is not', null), e.or([e('expires_at', 'is', null), e('expires_at', '>', now)])]),
+      ]),
+    )
     .execute();
-  const operatorCertificates = await store.db
+  return rows.map(({ id, revoked_at, expires_at, replaced_by }) =>
+    revokedApiToken(id, revoked_at ?? expires_at ?? now, replaced_by === null ? expires_at : null),
+  );
+}
+
+async function operatorCertificates({ db }: Store, now: number): Promise<Revocation[]> {
+  const rows = await db
     .selectFrom('operator_certificates')
     .select(['serial', 'revoked_at', 'not_after'])
     .where('revoked_at', 'is not', null)
     .where('not_after', '>', now)
     .execute();
-  const enrollmentTokens = await store.db
+  return rows.map((row) => revokedOperatorCertificate(row.serial, row.revoked_at ?? now, row.not_after));
+}
+
+async function enrollmentTokens({ db }: Store, now: number): Promise<Revocation[]> {
+  const rows = await db
     .selectFrom('enrollment_tokens')
     .select(['id', 'revoked_at', 'used_at', 'expires_at'])
     .where('expires_at', '>', now)
     .where((e) => e.or([e('revoked_at', 'is not', null), e('used_at', 'is not', null)]))
     .execute();
-  await store.journal.append([
-    ...certificates.map((c) =>
-      revokedCertificate(c.serial, c.revoked_at ?? now, c.not_after, c.reason ?? UNKNOWN_REASON),
-    ),
-    ...hosts.map((h) => revokedHost(h.id, h.revoked_at ?? now, h.revoke_reason ?? UNKNOWN_REASON)),
-    ...superseded.map((c) => supersededCertificate(c.serial, now, c.not_after, c.reason ?? UNKNOWN_REASON)),
-    // When one that was replaced was to end, an older database does not know.
-    ...apiTokens.map((t) =>
-      revokedApiToken(t.id, t.revoked_at ?? t.expires_at ?? now, t.replaced_by === null ? t.expires_at : null),
-    ),
-    ...operatorCertificates.map((c) => revokedOperatorCertificate(c.serial, c.revoked_at ?? now, c.not_after)),
-    ...enrollmentTokens.flatMap((t) => [
-      ...(t.revoked_at === null ? [] : [spentEnrollmentToken('revoked', t.id, t.revoked_at, t.expires_at)]),
-      ...(t.used_at === null ? [] : [spentEnrollmentToken('used', t.id, t.used_at, t.expires_at)]),
-    ]),
+  return rows.flatMap(({ id, revoked_at, used_at, expires_at }) => [
+    ...(revoked_at === null ? [] : [spentEnrollmentToken('revoked', id, revoked_at, expires_at)]),
+    ...(used_at === null ? [] : [spentEnrollmentToken('used', id, used_at, expires_at)]),
   ]);
 }

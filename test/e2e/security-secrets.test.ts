@@ -4,11 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { createCsr } from '../../certs/csr.ts';
-import { parseToken, type TokenPrefix } from '../../certs/enrollment-token.ts';
 import { unsealKey } from '../../certs/key-at-rest.ts';
+import { decodeRecord, entriesOf } from '../../server/authority/ca-record.ts';
 import { openStore } from '../../server/store/store.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { testContainer } from '../support/docker.ts';
@@ -16,34 +18,13 @@ import { ExecClient } from '../support/exec-client.ts';
 import { type Answer, Api, type RequestOptions } from '../support/http.ts';
 import { type Launched, type LaunchOptions, launch, type Program, run } from '../support/launcher.ts';
 import { type Server, serverArgs, startServer, waitForState } from '../support/mesh.ts';
+import { addToken, LATER_SOURCES, type Run, type Source } from '../support/secret-sources.ts';
 import { type Evidence, filesOf, processOf, Secrets } from '../support/secrets.ts';
-import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
+import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { p256 } from '../unit/certs/fixtures.ts';
 
-const MAX_WAIT_MS = 60_000;
-
-/** What the sources of secrets share. */
-interface Run {
-  readonly cleanup: Cleanup;
-  readonly secrets: Secrets;
-  /** Of this server the CA's key rests under a passphrase. */
-  readonly server: Server;
-  readonly passphraseFile: string;
-  readonly stateDir: string;
-  readonly configDir: string;
-  readonly container: string;
-  /** As admin; keeps every answer as evidence. */
-  readonly api: Api;
-  /** What was answered, and all that programs have said. */
-  readonly evidence: Evidence[];
-  /** Runs a program with everything logged; what it says is evidence. */
-  run(program: Program, args: readonly string[], options?: LaunchOptions): Promise<Launched>;
-  /** Lets the enrolled agent hold its session from now on, as host `shed`. */
-  startAgent(): Promise<void>;
-}
-
-/** One sort of secret: made, entered into `run.secrets` with the places where it belongs, and used, rightly and wrongly. */
-type Source = (run: Run) => Promise<void>;
+const MAX_WAIT_MS = 120_000;
+const RECEIVED = 'what the webhook received';
 
 /** Every sort of secret there is, in the order of their use. Whatever brings a new one is to add its source here. */
 const SOURCES: Record<string, Source> = {
@@ -53,12 +34,8 @@ const SOURCES: Record<string, Source> = {
   "agent's key": agentKey,
   'passphrase of the CA': caPassphrase,
   'what is passed to an exec': execSecrets,
+  ...LATER_SOURCES,
 };
-
-function addToken(secrets: Secrets, name: string, prefix: TokenPrefix, token: string, homes: readonly string[] = []) {
-  secrets.add(name, token, homes);
-  secrets.add(`the secret in ${name}`, parseToken(prefix, token).secret, homes);
-}
 
 /** The same token with another last character but one, as a person mistypes it. */
 function mistyped(token: string): string {
@@ -131,7 +108,8 @@ async function enrollmentTokens({ cleanup, secrets, server, stateDir, api, run }
 
 async function agentKey({ secrets, stateDir, startAgent }: Run): Promise<void> {
   const file = join(stateDir, 'key.pem');
-  secrets.addKey("the agent's key", await readFile(file, 'utf8'), [file]);
+  // It is renewed in the course of the run, and gone by its end.
+  secrets.addKey("the agent's first key", await readFile(file, 'utf8'));
   await startAgent();
 }
 
@@ -212,15 +190,36 @@ async function readEverything(api: Api): Promise<void> {
   for (const path of ['/metrics', '/healthz', '/readyz', '/ca.pem', '/api/docs']) await api.get(path);
 }
 
-/** The private keys of the CA in a store that nobody holds. */
-async function addCaKey(name: string, dataDir: string, secret: string | Buffer): Promise<void> {
+/** The private keys of the CAs in a store that nobody holds. @returns how many there are */
+async function addCaKeys(name: string, dataDir: string, secret: string | Buffer): Promise<number> {
   const store = await openStore({ dataDir, clock: systemClock });
   try {
-    const record = JSON.parse(String(await store.settings.get('authority.ca')));
-    secrets.addKey(name, await unsealKey(Buffer.from(record.sealedKey, 'base64'), secret));
+    const record = decodeRecord((await store.settings.get('authority.ca')) ?? Buffer.alloc(0));
+    const sealed = [...entriesOf(record), ...(record.request === undefined ? [] : [record.request])];
+    for (const [index, { sealedKey }] of sealed.entries()) {
+      secrets.addKey(`${name} ${index + 1}`, await unsealKey(Buffer.from(sealedKey, 'base64'), secret));
+    }
+    return sealed.length;
   } finally {
     await store.close();
   }
+}
+
+/** Takes the audit log, and keeps it as evidence. @returns the flags for a server */
+async function receiver(dir: string): Promise<string[]> {
+  const secret = 'of the webhook/shared+secret';
+  const file = join(dir, 'webhook-secret');
+  await writeFile(file, `${secret}\n`, { mode: 0o600 });
+  secrets.add("the webhook's secret", secret, [file]);
+  const listener = http.createServer(async (request, response) => {
+    const content = Buffer.concat(await request.toArray());
+    evidence.push({ place: RECEIVED, content: Buffer.concat([Buffer.from(JSON.stringify(request.headers)), content]) });
+    response.end();
+  });
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  defer(shared, () => listener.close());
+  const { port } = listener.address() as AddressInfo;
+  return ['--audit-webhook', `http://127.0.0.1:${port}/in`, '--audit-webhook-secret-file', file];
 }
 
 let passphrase: string;
@@ -233,7 +232,9 @@ before(async () => {
   passphrase = `correct horse/battery+staple ${Math.random()}`;
   const passphraseFile = join(dir, 'passphrase');
   await writeFile(passphraseFile, `${passphrase}\n`, { mode: 0o600 });
-  const args = ['--log-level', 'trace', '--ca-passphrase-file', passphraseFile];
+  const webhook = await receiver(dir);
+  const audit = [...webhook, '--audit-file', join(dir, 'audit.ndjson')];
+  const args = ['--log-level', 'trace', '--ca-passphrase-file', passphraseFile, ...audit];
   server = await startServer(shared, { args });
   // And one whose CA rests under master.key.
   plain = await startServer(shared, { args: ['--log-level', 'trace'] });
@@ -243,7 +244,7 @@ before(async () => {
   const api = new Witness({ url: server.runtime.apiUrl, ca: server.caPem, token: server.adminToken });
   const { id } = await testContainer(shared);
   const it: Run = {
-    ...{ cleanup: shared, secrets, server, passphraseFile, stateDir, configDir, container: id, api, evidence },
+    ...{ cleanup: shared, secrets, server, dir, passphraseFile, stateDir, configDir, container: id, api, evidence },
     run: runLoud,
     startAgent: async () => {
       agent = launch(shared, 'agent', ['run', '--state-dir', stateDir, '--log-level', 'trace']);
@@ -269,8 +270,8 @@ before(async () => {
   const master = (await readFile(masterFile, 'utf8')).trim();
   secrets.add('master.key', Buffer.from(master, 'hex'), [masterFile]);
   addToken(secrets, "the other server's admin token", 'fla1', plain.adminToken, [join(plain.dataDir, 'admin-token')]);
-  await addCaKey("the CA's key", server.dataDir, passphrase);
-  await addCaKey("the other CA's key", plain.dataDir, Buffer.from(master, 'hex'));
+  assert.equal(await addCaKeys("the CA's key", server.dataDir, passphrase), 2, 'the intermediate, and the root before');
+  assert.equal(await addCaKeys("the other CA's key", plain.dataDir, Buffer.from(master, 'hex')), 1);
 });
 
 test('no secret is anywhere but where it belongs', (t) => {
@@ -282,12 +283,15 @@ test('no secret is anywhere but where it belongs', (t) => {
 test('the search has looked where secrets are, and at what was said', () => {
   assert.deepEqual(secrets.missing(evidence), [], 'each secret is found where it belongs');
   const places = evidence.map(({ place }) => place);
-  for (const name of ['fairlead.db', 'fairlead.db-wal', 'runtime.json', 'ca.pem', 'agent.json', 'cert.pem']) {
+  const files = ['fairlead.db', 'fairlead.db-wal', 'runtime.json', 'ca.pem', 'agent.json', 'cert.pem', 'root.key'];
+  const records = ['audit-head.json', 'revoked.ndjson', 'audit.ndjson', 'audit-export.ndjson', 'fairlead.backup'];
+  for (const name of [...files, ...records]) {
     assert.ok(
-      places.some((place) => place.endsWith(`/${name}`)),
+      evidence.some(({ place, content }) => place.endsWith(`/${name}`) && content.length > 0),
       `${name} in ${places.join(', ')}`,
     );
   }
+  assert.ok(places.includes(RECEIVED));
   for (const launched of [server.process, agent]) assert.match(launched.stderr, /"level":20/, 'it logged details');
   const text = evidence.map(({ content }) => content.toString('latin1')).join('\n');
   for (const code of [

@@ -118,6 +118,30 @@ test('revoking the last certificate of a host revokes the host; serials are foun
   await assert.rejects(hosts.revokeSerial('BEEF', 'test', ADMIN), (error) => isFairleadError(error, 'NOT_FOUND'));
 });
 
+test('a host that loses its last certificate loses what it was issued and has not used, in bulk, too', async (t) => {
+  const { store, calls, hosts, enroll: add } = await setUp(t);
+  for (const [name, serial, next] of [
+    ['alpha', 'A1', 'A2'],
+    ['beta', 'B1', 'B2'],
+  ] as const) {
+    const hostId = await add(name, serial);
+    const validity = { notBefore: 1, notAfter: 2_000_000_000_000, issuedAt: 2 };
+    await store.certificates.insert({ serial: next, hostId, spkiPin: next, pem: 'PEM', ...validity }, 'pending');
+  }
+  const view = await hosts.revokeSerial('A1', 'test', ADMIN);
+  assert.equal(view.serial, 'A1');
+  const { certificates } = await hosts.revokeMany({ serials: ['B1'], reason: 'test' }, ADMIN);
+  assert.deepEqual(
+    certificates.map(({ serial }) => serial),
+    ['B1', 'B2'],
+  );
+  assert.deepEqual(await store.certificates.active(), []);
+  assert.deepEqual(
+    calls.filter((call) => call.startsWith('forget')),
+    ['forget A1 A2', 'forget B1 B2'],
+  );
+});
+
 test('a removed host is gone from the list, and its certificate is still refused as revoked', async (t) => {
   const { hosts, enroll: add } = await setUp(t);
   await add('alpha', 'A1');

@@ -252,6 +252,21 @@ test('hosts that are revoked, removed, unknown or in quarantine stay out', async
   assert.ok((await server.store.hosts.get(twice.hostId)).quarantinedAt);
 });
 
+test('a certificate that the store does not know stays out if the journal knows that it is revoked or superseded', async (t) => {
+  const { clock, server, own, host, recovery } = await setUp(t);
+  const renewed = await enrollHost(t, own, server, { name: 'renewed', clock, lifeMs: LIFE_MS });
+  const next = { ...(await server.store.certificates.find(renewed.serial)), serial: 'BEEF', spkiPin: 'sha256:beef' };
+  await server.store.certificates.insert(next as Parameters<typeof server.store.certificates.insert>[0], 'pending');
+  await server.store.certificates.activate('BEEF', clock.now());
+  await server.store.certificates.revoke(host.serial, clock.now(), 'stolen');
+  // As after the store was restored from a backup, with the journal of after it.
+  await server.store.db.deleteFrom('certificates').execute();
+  clock.advance(LIFE_MS + 1000);
+  await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), refusedAs('CERT_REVOKED', /revoked/));
+  await assert.rejects(recovery.request(await claim(renewed.stateDir), ADDRESS), refusedAs('CERT_REVOKED', /superseded/));
+  assert.deepEqual((await recovery.list({})).items, []);
+});
+
 test('a request of a host that was revoked since is gone, and cannot be approved', async (t) => {
   const { clock, server, host, recovery } = await setUp(t);
   clock.advance(LIFE_MS + 1000);
