@@ -31,6 +31,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly installationId: string;
   /** The roots and intermediates by which agents' certificates are verified. */
   readonly caPem: string;
+  /** The key identifiers of those, in hex; absent: whatever TLS accepts. */
+  readonly issuers?: ReadonlySet<string>;
   readonly tls: { key: string; cert: string };
   /** The allow-list: whether a certificate's serial may open a session. */
   isActive(serial: string): boolean;
@@ -62,12 +64,14 @@ export class AgentListener {
 
   #tls: { key: string; cert: string };
   #caPem: string;
+  #issuers: ReadonlySet<string> | undefined;
 
   constructor(options: AgentListenerOptions) {
     this.#options = options;
     this.#peers = new Peers(options.clock);
     this.#tls = options.tls;
     this.#caPem = options.caPem;
+    this.#issuers = options.issuers;
     this.#server = createServer({
       ...options.tls,
       ca: options.caPem,
@@ -132,6 +136,7 @@ export class AgentListener {
    */
   setTrust({ caPem, issuers }: { caPem: string; issuers: ReadonlySet<string> }): void {
     this.#caPem = caPem;
+    this.#issuers = issuers;
     this.#setContext();
     for (const link of this.links()) sendTrust(link, this.#options.trust);
     this.#peers.endUnlessOf(issuers);
@@ -188,7 +193,12 @@ export class AgentListener {
     socket.setNoDelay(true);
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
-      this.#peers.add(socket, peerIdentity(socket, installationId), HELLO_TIMEOUT_MS);
+      const identity = peerIdentity(socket, installationId);
+      // A handshake that began before a root was retired is verified by that root as well.
+      if (this.#issuers?.has(identity.issuerKey) === false) {
+        throw new FairleadError('CERT_UNKNOWN', 'the certificate is of a root that is not trusted any more');
+      }
+      this.#peers.add(socket, identity, HELLO_TIMEOUT_MS);
     } catch (error) {
       if (!isFairleadError(error)) throw error;
       log.warn({ address: socket.remoteAddress, reason: error.message }, 'an agent connection was refused');
