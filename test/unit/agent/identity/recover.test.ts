@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import { Credentials } from '../../../../agent/identity/credentials.ts';
+import { KnownRoots } from '../../../../agent/identity/known-roots.ts';
 import { recover } from '../../../../agent/identity/recover.ts';
 import { storeIdentity } from '../../../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../../../agent/identity/status.ts';
