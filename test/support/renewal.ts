@@ -53,6 +53,8 @@ export interface ServerOptions {
   /** Stands before or behind each transaction, and may throw there. */
   readonly fault?: (when: 'before' | 'after') => void;
   readonly recoverWithinMs?: number;
+  /** The roots and intermediates that count by now; the installation's CA unless given. */
+  readonly clientCaPem?: string;
   /** Of agents' certificates, in ms. */
   readonly lifeMs?: number;
 }
@@ -90,7 +92,7 @@ export async function startServer(
     },
     active,
     isTrusted: (pin: string) => pin === ca.ca.fingerprint,
-    trust: () => ({ clientCaPem: ca.ca.certPem }),
+    trust: () => ({ clientCaPem: options.clientCaPem ?? ca.ca.certPem }),
     serverTls: () => leaf,
   };
   const registry = new HostRegistry();
@@ -168,7 +170,7 @@ export async function enrollHost(
     ...{ hostId, name, server: 'https://127.0.0.1:1', agentUrl: `wss://127.0.0.1:${port}/agent` },
     ...{ caFingerprint: ca.ca.fingerprint, enrolledAt: new Date(now).toISOString() },
   };
-  await storeIdentity(stateDir, { keyPem, certPem, caPem: ca.ca.certPem, record });
+  await storeIdentity(stateDir, { keyPem, certPem, caPem: ca.ca.rootPem, record });
   return { stateDir, hostId, serial };
 }
 
