@@ -22,7 +22,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
-import { waitFor, within } from '../support/wait.ts';
+import { waitFor } from '../support/wait.ts';
 
 const PATIENT_MS = 60_000;
 

@@ -1,15 +1,24 @@
 /** A rotation of the CA while hosts renew by it: whoever is killed wherever, and whichever way it turns, all come back. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import net from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
 import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
 import { loadIdentity } from '../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../agent/identity/status.ts';
+import { createOfflineRoot, openCa } from '../../certs/authority.ts';
+import { readCaRequest } from '../../certs/intermediate.ts';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
+import { certificateBlocks } from '../../certs/pem.ts';
 import { rootsIn } from '../../certs/trust.ts';
 import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
-import { startAgent, type TestAgent } from '../support/renewal.ts';
+import { OfflineRoot } from '../../server/authority/offline-root.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { ADMIN, startAgent, type TestAgent } from '../support/renewal.ts';
 import { newPlace, startFleet, type TestFleet } from '../support/rotation.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -226,4 +235,94 @@ test('a key that was answered by a root that was given up since gets no answer o
   await next.stop();
   await startAgent(t, host.stateDir);
   await followed(fleet, host);
+});
+
+/** Lets a client's first flight through to `port`, and what follows only when it is told to. */
+async function holdingProxy(t: TestContext, port: number) {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  const { promise: greeted, resolve } = Promise.withResolvers<void>();
+  const proxy = net.createServer((client) => {
+    const server = net.connect(port, '127.0.0.1');
+    server.on('error', () => client.destroy()).on('close', () => client.destroy());
+    client.on('error', () => server.destroy()).on('close', () => server.destroy());
+    // The answer is here, so that the server's side of the handshake has begun.
+    server.once('data', () => resolve());
+    server.pipe(client);
+    client.once('data', (hello) => {
+      server.write(hello);
+      client.pause();
+      void released.then(() => client.pipe(server));
+    });
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  t.after(() => proxy.close());
+  return { port: (proxy.address() as net.AddressInfo).port, greeted, release };
+}
+
+test('a handshake that a root verifies which is retired before its end opens nothing', async (t) => {
+  const { place, fleet, host } = await setUp(t);
+  await fleet.take('publish');
+  await fleet.take('activate');
+  const { keyPem: key, certPem: cert } = await loadIdentity(host.stateDir);
+  const knock = async (port: number) => {
+    const trust = { rejectUnauthorized: false, servername: INTERNAL_SERVER_NAME };
+    const socket = tls.connect({ host: '127.0.0.1', port, cert, key, ...trust });
+    socket.once('secureConnect', () => socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+    return await new Promise<string>((resolve) => {
+      socket.once('data', (data) => resolve(String(data).slice(0, 12)));
+      socket.once('error', () => resolve('refused'));
+      socket.once('close', () => resolve('refused'));
+    }).finally(() => socket.destroy());
+  };
+  assert.equal(await knock(place.port), 'HTTP/1.1 426');
+  const { port, greeted, release } = await holdingProxy(t, place.port);
+  const late = knock(port);
+  await greeted;
+  await fleet.take('retire', true);
+  release();
+  assert.equal(await late, 'refused');
+});
+
+test('below an offline root a host renews with its chain, and another intermediate of that root disturbs nobody', async (t) => {
+  const { fleet, host } = await setUp(t);
+  const { authority, rotation } = fleet;
+  const clock = systemClock;
+  const offline = new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 });
+  const root = openCa(await createOfflineRoot({ clock, bits: 2048 }));
+  const importNext = async () => {
+    const request = await readCaRequest(await offline.request(ADMIN));
+    const { certPem } = await root.issueIntermediate({ ...request, days: 1, clock });
+    return await offline.import(root.certPem + certPem, ADMIN);
+  };
+  let agent = await startAgent(t, host.stateDir);
+  assert.equal(await importNext(), 'published');
+  await told(fleet);
+  await fleet.take('activate');
+  await agent.stop();
+  // Killed with the chain in its journal.
+  const { files, killed } = killedBehind(ISSUED);
+  const doomed = await startAgent(t, host.stateDir, { files });
+  await killed;
+  await doomed.stop();
+  agent = await startAgent(t, host.stateDir);
+  await followed(fleet, host);
+  const { certPem, certificate } = await loadIdentity(host.stateDir);
+  assert.equal(certificateBlocks(certPem).length, 2);
+  assert.equal(
+    certificate.validToDate.getTime(),
+    authority.ca.notAfter.getTime(),
+    'it lasts as long as its intermediate',
+  );
+  assert.match(formatStatus(await readStatus(host.stateDir, Date.now())), /certificate +[0-9A-F]+, until/);
+  await told(fleet);
+  await fleet.take('retire');
+
+  const link = fleet.registry.link(host.hostId);
+  assert.equal(await importNext(), 'renewed');
+  assert.equal(fleet.registry.link(host.hostId), link);
+  await again(t, agent, host);
+  await online(fleet, host.hostId);
+  assert.equal((await loadIdentity(host.stateDir)).certPem, certPem, 'it is not renewed before its time');
+  assert.deepEqual((await fleet.rotation.status()).otherCertificates, []);
 });
