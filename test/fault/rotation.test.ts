@@ -1,5 +1,6 @@
 /** A rotation of the CA while hosts renew by it: whoever is killed wherever, and whichever way it turns, all come back. */
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -11,6 +12,7 @@ import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-j
 import { loadIdentity } from '../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../agent/identity/status.ts';
 import { createOfflineRoot, openCa } from '../../certs/authority.ts';
+import { createCsr } from '../../certs/csr.ts';
 import { readCaRequest } from '../../certs/intermediate.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { certificateBlocks } from '../../certs/pem.ts';
@@ -228,6 +230,9 @@ test('a key that was answered by a root that was given up since gets no answer o
   const journal = join(host.stateDir, 'renewal.json');
   const { certPem: _, ...key } = JSON.parse(await readFile(journal, 'utf8'));
   await durableFiles.write(journal, JSON.stringify(key), 0o600);
+  const identity = { hostId: host.hostId, serial: host.serial, notAfter: Number.POSITIVE_INFINITY, issuerKey: '' };
+  const csr = await createCsr(createPrivateKey(key.keyPem));
+  await assert.rejects(fleet.succession.admission.renew(identity, csr, ''), { code: 'CSR_INVALID' });
   await fleet.take('publish');
   const next = await startAgent(t, host.stateDir);
   await told(fleet);
