@@ -10,7 +10,7 @@ import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
 import { trustUpdate } from '../shared/messages/trust.ts';
 import { COMPRESSIONS } from '../shared/mux/handshake.ts';
-import { fetchUntrusted } from '../shared/pinned-http.ts';
+import { fetchUntrusted, UnreachableError } from '../shared/pinned-http.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
@@ -113,8 +113,10 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
       renewer: new Renewer({ ...deps, credentials, renewBeforeMs }),
       controls: trustControls(roots, log),
       onUnverified: () => catchUp(roots, log),
-      recover: (why, signal) =>
-        recover({ ...deps, credentials, onWait: (detail) => lock.update('recovering', detail) }, why, signal),
+      recover: (why, signal) => {
+        const onWait = (detail: string) => lock.update('recovering', detail);
+        return recover({ ...deps, credentials, onWait, onUnverified: () => catchUp(roots, log) }, why, signal);
+      },
       hello: () => {
         const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name];
         return helloOf(instanceId, docker, policy, capabilities);
@@ -171,7 +173,7 @@ async function identityIfEnrolled(stateDir: string): Promise<Identity | Fairlead
  */
 export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<void> {
   if (config.local) return await removeIdentity(config.stateDir);
-  const identity = (await Credentials.load(config.stateDir)).current();
+  const credentials = await Credentials.load(config.stateDir);
   const docker = { reachable: false, reason: 'this host is leaving' };
   const policy = { allow: [], deny: ['*'] };
   const hello: Hello = {
@@ -183,7 +185,7 @@ export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<v
     policy,
   };
   try {
-    await leave({ identity, hello, httpsAgent: deps.httpsAgent, clock: deps.clock }, 'unenrolled on the host');
+    await leaveFollowing(credentials, config.stateDir, hello, deps);
   } catch (error) {
     if (!isFairleadError(error)) throw error;
     const advice =
@@ -191,4 +193,19 @@ export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<v
     throw new FairleadError(error.code, `${error.message}; ${advice}`, { cause: error });
   }
   await removeIdentity(config.stateDir);
+}
+
+/** Leaves; a server that has got another root since this host last spoke to it is followed there first. */
+async function leaveFollowing(credentials: Credentials, stateDir: string, hello: Hello, deps: AppDeps): Promise<void> {
+  const { httpsAgent, clock, log } = deps;
+  const tell = () => leave({ identity: credentials.current(), hello, httpsAgent, clock }, 'unenrolled on the host');
+  try {
+    await tell();
+  } catch (error) {
+    if (!(error instanceof UnreachableError) || error.failure !== 'tls') throw error;
+    const before = credentials.current().caPem;
+    await catchUp(knownRoots(credentials, stateDir, deps, new AbortController().signal), log);
+    if (credentials.current().caPem === before) throw error;
+    await tell();
+  }
 }

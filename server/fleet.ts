@@ -45,13 +45,16 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     forget: succession.forget,
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
-  const rotation = new Rotation({ authority, hosts: store.hostTrust, clock, log });
+  const rotation = new Rotation({
+    ...{ authority, hosts: store.hostTrust, operatorCertificates: store.operatorCertificates, clock, log },
+  });
   const memory = new MemoryPool(config.streamMemoryBytes);
   const agents: AgentListener = new AgentListener({
     ...{ memory, clock, log, random, registry },
     serverVersion: VERSION,
     installationId: authority.installationId,
     caPem: authority.trust().clientCaPem,
+    issuers: authority.trust().issuers,
     trust: new TrustAcks({ authority, store: store.hostTrust, clock }),
     tls: authority.serverTls(),
     isActive: (serial) => authority.active.has(serial),

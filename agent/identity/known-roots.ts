@@ -3,7 +3,6 @@
  * longer needs goes only on the word of a server that it has verified.
  */
 import type { Logger } from 'pino';
-import { rootOf } from '../../certs/chain.ts';
 import { MAX_BUNDLE_BYTES, pemOf, type Root, rootsIn, trustFrom } from '../../certs/trust.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
@@ -94,10 +93,4 @@ export class KnownRoots {
     this.#last = turn.catch(() => undefined);
     return turn;
   }
-}
-
-/** Whether the identity's certificate is of the first of its roots: one that is not should be renewed soon. */
-export function isOfCurrentRoot({ certPem, caPem }: Identity, now: number): boolean {
-  const [current] = rootsIn(caPem);
-  return current !== undefined && rootOf(certPem, [current], now) !== undefined;
 }

@@ -11,7 +11,7 @@ import { proveRecovery } from '../../certs/recovery-proof.ts';
 import { Backoff } from '../../shared/backoff.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, type FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { requestPinned } from '../../shared/pinned-http.ts';
+import { requestPinned, UnreachableError } from '../../shared/pinned-http.ts';
 import { sleep } from '../../shared/sleep.ts';
 import { fits } from '../../shared/validate.ts';
 import type { Credentials } from './credentials.ts';
@@ -44,6 +44,8 @@ export interface RecoverOptions {
   readonly random: () => number;
   /** Told what the host waits for. */
   readonly onWait: (why: string) => void;
+  /** The server could not be verified: its CA may have changed. Never rejects. */
+  readonly onUnverified?: () => Promise<void>;
 }
 
 /**
@@ -86,6 +88,8 @@ async function ask(options: RecoverOptions, stop: AbortSignal): Promise<Outcome>
   } catch (error) {
     stop.throwIfAborted();
     if (!isFairleadError(error)) throw error;
+    // Who was away for that long may have missed a change of the root as well.
+    if (error instanceof UnreachableError && error.failure === 'tls') await options.onUnverified?.();
     // The server finds the certificate good: this machine's clock is ahead of its.
     if (error.code === 'CONFLICT') return 'connect';
     // The key is of no use; the next question brings another one.

@@ -20,7 +20,7 @@ const ANSWER_MS = 30_000;
 const LOOK_MS = 60_000;
 /** Hosts that the server wishes to renew come within this time. */
 const WISH_SPREAD_MS = 15_000;
-/** A wish this soon after a renewal was sent before it. */
+/** A wish this soon after a renewal over the same session was sent before it. */
 const WISH_PAUSE_MS = 60_000;
 const RETRY_MIN_MS = 5_000;
 const RETRY_MAX_MS = 60 * 60_000;
@@ -92,6 +92,8 @@ export class Renewer {
       );
     }
     this.#attached = { session, abort: new AbortController(), timer: undefined, attempt: undefined };
+    // Whatever is wished over this session is of the certificate that has opened it, however new that is.
+    this.#renewedAt = Number.NEGATIVE_INFINITY;
     this.#wish(welcome.renew);
     this.#look();
   }

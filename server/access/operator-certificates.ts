@@ -4,7 +4,9 @@ import type { Socket } from 'node:net';
 import type { BaseLogger } from 'pino';
 import type { Ca } from '../../certs/authority.ts';
 import { readCsr } from '../../certs/csr.ts';
+import { firstCertificate, readCertificate } from '../../certs/pem.ts';
 import { parseSerial } from '../../certs/serial.ts';
+import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Actor, Audit } from '../audit/audit.ts';
@@ -48,7 +50,13 @@ export interface OperatorCertificatesDeps {
   readonly authority: {
     readonly installationId: string;
     /** The roots by which the holder is to know the server, in PEM. */
-    trust(): { readonly rootsPem: string };
+    trust(): {
+      readonly rootsPem: string;
+      /** The key identifiers of the CAs whose certificates count, in hex. */
+      readonly issuers: ReadonlySet<string>;
+    };
+    /** Calls `listener` when that has changed. */
+    onTrust(listener: () => void): unknown;
     readonly ca: Pick<Ca, 'issueOperator'>;
   };
   readonly clock: Clock;
@@ -63,6 +71,8 @@ export class OperatorCertificates {
   constructor(deps: OperatorCertificatesDeps) {
     this.#deps = deps;
     this.#revocations = new Revocations(deps.log);
+    // Lasts as long as the authority does.
+    deps.authority.onTrust(() => void this.#endDistrusted());
   }
 
   /** @throws FairleadError VALIDATION, HOST_NOT_FOUND, CSR_INVALID, CERT_EXPIRED if the CA has expired */
@@ -89,6 +99,7 @@ export class OperatorCertificates {
       }
       const { serial, notBefore } = issued;
       const grant = { name, role, ...((await resolveScope(tables, { hosts, tags })) ?? EVERYWHERE) };
+      const issuerKey = issuerKeyOf(issued.certPem);
       const life = { notBefore: notBefore.getTime(), notAfter, createdAt: clock.now() };
       await tables.operatorCertificates.insert({
         ...grant,
@@ -96,6 +107,7 @@ export class OperatorCertificates {
         serial,
         operatorId,
         spkiPin,
+        issuerKey,
         createdBy: actor.name,
       });
       await this.#record(tables, 'operator-certificate.create', serial, actor, { ...grant, notAfter });
@@ -142,6 +154,8 @@ export class OperatorCertificates {
 
   async #principal(peer: PeerCertificate): Promise<Principal> {
     if ('refusal' in peer) throw refused(peer.refusal);
+    // On a connection of before; a new one does not even pass TLS's own check.
+    if (!this.#deps.authority.trust().issuers.has(peer.issuerKey)) throw refused('it is of a root that was retired');
     const row = await this.#deps.store.operatorCertificates.find(peer.serial);
     const now = this.#deps.clock.now();
     // The serial alone says nothing: whoever has a CA's key can choose it.
@@ -151,6 +165,17 @@ export class OperatorCertificates {
     await this.#noteUse(row, now);
     const { name, role, notAfter } = row;
     return { tokenId: tokenId(row.serial), name, role, expiresAt: notAfter, ...scopeOf(row) };
+  }
+
+  /** What was opened by certificates of a root that counts no more ends. Never rejects. */
+  async #endDistrusted(): Promise<void> {
+    const { store, authority, clock, log } = this.#deps;
+    try {
+      const ended = await store.operatorCertificates.goodExceptOf(authority.trust().issuers, clock.now());
+      for (const { serial } of ended) this.#revocations.announce(tokenId(serial));
+    } catch (error) {
+      log.error({ err: error }, 'streams of operator certificates of a retired root may still run');
+    }
   }
 
   async #record(tables: Tables, action: string, target: string, actor: Actor, detail: object): Promise<void> {
@@ -167,6 +192,10 @@ export class OperatorCertificates {
       this.#deps.log.warn({ err: error, serial }, 'the time of use of an operator certificate was not saved');
     }
   }
+}
+
+function issuerKeyOf(certPem: string): string {
+  return authorityKeyIdentifier(readCertificate(firstCertificate(certPem)))?.toString('hex') ?? '';
 }
 
 function tokenId(serial: string): string {

@@ -5,11 +5,20 @@ import { TLSSocket } from 'node:tls';
 import { agentIdentity, operatorIdentity } from '../../certs/names.ts';
 import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
+import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
 
 const CLIENT_AUTH_OID = '1.3.6.1.5.5.7.3.2';
 
-/** A certificate of an operator of this installation, or why what was presented is none. */
-export type PeerCertificate = { readonly serial: string; readonly spkiPin: string } | { readonly refusal: string };
+/** A certificate of an operator of this installation. */
+export interface OperatorPeer {
+  readonly serial: string;
+  readonly spkiPin: string;
+  /** The key identifier of the CA that issued it, in hex. */
+  readonly issuerKey: string;
+}
+
+/** … or why what was presented is none. */
+export type PeerCertificate = OperatorPeer | { readonly refusal: string };
 
 const VERIFY_ERRORS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'it has expired',
@@ -28,7 +37,10 @@ export function peerCertificate(socket: Socket, installationId: string): PeerCer
 function judge(socket: TLSSocket, certificate: X509Certificate, installationId: string): PeerCertificate {
   if (!socket.authorized) {
     const code = String(socket.authorizationError);
-    return { refusal: VERIFY_ERRORS[code] ?? `it is not one of this installation's CA (${code})` };
+    return {
+      refusal:
+        VERIFY_ERRORS[code] ?? `it is not one of this installation's CA, or of a root that was retired (${code})`,
+    };
   }
   // A resumed session would skip the proof of possession and every check of the chain.
   if (socket.isSessionReused()) return { refusal: 'it comes with a resumed TLS session; connect anew' };
@@ -39,6 +51,9 @@ function judge(socket: TLSSocket, certificate: X509Certificate, installationId: 
   if (operatorIdentity(certificate)?.installationId !== installationId) {
     return { refusal: 'it names no operator of this installation' };
   }
-  const spkiPin = pinOfSpki(spkiOf(certificate.publicKey));
-  return { serial: normalizeSerial(certificate.serialNumber), spkiPin };
+  return {
+    serial: normalizeSerial(certificate.serialNumber),
+    spkiPin: pinOfSpki(spkiOf(certificate.publicKey)),
+    issuerKey: authorityKeyIdentifier(certificate)?.toString('hex') ?? '',
+  };
 }

@@ -16,26 +16,29 @@ export interface HostName {
 /** How far the hosts have come with the root that a rotation leads to. */
 export interface Readiness {
   readonly hosts: number;
-  /** How many said that they trust it. */
+  /** How many trust it, as `notTrusting` says. */
   readonly acknowledged: number;
   readonly unacknowledged: readonly HostName[];
-  /** Whose newest certificate is not of the current root. */
+  /** Who may come back with a certificate that is not of the current root. */
   readonly otherCertificates: readonly HostName[];
 }
 
 export class HostReadiness {
   readonly #store: HostTrustStore;
-  /** The key identifier of the issuer of each certificate that was read; as many as there are hosts. */
+  /** The key identifier of the issuer of each certificate that was read; twice as many as there are hosts at most. */
   #issuers = new Map<string, string | undefined>();
 
   constructor(store: HostTrustStore) {
     this.#store = store;
   }
 
-  /** @param pin the root that hosts should trust */
-  async look(pin: string, trust: TrustBundle): Promise<Readiness> {
+  /**
+   * @param pin the root that hosts should trust
+   * @param issuers those of that root
+   */
+  async look(pin: string, issuers: ReadonlySet<string>, trust: TrustBundle): Promise<Readiness> {
     const hosts = await this.#hosts();
-    const unacknowledged = hosts.filter(({ roots }) => !roots?.includes(pin));
+    const unacknowledged = hosts.filter((host) => !this.#trusts(host, pin, issuers));
     return {
       hosts: hosts.length,
       acknowledged: hosts.length - unacknowledged.length,
@@ -44,7 +47,7 @@ export class HostReadiness {
     };
   }
 
-  /** The hosts with a certificate that none of `issuers` issued. */
+  /** The hosts that may come back with a certificate that none of `issuers` issued. */
   async withoutCertificateOf(issuers: ReadonlySet<string>): Promise<HostName[]> {
     return (await this.#hosts()).filter((host) => !this.#isOf(host, issuers)).map(nameOf);
   }
@@ -54,28 +57,31 @@ export class HostReadiness {
    * is of none of its `issuers`.
    */
   async notTrusting(pin: string, issuers: ReadonlySet<string>): Promise<HostName[]> {
-    const trusts = (host: TrustingHost) => host.roots?.includes(pin) ?? this.#isOf(host, issuers);
-    return (await this.#hosts()).filter((host) => !trusts(host)).map(nameOf);
+    return (await this.#hosts()).filter((host) => !this.#trusts(host, pin, issuers)).map(nameOf);
   }
 
   /** Those that have a certificate at all: no others can be locked out. */
   async #hosts(): Promise<TrustingHost[]> {
-    const hosts = (await this.#store.list()).filter(({ certificate }) => certificate !== undefined);
+    const hosts = (await this.#store.list()).filter(({ certificates }) => certificates.length > 0);
     await this.#readIssuers(hosts);
     return hosts;
   }
 
-  #isOf({ certificate }: TrustingHost, issuers: ReadonlySet<string>): boolean {
-    const issuer = certificate && this.#issuers.get(certificate.serial);
-    return issuer !== undefined && issuers.has(issuer);
+  #trusts(host: TrustingHost, pin: string, issuers: ReadonlySet<string>): boolean {
+    return host.roots?.includes(pin) ?? this.#isOf(host, issuers);
+  }
+
+  #isOf({ certificates }: TrustingHost, issuers: ReadonlySet<string>): boolean {
+    return certificates.every(({ serial }) => {
+      const issuer = this.#issuers.get(serial);
+      return issuer !== undefined && issuers.has(issuer);
+    });
   }
 
   async #readIssuers(hosts: readonly TrustingHost[]): Promise<void> {
     const issuers = new Map<string, string | undefined>();
     let read = 0;
-    for (const { certificate } of hosts) {
-      if (certificate === undefined) continue;
-      const { serial, pem } = certificate;
+    for (const { serial, pem } of hosts.flatMap(({ certificates }) => certificates)) {
       if (!this.#issuers.has(serial)) {
         this.#issuers.set(serial, issuerKeyOf(pem));
         read += 1;

@@ -29,11 +29,25 @@ export interface TrustingHost {
   readonly name: string;
   /** The pins of the roots that it said it trusts; undefined if it never said. */
   readonly roots: readonly string[] | undefined;
-  /** Its newest active certificate, in PEM, if it has one. */
-  readonly certificate: { readonly serial: string; readonly pem: string } | undefined;
+  /** All that it may come back with: its active certificate, and one that it was given and has not used yet. In PEM. */
+  readonly certificates: readonly { readonly serial: string; readonly pem: string }[];
 }
 
 /** What hosts said of the roots they trust. */
 export interface HostTrustStore {
   list(): Promise<readonly TrustingHost[]>;
+}
+
+/** A certificate by which an operator uses the API. */
+export interface OperatorCertificate {
+  readonly serial: string;
+  readonly name: string;
+  /** ms since 1970. */
+  readonly notAfter: number;
+}
+
+/** The certificates by which operators use the API. */
+export interface OperatorCertificateStore {
+  /** Those that are neither revoked nor expired at `now`, and of none of `issuers`, key identifiers in hex. */
+  goodExceptOf(issuers: ReadonlySet<string>, now: number): Promise<readonly OperatorCertificate[]>;
 }

@@ -9,7 +9,7 @@ import type { CaEntry, CaRecord, Phase } from './ca-record.ts';
 import { newRoot } from './ca-state.ts';
 import { type HostName, HostReadiness, type Readiness } from './host-readiness.ts';
 import { abort, activate, publish, requirePhase, retire } from './phases.ts';
-import type { HostTrustStore } from './ports.ts';
+import type { HostTrustStore, OperatorCertificate, OperatorCertificateStore } from './ports.ts';
 
 export type RotationAction = 'publish' | 'activate' | 'retire' | 'abort';
 
@@ -22,6 +22,7 @@ export interface Actor {
 export interface RotationDeps {
   readonly authority: Authority;
   readonly hosts: HostTrustStore;
+  readonly operatorCertificates: OperatorCertificateStore;
   readonly clock: Clock;
   readonly log: Pick<Logger, 'info'>;
   /** The size of a new root's key, for tests; 4096 otherwise. */
@@ -30,6 +31,8 @@ export interface RotationDeps {
 
 export interface RotationStatus extends Readiness {
   readonly phase: Phase;
+  /** Good but for their root, which is not the current one: they end with it, or have done so. */
+  readonly otherOperatorCertificates: readonly OperatorCertificate[];
 }
 
 /** Hosts that an error names one by one. */
@@ -46,9 +49,17 @@ export class Rotation {
 
   /** How far the rotation has come; of the next root while one is published, else of the current one. */
   async status(): Promise<RotationStatus> {
-    const { state } = this.#deps.authority;
-    const to = state.next ?? state.current;
-    return { phase: state.record.phase, ...(await this.#readiness.look(to.fingerprint, this.#deps.authority.trust())) };
+    const { authority, operatorCertificates, clock } = this.#deps;
+    const { record, current, next } = authority.state;
+    const trust = authority.trust();
+    const { currentIssuers } = trust;
+    const to = next ?? current;
+    const issuers = next === undefined ? currentIssuers : trust.issuers.difference(currentIssuers);
+    return {
+      phase: record.phase,
+      ...(await this.#readiness.look(to.fingerprint, issuers, trust)),
+      otherOperatorCertificates: await operatorCertificates.goodExceptOf(currentIssuers, clock.now()),
+    };
   }
 
   /**
@@ -101,11 +112,13 @@ export class Rotation {
   async #retire(force: boolean, actor: Actor): Promise<void> {
     const { authority } = this.#deps;
     const record = retire(authority.state.record);
-    const { unacknowledged, otherCertificates } = await this.status();
+    const { unacknowledged, otherCertificates, otherOperatorCertificates } = await this.status();
     const out = union(unacknowledged, otherCertificates);
     const why = 'do not trust the new root yet, or still have a certificate of the old one';
     refuseUnless(force, out, `${why}; wait until they have connected and renewed it`);
-    await this.#change(record, 'ca.retire', actor, { forced: force && out.length > 0, lockedOut: out.length });
+    const endedOperatorCertificates = otherOperatorCertificates.length;
+    const locked = { forced: force && out.length > 0, lockedOut: out.length };
+    await this.#change(record, 'ca.retire', actor, { ...locked, endedOperatorCertificates });
   }
 
   async #abort(force: boolean, actor: Actor): Promise<void> {

@@ -84,6 +84,7 @@ export interface CaRotation {
   acknowledged: number;
   unacknowledged: { id: string; name: string }[];
   otherCertificates: { id: string; name: string }[];
+  otherOperatorCertificates: { count: number; items: { serial: string; name: string; notAfter: string }[] };
 }
 
 /** What a number of pings came to; times are null while none was answered. */

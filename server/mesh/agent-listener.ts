@@ -31,6 +31,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   readonly installationId: string;
   /** The roots and intermediates by which agents' certificates are verified. */
   readonly caPem: string;
+  /** The key identifiers of those, in hex; absent: whatever TLS accepts. */
+  readonly issuers?: ReadonlySet<string>;
   readonly tls: { key: string; cert: string };
   /** Whether a certificate that the CA's key has signed has the serial of another one, which was issued here. */
   isForged(identity: PeerIdentity): Promise<boolean>;
@@ -64,7 +66,7 @@ export class AgentListener {
 
   #tls: { key: string; cert: string };
   #caPem: string;
-  /** The CAs that count since the roots were last changed; undefined: those that TLS verifies by. */
+  /** The CAs that count; undefined: those that TLS verifies by. */
   #issuers: ReadonlySet<string> | undefined;
 
   constructor(options: AgentListenerOptions) {
@@ -72,6 +74,7 @@ export class AgentListener {
     this.#peers = new Peers(options.clock);
     this.#tls = options.tls;
     this.#caPem = options.caPem;
+    this.#issuers = options.issuers;
     this.#server = createServer({
       ...options.tls,
       ca: options.caPem,
@@ -194,7 +197,7 @@ export class AgentListener {
     socket.on('error', (error) => log.debug({ err: error }, 'agent socket'));
     try {
       const identity = peerIdentity(socket, installationId);
-      // A handshake that began under other roots was verified by those.
+      // A handshake that began before a root was retired is verified by that root as well.
       if (this.#issuers?.has(identity.issuerKey) === false) {
         throw new FairleadError('CERT_UNKNOWN', 'the certificate is of a root that is not trusted any more');
       }

@@ -2,9 +2,8 @@
  * Hosts that come back without a certificate that counts: it expired while they were away, or the store is older than it.
  * They prove their last key; an administrator, or the policy for certificates that expired a short while ago, decides.
  */
-import { randomUUID, X509Certificate } from 'node:crypto';
+import { randomUUID, type X509Certificate } from 'node:crypto';
 import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
-import { isSignedBy } from '../../certs/endorsement.ts';
 import { agentIdentity } from '../../certs/names.ts';
 import { certificateBlocks, firstCertificate, readCertificate } from '../../certs/pem.ts';
 import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
@@ -17,7 +16,7 @@ import type { CertificateRow, CertificateState } from '../store/certificates.ts'
 import type { Page, PageRequest } from '../store/page.ts';
 import type { RecoveryRow } from '../store/recoveries.ts';
 import type { Tables } from '../store/store.ts';
-import { issueSuccessor, requireGoodHost, type Successor, type SuccessorDeps } from './successor.ts';
+import { isIssuedBy, issueSuccessor, requireGoodHost, type Successor, type SuccessorDeps } from './successor.ts';
 
 const REQUEST_LIFE_MS = 7 * 24 * 3_600_000;
 /** New requests of one host: a second key in place of the first one is rare, and each writes a row. */
@@ -144,23 +143,34 @@ export class Recovery {
     const { store, authority } = this.#deps;
     const certificate = readCertificate(firstCertificate(request.certificate));
     const identity = agentIdentity(certificate);
-    if (
-      identity?.installationId !== authority.installationId ||
-      !isIssuedBy(certificate, authority.trust().clientCaPem)
-    ) {
+    const serial = normalizeSerial(certificate.serialNumber);
+    const row = await store.certificates.find(serial);
+    if (identity?.installationId !== authority.installationId || !this.#isOurs(certificate, row)) {
       throw new FairleadError('CERT_UNKNOWN', 'the certificate is not one that this server has issued to a host');
     }
     if (!(await isRecoveryProof(certificate, request.csr, request.proof))) {
       throw new FairleadError('CERT_UNKNOWN', 'the proof is not by the key of the certificate');
     }
     const csr = await readCsr(request.csr);
-    const serial = normalizeSerial(certificate.serialNumber);
-    const row = await store.certificates.find(serial);
     // A CA's key alone makes nobody the host whose serial it has chosen.
-    if (row !== undefined && (row.hostId !== identity.hostId || row.spkiPin !== pinOf(certificate))) {
+    if (row !== undefined && row.hostId !== identity.hostId) {
       throw new FairleadError('CERT_UNKNOWN', 'the certificate has the serial of another one, and was not issued here');
     }
     return { hostId: identity.hostId, serial, address, csr, row };
+  }
+
+  /** Whether a CA that counts has issued it. What is known must be the very certificate: its key is what the host proves. */
+  #isOurs(certificate: X509Certificate, row: CertificateRow | undefined): boolean {
+    if (row !== undefined && row.spkiPin !== pinOfSpki(spkiOf(certificate.publicKey))) return false;
+    const trusted = this.#deps.authority.trust().clientCaPem;
+    if (isIssuedBy(certificate, trusted)) return true;
+    // Its intermediate has expired as well since, and was replaced by another one below a root that still counts.
+    const [, intermediate] = row === undefined ? [] : certificateBlocks(row.pem);
+    return (
+      intermediate !== undefined &&
+      isIssuedBy(readCertificate(intermediate), trusted) &&
+      isIssuedBy(certificate, intermediate)
+    );
   }
 
   async #decided(claimant: Claimant): Promise<Successor | undefined> {
@@ -288,13 +298,4 @@ type Decision = Pick<RecoveryRow, 'state' | 'decidedBy'>;
 
 function isUsable(state: CertificateState | undefined): boolean {
   return state === 'active' || state === 'pending';
-}
-
-function pinOf({ publicKey }: X509Certificate): string {
-  return pinOfSpki(spkiOf(publicKey));
-}
-
-/** Whether one of the CAs that count has issued it; whether it is still valid is another question. */
-function isIssuedBy(certificate: X509Certificate, casPem: string): boolean {
-  return certificateBlocks(casPem).some((pem) => isSignedBy(certificate, new X509Certificate(pem)));
 }

@@ -2,8 +2,11 @@
  * Certificates that take over from another one of their host. Such a certificate is pending until it is first used: the
  * one before stays good until then, so that an answer that is lost costs nothing.
  */
+import { X509Certificate } from 'node:crypto';
 import type { IssuedCert } from '../../certs/authority.ts';
 import type { CertificateRequest } from '../../certs/csr.ts';
+import { isSignedBy } from '../../certs/endorsement.ts';
+import { certificateBlocks, firstCertificate } from '../../certs/pem.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Audit, AuditEntry } from '../audit/audit.ts';
@@ -46,7 +49,7 @@ export interface Successor {
 export async function issueSuccessor(deps: SuccessorDeps, succession: Succession): Promise<Successor> {
   const { store, authority, clock, pending } = deps;
   const { hostId, csr } = succession;
-  const known = repeated(await store.certificates.findByKey(csr.spkiPin), hostId, clock.now());
+  const known = repeated(deps, await store.certificates.findByKey(csr.spkiPin), hostId, clock.now());
   if (known !== undefined) return known;
   await requireNewKey(authority, csr.spkiPin, store);
   const { installationId } = authority;
@@ -66,7 +69,7 @@ async function insert(deps: SuccessorDeps, { hostId, csr, check }: Succession, i
   const now = deps.clock.now();
   const entry = await check(tables);
   // Asked twice at once: the second one gets what the first one got.
-  const known = repeated(await tables.certificates.findByKey(csr.spkiPin), hostId, now);
+  const known = repeated(deps, await tables.certificates.findByKey(csr.spkiPin), hostId, now);
   if (known !== undefined) return { successor: known, unused: [] };
   await requireNewKey(deps.authority, csr.spkiPin, tables);
   const unused = await tables.certificates.revokePending(hostId, now, NEVER_USED);
@@ -81,10 +84,16 @@ async function insert(deps: SuccessorDeps, { hostId, csr, check }: Succession, i
   return { successor: { serial, certificate: certPem, notAfter }, unused };
 }
 
-/** The answer once more, for the key that got it. */
-function repeated(row: CertificateRow | undefined, hostId: string, now: number): Successor | undefined {
+/** The answer once more, for the key that got it; not one of a root that was given up since: that opens nothing any more. */
+function repeated(
+  { authority }: SuccessorDeps,
+  row: CertificateRow | undefined,
+  hostId: string,
+  now: number,
+): Successor | undefined {
   const isGood = row !== undefined && (row.state === 'pending' || row.state === 'active');
   if (!isGood || row.hostId !== hostId || row.notAfter <= now) return undefined;
+  if (!isIssuedBy(new X509Certificate(firstCertificate(row.pem)), authority.trust().clientCaPem)) return undefined;
   return { serial: row.serial, certificate: row.pem, notAfter: row.notAfter };
 }
 
@@ -110,4 +119,9 @@ export async function requireGoodHost(tables: Tables, hostId: string): Promise<s
 export function quarantined(name: string, reason: string | undefined): FairleadError {
   const what = `the host ${name} is in quarantine: ${reason ?? 'no reason given'}`;
   return new FairleadError('QUARANTINED', `${what}; an administrator must release or revoke it`);
+}
+
+/** Whether one of these CAs has issued it; whether it is still valid is another question. */
+export function isIssuedBy(certificate: X509Certificate, casPem: string): boolean {
+  return certificateBlocks(casPem).some((pem) => isSignedBy(certificate, new X509Certificate(pem)));
 }

@@ -9,7 +9,7 @@ import { Instant } from './schemas.ts';
 const strict = { additionalProperties: false };
 /** What a signed request may take: some certificates. */
 const MAX_BUNDLE_CHARS = 64 * 1024;
-/** Hosts that an answer names; the counts are of all. */
+/** Hosts, and operators' certificates, that an answer names; the counts are of all. */
 const MAX_NAMED_HOSTS = 200;
 
 const Phase = Type.Union([Type.Literal('stable'), Type.Literal('published'), Type.Literal('activated')], {
@@ -47,8 +47,20 @@ const RotationView = Type.Object({
   acknowledged: Type.Integer({ description: 'How many of them trust the next root, or else the current one' }),
   unacknowledged: Type.Array(HostNames.items, { description: `Those that do not; at most ${MAX_NAMED_HOSTS}` }),
   otherCertificates: Type.Array(HostNames.items, {
-    description: `Those whose certificate is not of the current root; at most ${MAX_NAMED_HOSTS}`,
+    description: `Those who may come back with a certificate that is not of the current root; at most ${MAX_NAMED_HOSTS}`,
   }),
+  otherOperatorCertificates: Type.Object(
+    {
+      count: Type.Integer(),
+      items: Type.Array(Type.Object({ serial: Type.String(), name: Type.String(), notAfter: Instant }), {
+        description: `The newest ones; at most ${MAX_NAMED_HOSTS}`,
+      }),
+    },
+    {
+      description:
+        "Operators' certificates that are not of the current root: they end when theirs is retired, and need to be made anew",
+    },
+  ),
 });
 const RotationBody = Type.Object(
   {
@@ -191,9 +203,14 @@ function caView(authority: AuthorityView) {
 }
 
 async function rotationView(rotation: RotationService) {
-  const { unacknowledged, otherCertificates, ...rest } = await rotation.status();
+  const { unacknowledged, otherCertificates, otherOperatorCertificates: others, ...rest } = await rotation.status();
+  const items = others.slice(0, MAX_NAMED_HOSTS).map(({ serial, name, notAfter }) => ({
+    ...{ serial, name },
+    notAfter: new Date(notAfter).toISOString(),
+  }));
   return {
     ...rest,
+    otherOperatorCertificates: { count: others.length, items },
     unacknowledged: unacknowledged.slice(0, MAX_NAMED_HOSTS),
     otherCertificates: otherCertificates.slice(0, MAX_NAMED_HOSTS),
   };

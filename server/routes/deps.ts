@@ -422,6 +422,11 @@ export interface RotationService {
     readonly acknowledged: number;
     readonly unacknowledged: readonly HostNameRecord[];
     readonly otherCertificates: readonly HostNameRecord[];
+    readonly otherOperatorCertificates: readonly {
+      readonly serial: string;
+      readonly name: string;
+      readonly notAfter: number;
+    }[];
   }>;
   /** @throws FairleadError CONFLICT if it is not the time for it, or that names the hosts it would lock out */
   take(

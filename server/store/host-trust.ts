@@ -11,13 +11,13 @@ export interface TrustAcknowledgement {
   readonly at: number;
 }
 
-/** A host that is not revoked, what it trusts, and its newest active certificate. */
+/** A host that is not revoked, what it trusts, and the certificates that it may come back with. */
 export interface HostTrustRow {
   readonly hostId: string;
   readonly name: string;
   /** Undefined: it never said. */
   readonly roots: readonly string[] | undefined;
-  readonly certificate: { readonly serial: string; readonly pem: string } | undefined;
+  readonly certificates: readonly { readonly serial: string; readonly pem: string }[];
 }
 
 export interface HostTrust {
@@ -51,17 +51,16 @@ export function hostTrustTable(db: Db): HostTrust {
       const certificates = await db
         .selectFrom('certificates')
         .select(['host_id', 'serial', 'pem'])
-        .where('state', '=', 'active')
+        .where('state', 'in', ['active', 'pending'])
         .orderBy('issued_at')
         .orderBy('serial')
         .execute();
-      // The newest one of each host comes last, and stays.
-      const newest = new Map(certificates.map(({ host_id, serial, pem }) => [host_id, { serial, pem }]));
+      const ofHost = Map.groupBy(certificates, ({ host_id }) => host_id);
       return hosts.map(({ hostId, name, roots }) => ({
         hostId,
         name,
         roots: roots === null ? undefined : readStrings(roots),
-        certificate: newest.get(hostId),
+        certificates: (ofHost.get(hostId) ?? []).map(({ serial, pem }) => ({ serial, pem })),
       }));
     },
 

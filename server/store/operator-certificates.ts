@@ -14,6 +14,8 @@ export interface OperatorCertificateRow {
   readonly name: string;
   readonly role: Role;
   readonly spkiPin: string;
+  /** The key identifier of the CA that issued it, in hex. */
+  readonly issuerKey: string;
   readonly hosts: readonly string[];
   readonly tags: readonly string[];
   readonly notBefore: number;
@@ -33,6 +35,8 @@ export interface OperatorCertificateRows {
   isKeyKnown(spkiPin: string): Promise<boolean>;
   /** Newest first. */
   list(page: PageRequest): Promise<Page<OperatorCertificateRow>>;
+  /** Those that are neither revoked nor expired at `now`, and of none of `issuers`; the newest first. */
+  goodExceptOf(issuers: ReadonlySet<string>, now: number): Promise<OperatorCertificateRow[]>;
   /** @returns whether it was there and not revoked before. */
   revoke(serial: string, at: number): Promise<boolean>;
   /** Notes a use at `at`, unless one after `unlessAfter` is noted. */
@@ -81,6 +85,19 @@ export function operatorCertificatesTable(db: Db, note: Note): OperatorCertifica
       return toPage(rows, limit, (row) => [row.created_at, row.serial], toRow);
     },
 
+    async goodExceptOf(issuers, now) {
+      const rows = await db
+        .selectFrom('operator_certificates')
+        .selectAll()
+        .where('revoked_at', 'is', null)
+        .where('not_after', '>', now)
+        .where('issuer_key', 'not in', [...issuers])
+        .orderBy('created_at', 'desc')
+        .orderBy('serial', 'desc')
+        .execute();
+      return rows.map(toRow);
+    },
+
     async revoke(serial, at) {
       const row = await db
         .updateTable('operator_certificates')
@@ -111,6 +128,7 @@ function fromNew(certificate: NewOperatorCertificate): OperatorCertificatesTable
     name: certificate.name,
     role: certificate.role,
     spki_pin: certificate.spkiPin,
+    issuer_key: certificate.issuerKey,
     hosts: JSON.stringify(certificate.hosts),
     tags: JSON.stringify(certificate.tags),
     not_before: certificate.notBefore,
@@ -129,6 +147,7 @@ function toRow(row: Selectable<OperatorCertificatesTable>): OperatorCertificateR
     name: row.name,
     role: row.role as Role,
     spkiPin: row.spki_pin,
+    issuerKey: row.issuer_key,
     hosts: readStrings(row.hosts),
     tags: readStrings(row.tags),
     notBefore: row.not_before,

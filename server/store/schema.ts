@@ -121,6 +121,7 @@ export interface OperatorCertificatesTable {
   name: string;
   role: string;
   spki_pin: string;
+  issuer_key: string;
   /** JSON arrays of strings: what the certificate is limited to; empty: to nothing. */
   hosts: string;
   tags: string;

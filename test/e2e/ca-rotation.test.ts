@@ -1,6 +1,6 @@
 /** The CA's root is replaced under running hosts, in steps that can be taken back; at the end the old one counts no more. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { cp, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import tls from 'node:tls';
@@ -22,7 +22,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
-import { waitFor, within } from '../support/wait.ts';
+import { waitFor } from '../support/wait.ts';
 
 const PATIENT_MS = 60_000;
 
@@ -32,11 +32,16 @@ let env: Record<string, string>;
 let awake: Enrolled & { process: Launched };
 let asleep: Enrolled;
 let sleeper: Launched;
+/** Enrolled by the old root, and started long after the new one has taken over. */
+let late: Enrolled;
+let leaver: Enrolled;
+/** A pair of the old root that was superseded. */
+let copy: string;
 let oldRoot: string;
 let oldPin: string;
 let oldToken: string;
-/** How many bytes of the ticking container's log have come. */
-let ticks: () => number;
+/** The lines of the counting container's log that have come. */
+let lines: () => string[];
 let cut: Promise<string>;
 
 before(async () => {
@@ -45,19 +50,23 @@ before(async () => {
   oldPin = server.runtime.caFingerprint;
   awake = await joined('awake');
   asleep = await enroll(shared, server, 'asleep');
+  late = await enroll(shared, server, 'late');
+  leaver = await enroll(shared, server, 'leaver');
+  copy = join(await tempDir(shared, 'copy'), 'state');
+  await cp(awake.stateDir, copy, { recursive: true, filter: (path) => !/run\.json|\.tmp$/.test(path) });
   oldToken = (await readFile(join(server.dataDir, 'admin-token'), 'utf8')).trim();
   env = { XDG_CONFIG_HOME: await tempDir(shared, 'config') };
   await cli('--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token'), 'login');
-  const loop = ['/bin/sh', '-c', 'while :; do echo tick; sleep 0.1; done'];
+  const loop = ['/bin/sh', '-c', 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done'];
   const { id } = await testContainer(shared, { cmd: loop });
   const log = await server.api.open('GET', `/api/v1/hosts/awake/containers/${id}/logs?follow=1`);
-  let bytes = 0;
-  ticks = () => bytes;
+  let text = '';
+  lines = () => text.split('\n').slice(0, -1);
   cut = new Promise((resolve) => {
     log.once('error', () => resolve('error'));
     log.once('end', () => resolve('end'));
-    log.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
+    log.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
     });
   });
 });
@@ -91,8 +100,9 @@ async function refusedCli(...args: string[]): Promise<string> {
 }
 
 async function streamFlows(): Promise<void> {
-  const seen = ticks();
-  await eventually('more of the log', () => ticks() > seen + 20);
+  const seen = lines().length;
+  await eventually('more of the log', () => lines().length > seen + 20);
+  for (const [index, line] of lines().entries()) assert.equal(line, String(index), 'no line is lost or comes twice');
 }
 
 /** A client that trusts what the server publishes now; to be used where the pin is not what is tested. */
@@ -147,7 +157,7 @@ test('a published root reaches the host that is connected, and can be taken back
   });
   assert.deepEqual(
     status.unacknowledged.map(({ name }: { name: string }) => name),
-    ['asleep'],
+    ['asleep', 'late', 'leaver'],
   );
   assert.equal((await pinsOf(awake)).length, 2);
   assert.equal(await pinInRecord(awake), oldPin);
@@ -190,6 +200,17 @@ test('an activated root issues; who knows the old one is led to it, tokens, logi
   assert.equal(await pinInRecord(newborn), spkiPin(newRoot));
 });
 
+test('a host that knows the old root alone can still tell its state, and leave', async (t) => {
+  const status = ['status', '--state-dir', leaver.stateDir];
+  assert.match((await run(t, 'agent', status)).stdout, new RegExp(`CA +${oldPin}`));
+  const left = await run(t, 'agent', ['unenroll', '--state-dir', leaver.stateDir]);
+  assert.equal(left.exit.code, 0, left.transcript());
+  assert.deepEqual(await readdir(leaver.stateDir), []);
+  await waitForState(server, 'leaver', 'revoked', PATIENT_MS);
+  const { stdout } = await run(t, 'agent', ['status', '--state-dir', awake.stateDir]);
+  assert.match(stdout, /session +online/);
+});
+
 test('a step back from there leads everyone back, the newcomer as well, also over a kill', async () => {
   const [newRoot = ''] = await published();
   assert.match(await cli('ca', 'rotate', '--abort'), /Phase: +published/);
@@ -199,34 +220,55 @@ test('a step back from there leads everyone back, the newcomer as well, also ove
   await newborn.process.stop();
   newborn = { ...newborn, process: startAgent(shared, newborn) };
   await waitForState(server, 'newborn', 'online', PATIENT_MS);
-  // Its certificate is of the root that would be dropped.
-  assert.match(await refusedCli('ca', 'rotate', '--abort'), /newborn.*\(CONFLICT\)/);
+  // A certificate of the root that would be dropped, and nobody there who could renew it.
+  assert.match(await refusedCli('ca', 'rotate', '--abort'), /early.*\(CONFLICT\)/);
 
   assert.match(await cli('ca', 'rotate', '--activate'), /Phase: +activated/);
   assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
   await eventually('the host to follow', async () => (await pinInRecord(awake)) === spkiPin(newRoot));
-  server = await restartServer(shared, server, 'kill');
-  assert.equal((await server.api.get('/api/v1/ca')).body.phase, 'activated');
-  assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
   for (const name of ['awake', 'asleep', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
 });
 
-test('a retired root counts no more: not for hosts, not for tokens, not for logins', async (t) => {
+test('hosts renew by themselves, one that was away as well, and then the old root is retired without force', async () => {
   const refusal = await refusedCli('ca', 'rotate', '--retire');
   assert.match(refusal, /CONFLICT/);
-  for (const name of ['awake', 'asleep']) assert.match(refusal, new RegExp(name));
-  assert.doesNotMatch(refusal, /newborn/);
-
-  assert.match(await cli('ca', 'rotate', '--retire', '--force'), /Phase: +stable/);
-  await within(PATIENT_MS, 'the end of the stream', cut);
-  await waitForState(server, 'awake', 'offline', PATIENT_MS);
-  await waitForState(server, 'newborn', 'online', PATIENT_MS);
+  assert.match(refusal, /late/);
+  assert.doesNotMatch(refusal, /early/);
+  startAgent(shared, late);
+  await eventually('certificates of the new root for all', async () => {
+    const { unacknowledged, otherCertificates } = (await server.api.get('/api/v1/ca/rotation')).body;
+    return unacknowledged.length === 0 && otherCertificates.length === 0;
+  });
+  const { connectedAt } = (await server.api.get('/api/v1/hosts/awake')).body;
+  assert.match(await cli('ca', 'rotate', '--retire'), /Phase: +stable/);
+  await streamFlows();
+  assert.equal(await Promise.race([cut, Promise.resolve('open')]), 'open');
+  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+  assert.equal((await server.api.get('/api/v1/hosts/awake')).body.connectedAt, connectedAt, 'by the same session');
   assert.equal((await published()).length, 1);
-  await eventually('one root at the newcomer', async () => (await pinsOf(newborn)).length === 1);
-  // The old certificate is refused by TLS itself.
-  await waitForState(server, 'asleep', 'offline', PATIENT_MS);
-  await sleeper.waitForOutput(/"code":"(closed|tls)"/, PATIENT_MS);
+  for (const agent of [awake, late, newborn]) {
+    await eventually(`one root at ${agent.name}`, async () => (await pinsOf(agent)).length === 1);
+  }
+  // TLS itself refuses what was good under the old root; its host is not put into quarantine for it.
+  assert.match(await knock(copy), /closed|reset|alert|ECONNRESET/i);
+  assert.equal((await server.api.get('/api/v1/hosts/awake')).body.state, 'online');
+});
 
+/** What comes of asking for something on the agents' port by the pair in `stateDir`. */
+async function knock(stateDir: string): Promise<string> {
+  const [cert, key] = await Promise.all(['cert.pem', 'key.pem'].map((file) => readFile(join(stateDir, file), 'utf8')));
+  const { hostname: host, port } = new URL(server.runtime.agentUrl);
+  const trust = { rejectUnauthorized: false, servername: INTERNAL_SERVER_NAME };
+  const socket = tls.connect({ host, port: Number(port), cert, key, ...trust });
+  return await new Promise<string>((resolve) => {
+    socket.once('secureConnect', () => socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+    socket.once('data', (data) => resolve(String(data)));
+    socket.once('error', (error) => resolve(String(error)));
+    socket.once('close', () => resolve('closed'));
+  }).finally(() => socket.destroy());
+}
+
+test('tokens and logins of a retired root count no more', async (t) => {
   assert.match(await cli('host', 'ls'), /newborn/);
   const context = JSON.parse(await readFile(join(env['XDG_CONFIG_HOME'] ?? '', 'fairlead/context.json'), 'utf8'));
   assert.equal(rootsIn(context.trust.ca).length, 1);
@@ -246,4 +288,21 @@ test('a retired root counts no more: not for hosts, not for tokens, not for logi
   const audit = (await server.api.get('/api/v1/audit?limit=100')).text;
   for (const action of ['ca.publish', 'ca.activate', 'ca.abort', 'ca.retire'])
     assert.ok(audit.includes(action), action);
+});
+
+test('a server that is killed comes back, and forcing the next step locks out who was not there', async () => {
+  server.api = await freshApi();
+  const [root = ''] = await published();
+  server = await restartServer(shared, server, 'kill');
+  assert.deepEqual(await isVerifiedBy(root), [true, true]);
+  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+  await sleeper.stop();
+  await cli('ca', 'rotate');
+  await cli('ca', 'rotate', '--activate');
+  server = await restartServer(shared, server, 'kill');
+  assert.equal((await server.api.get('/api/v1/ca')).body.phase, 'activated');
+  assert.match(await refusedCli('ca', 'rotate', '--retire'), /asleep/);
+  assert.match(await cli('ca', 'rotate', '--retire', '--force'), /Phase: +stable/);
+  // It knows the old root alone, which vouches for nobody any more.
+  await startAgent(shared, asleep).waitForOutput(/"code":"tls"/, PATIENT_MS);
 });

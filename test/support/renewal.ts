@@ -4,10 +4,12 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
 import { Credentials } from '../../agent/identity/credentials.ts';
+import { KnownRoots } from '../../agent/identity/known-roots.ts';
 import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
 import { loadIdentity, storeIdentity } from '../../agent/identity/state-dir.ts';
 import { Renewer } from '../../agent/link/renew.ts';
 import { type RunEnd, stayConnected } from '../../agent/link/stay-connected.ts';
+import { trustControls } from '../../agent/link/trust-controls.ts';
 import { createCsr, readCsr } from '../../certs/csr.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
 import { Audit } from '../../server/audit/audit.ts';
@@ -20,6 +22,7 @@ import { openStore, type Store } from '../../server/store/store.ts';
 import { type Clock, systemClock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Hello } from '../../shared/messages/control.ts';
+import { type TrustAck, trustUpdate } from '../../shared/messages/trust.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { type TestCa, testCa } from '../unit/certs/fixtures.ts';
 import { type Cleanup, defer, tempDir } from './tmp.ts';
@@ -50,6 +53,8 @@ export interface ServerOptions {
   /** Stands before or behind each transaction, and may throw there. */
   readonly fault?: (when: 'before' | 'after') => void;
   readonly recoverWithinMs?: number;
+  /** The roots and intermediates that count by now; the installation's CA unless given. */
+  readonly clientCaPem?: string;
   /** Of agents' certificates, in ms. */
   readonly lifeMs?: number;
 }
@@ -87,7 +92,7 @@ export async function startServer(
     },
     active,
     isTrusted: (pin: string) => pin === ca.ca.fingerprint,
-    trust: () => ({ clientCaPem: ca.ca.certPem }),
+    trust: () => ({ clientCaPem: options.clientCaPem ?? ca.ca.certPem }),
     serverTls: () => leaf,
   };
   const registry = new HostRegistry();
@@ -143,7 +148,7 @@ function faulty(store: Store, fault: NonNullable<ServerOptions['fault']>): Store
 /** Enrolls a host past the API. */
 export async function enrollHost(
   cleanup: Cleanup,
-  { ca, port }: Installation,
+  { ca, port }: Pick<Installation, 'ca' | 'port'>,
   { store, active }: Pick<TestServer, 'store' | 'active'>,
   options: { name?: string; clock?: Clock; lifeMs?: number } = {},
 ): Promise<{ stateDir: string; hostId: string; serial: string }> {
@@ -165,7 +170,7 @@ export async function enrollHost(
     ...{ hostId, name, server: 'https://127.0.0.1:1', agentUrl: `wss://127.0.0.1:${port}/agent` },
     ...{ caFingerprint: ca.ca.fingerprint, enrolledAt: new Date(now).toISOString() },
   };
-  await storeIdentity(stateDir, { keyPem, certPem, caPem: ca.ca.certPem, record });
+  await storeIdentity(stateDir, { keyPem, certPem, caPem: ca.ca.rootPem, record });
   return { stateDir, hostId, serial };
 }
 
@@ -184,25 +189,41 @@ export interface TestAgent {
 
 const HELLO: Hello = {
   ...{ versions: [1], agentVersion: '1', hostname: 'machine', os: 'linux', arch: 'x64', instanceId: 'instance' },
-  ...{ docker: { reachable: false }, capabilities: [], policy: { allow: [], deny: [] } },
+  ...{ docker: { reachable: false }, capabilities: [trustUpdate.name], policy: { allow: [], deny: [] } },
 };
 
 export async function startAgent(
   cleanup: Cleanup,
   stateDir: string,
-  options: { files?: IdentityFiles; onStream?: (stream: MuxStream) => void } = {},
+  options: {
+    files?: IdentityFiles;
+    onStream?: (stream: MuxStream) => void;
+    /** Stands before each acknowledgement of roots that are stored, and may throw there. */
+    beforeAck?: (ack: TrustAck) => void;
+  } = {},
 ): Promise<TestAgent> {
   const credentials = await Credentials.load(stateDir, options.files ?? durableFiles);
   const httpsAgent = new https.Agent({ keepAlive: false, maxCachedSessions: 0 });
   const common = { credentials, httpsAgent, clock: systemClock, log, random: () => 0.01 };
   const renewer = new Renewer({ ...common, renewBeforeMs: 1_000 });
   const stop = new AbortController();
+  const fetchBundle = async () => {
+    throw new FairleadError('NOT_FOUND', 'there is no API here');
+  };
+  const roots = new KnownRoots(credentials, { stateDir, clock: systemClock, log, fetchBundle });
+  const follow = roots.follow.bind(roots);
+  roots.follow = async (update) => {
+    const ack = await follow(update);
+    options.beforeAck?.(ack);
+    return ack;
+  };
   const recoveries: string[] = [];
   const hello = { ...HELLO, instanceId: randomUUID() };
   const ended = stayConnected(
     {
       ...common,
       renewer,
+      controls: trustControls(roots, log),
       recover: async (why) => {
         recoveries.push(why);
         throw new FairleadError('NOT_FOUND', 'there is no recovery here');

@@ -12,6 +12,8 @@ import { addOfflineRoot } from './offline-root.ts';
 
 /** A new root takes seconds to make, and an intermediate's key as well. */
 const KEY_MS = 180_000;
+/** Operators' certificates that a line names. */
+const MAX_NAMED_OPERATORS = 10;
 const ACTIONS = ['activate', 'retire', 'abort'] as const;
 const NEXT_STEP: Record<CaRotation['phase'], string> = {
   stable: '',
@@ -82,6 +84,10 @@ function addRotate(ca: Command, cli: Cli): void {
   act<RotateOptions>(rotate, cli, async ({ api, io, options }) => {
     const [action = 'publish', other] = ACTIONS.filter((name) => options[name] === true);
     if (other !== undefined) throw usageError(`--${action} and --${other} exclude each other`);
+    if (action === 'retire') {
+      const warning = operatorWarning(await api.get<CaRotation>('/api/v1/ca/rotation'));
+      if (warning !== '') await write(io.stderr, warning);
+    }
     const body = { action, ...(options.force === true ? { force: true } : {}) };
     const done = await api.post<CaRotation>('/api/v1/ca/rotation', body, { timeoutMs: KEY_MS });
     await print(io, options, done, rotationText);
@@ -113,8 +119,24 @@ function rotationText(rotation: CaRotation): string {
     [phase === 'published' ? 'Trust the next root' : 'Trust the root', `${acknowledged} of ${hosts} hosts`],
     ['Do not yet', names(rotation.unacknowledged)],
     ['Have another certificate', names(rotation.otherCertificates)],
+    ['Operators that do', operatorNames(rotation)],
   ]);
   return `\n${state}${NEXT_STEP[phase] === '' ? '' : `${NEXT_STEP[phase]}\n`}`;
+}
+
+/** What retiring the old root ends besides; nobody is locked out by it who cannot make another one. */
+function operatorWarning(rotation: CaRotation): string {
+  const { count } = rotation.otherOperatorCertificates;
+  if (rotation.phase !== 'activated' || count === 0) return '';
+  const what = count === 1 ? '1 operator certificate' : `${count} operator certificates`;
+  const way = 'make new ones with "fairlead operator create"';
+  return `Warning: this ends ${what} of the old root: ${operatorNames(rotation)}; ${way}\n`;
+}
+
+function operatorNames({ otherOperatorCertificates: { count, items } }: CaRotation): string {
+  const named = items.slice(0, MAX_NAMED_OPERATORS).map(({ name, serial }) => `${printable(name)} (${serial})`);
+  const rest = count > named.length ? ` and ${count - named.length} more` : '';
+  return `${named.join(', ')}${rest}`;
 }
 
 async function output(io: CliIo, file: string | undefined, content: string): Promise<void> {

@@ -14,6 +14,7 @@ async function createOperatorCertificates(db: Kysely<unknown>): Promise<void> {
     .addColumn('name', 'text', (c) => c.notNull())
     .addColumn('role', 'text', (c) => c.notNull())
     .addColumn('spki_pin', 'text', (c) => c.notNull().unique())
+    .addColumn('issuer_key', 'text', (c) => c.notNull())
     .addColumn('hosts', 'text', (c) => c.notNull())
     .addColumn('tags', 'text', (c) => c.notNull())
     .addColumn('not_before', 'bigint', (c) => c.notNull())

@@ -7,10 +7,13 @@ import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import { Credentials } from '../../../../agent/identity/credentials.ts';
+import { KnownRoots } from '../../../../agent/identity/known-roots.ts';
 import { recover } from '../../../../agent/identity/recover.ts';
 import { storeIdentity } from '../../../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../../../agent/identity/status.ts';
+import { catchUp } from '../../../../agent/link/trust-controls.ts';
 import { createCsr, readCsr } from '../../../../certs/csr.ts';
+import { readCertificate } from '../../../../certs/pem.ts';
 import { isRecoveryProof } from '../../../../certs/recovery-proof.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
@@ -29,10 +32,15 @@ interface Asked {
 }
 
 /** A host whose server gives one answer after the other, the last one for ever. */
-async function setUp(t: TestContext, answers: ((asked: Asked, hostId: string) => Answer | Promise<Answer>)[]) {
+async function setUp(
+  t: TestContext,
+  answers: ((asked: Asked, hostId: string) => Answer | Promise<Answer>)[],
+  /** The server's root by now, and what it publishes. */
+  { served = pki, bundle = '' }: { served?: Pki; bundle?: string } = {},
+) {
   const hostId = randomUUID();
   const asked: Asked[] = [];
-  const api = await startApi(t, pki, async (request) => {
+  const api = await startApi(t, served, async (request) => {
     const one = request as unknown as Asked;
     asked.push(one);
     const answer = answers[Math.min(asked.length, answers.length) - 1];
@@ -55,6 +63,8 @@ async function setUp(t: TestContext, answers: ((asked: Asked, hostId: string) =>
   };
   await storeIdentity(stateDir, { keyPem, certPem, caPem: pki.ca.certPem, record });
   const credentials = await Credentials.load(stateDir);
+  const log = pino({ level: 'silent' });
+  const roots = new KnownRoots(credentials, { stateDir, clock: systemClock, log, fetchBundle: async () => bundle });
   const waits: string[] = [];
   const stop = new AbortController();
   const run = () =>
@@ -63,10 +73,11 @@ async function setUp(t: TestContext, answers: ((asked: Asked, hostId: string) =>
         credentials,
         httpsAgent: new https.Agent({ keepAlive: false, maxCachedSessions: 0 }),
         clock: systemClock,
-        log: pino({ level: 'silent' }),
+        log,
         // The shortest delays there are.
         random: () => 0,
         onWait: (why) => waits.push(why),
+        onUnverified: () => catchUp(roots, log),
       },
       'the certificate expired',
       stop.signal,
@@ -139,6 +150,28 @@ test('a certificate that the server finds good is worth to connect with; one for
   await run();
   assert.match(waits[0] ?? '', /not for the key made here/);
   assert.ok(existsSync(join(stateDir, 'renewal.json')));
+});
+
+test('it follows a server that has got another root meanwhile, by the word of the old one alone', async (t) => {
+  const next = await newPki();
+  const word = await pki.ca.endorse({ root: readCertificate(next.ca.certPem), days: 30, clock: systemClock });
+  const served = { ...next, installationId: pki.installationId };
+  const both = next.ca.certPem + pki.ca.certPem;
+  const issuedByNext = async ({ csr }: Asked, hostId: string): Promise<Answer> => ({
+    status: 201,
+    body: { certificate: await issue(served, csr, hostId) },
+  });
+  const { run, asked, credentials } = await setUp(t, [issuedByNext], { served, bundle: both + word });
+  await run();
+  assert.equal(asked.length, 1);
+  assert.ok(credentials.isUnproven);
+
+  const stranger = await setUp(t, [issuedByNext], { served, bundle: both });
+  const running = stranger.run();
+  while (stranger.waits.length < 2) await new Promise((resolve) => setTimeout(resolve, 50));
+  stranger.stop.abort(new FairleadError('SHUTDOWN', 'stopped'));
+  await assert.rejects(running, { code: 'SHUTDOWN' });
+  assert.equal(stranger.asked.length, 0, 'nothing is sent to a server that nobody vouches for');
 });
 
 test('it stops when it is told to', async (t) => {

@@ -19,6 +19,7 @@ import { Users } from '../../../../server/access/users.ts';
 import { apiTls } from '../../../../server/api-tls.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
 import { Authority } from '../../../../server/authority/authority.ts';
+import { Rotation } from '../../../../server/authority/rotation.ts';
 import type { ApiTls } from '../../../../server/config.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import { openStore } from '../../../../server/store/store.ts';
@@ -72,8 +73,10 @@ export async function serveApi(cleanup: Cleanup, options: ServeOptions = {}) {
   const store = await openStore({ dataDir: `${dataDir}/data`, clock });
   defer(cleanup, () => store.close());
   const publicHosts = ['localhost', '127.0.0.1'];
+  const settings = new MemorySettings();
   const authority = await Authority.open({
-    settings: new MemorySettings(),
+    settings,
+    commit: async (key, value) => void settings.values.set(key, Buffer.from(value)),
     certificates: store.certificates,
     dataDir,
     publicHosts,
@@ -95,6 +98,16 @@ export async function serveApi(cleanup: Cleanup, options: ServeOptions = {}) {
   const apiTokens = new ApiTokens({ ...parts, caFingerprint: authority.caFingerprint });
   const operatorCertificates = new OperatorCertificates(parts);
   const logins = new Logins({ ...parts, hasher });
+  const rotation = new Rotation({
+    ...{
+      authority,
+      hosts: store.hostTrust,
+      operatorCertificates: store.operatorCertificates,
+      clock,
+      log,
+      caKeyBits: 2048,
+    },
+  });
   const users = new Users({ ...parts, hasher, endSessions: (id) => logins.endOfUser(id) });
   const tls = await apiTls({ apiTls: options.apiTls ?? { mode: 'internal' } }, authority, { clock, log });
   const fakes = fakeDeps({
@@ -103,7 +116,8 @@ export async function serveApi(cleanup: Cleanup, options: ServeOptions = {}) {
       'container.exec.open': () => ({ execId: 'x', tty: true }),
     },
     overrides: {
-      ...{ apiTokens, operatorCertificates, logins, users, audit, authority, clock, publicHosts, logger: log },
+      ...{ apiTokens, operatorCertificates, logins, users, audit, authority, rotation, clock },
+      ...{ publicHosts, logger: log },
       trustProxy: options.trustProxy ?? false,
       ...(tls.options === undefined ? {} : { https: tls.options }),
     },
@@ -195,7 +209,7 @@ export async function serveApi(cleanup: Cleanup, options: ServeOptions = {}) {
   }
 
   const auditRows = async () => (await audit.list({ limit: 500 })).items;
-  const services = { apiTokens, operatorCertificates, logins, users, authority, store };
+  const services = { apiTokens, operatorCertificates, logins, users, authority, rotation, store };
   return {
     ...{ url, port, ca, token, clock, logged, derived, gate, dataDir, fakes, api, tls },
     ...{ open, call, upgrade, operator, login, follow, auditRows },

@@ -62,14 +62,27 @@ test('all keys move together: those of a rotation, and the one of a request', as
   const { open, reseal, options, clock } = await fixture(t);
   const authority = await open();
   const log = pino({ level: 'silent' });
-  const rotation = new Rotation({ authority, hosts: { list: async () => [] }, clock, log, caKeyBits: 2048 });
+  const rotation = new Rotation({
+    authority,
+    hosts: { list: async () => [] },
+    operatorCertificates: { goodExceptOf: async () => [] },
+    clock,
+    log,
+    caKeyBits: 2048,
+  });
   await new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 }).request(ANN);
   await reseal(undefined, 'new one');
   const resealed = await open({ passphrase: 'new one' });
   assert.ok(resealed.state.record.request);
   await resealed.seal.unseal(resealed.state.record.request.sealedKey);
   const again = new Rotation({
-    ...{ authority: resealed, hosts: { list: async () => [] }, clock, log },
+    ...{
+      authority: resealed,
+      hosts: { list: async () => [] },
+      operatorCertificates: { goodExceptOf: async () => [] },
+      clock,
+      log,
+    },
     caKeyBits: 2048,
   });
   await again.take('publish', { force: false }, ANN);

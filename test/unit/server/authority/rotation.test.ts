@@ -14,7 +14,7 @@ import { authorityKeyIdentifier } from '../../../../certs/x509-fields.ts';
 import type { Authority } from '../../../../server/authority/authority.ts';
 import { decodeRecord } from '../../../../server/authority/ca-record.ts';
 import { OfflineRoot } from '../../../../server/authority/offline-root.ts';
-import type { TrustingHost } from '../../../../server/authority/ports.ts';
+import type { OperatorCertificate, TrustingHost } from '../../../../server/authority/ports.ts';
 import { Rotation, type RotationAction } from '../../../../server/authority/rotation.ts';
 import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
 import { p256 } from '../../certs/fixtures.ts';
@@ -27,6 +27,8 @@ const DAY_MS = 24 * 60 * 60_000;
 interface Fixture extends TestAuthority {
   authority: Authority;
   hosts: TrustingHost[];
+  /** Of no root that counts. */
+  operators: OperatorCertificate[];
   offline: OfflineRoot;
   take(action: RotationAction, force?: boolean): Promise<void>;
   /** A host with a certificate of what issues now, that has said it trusts `roots`. */
@@ -40,18 +42,24 @@ async function fixture(t: TestContext): Promise<Fixture> {
 
 function over(opened: TestAuthority, authority: Authority): Fixture {
   const hosts: TrustingHost[] = [];
+  const operators: OperatorCertificate[] = [];
   const { clock } = opened;
   const log = pino({ level: 'silent' });
-  const rotation = new Rotation({ authority, hosts: { list: async () => hosts }, clock, log, caKeyBits: 2048 });
+  const rotation = new Rotation({
+    ...{ authority, clock, log, caKeyBits: 2048 },
+    hosts: { list: async () => hosts },
+    operatorCertificates: { goodExceptOf: async () => operators },
+  });
   return {
     ...opened,
     authority,
     hosts,
+    operators,
     offline: new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 }),
     take: (action, force = false) => rotation.take(action, { force }, ANN),
     async addHost(name, roots) {
       const { serial, certPem: pem } = await issue(authority, opened);
-      hosts.push({ hostId: randomUUID(), name, roots, certificate: { serial, pem } });
+      hosts.push({ hostId: randomUUID(), name, roots, certificates: [{ serial, pem }] });
     },
   };
 }
@@ -197,9 +205,9 @@ test('no step locks hosts out unless it is forced', async (t) => {
   assert.ok(silent && told);
   // One knows the new root and has no certificate of it, the other one the other way round.
   hosts[0] = { ...silent, roots: [old, next] };
-  hosts[1] = { ...told, certificate: hosts[2]?.certificate };
+  hosts[1] = { ...told, certificates: hosts[2]?.certificates ?? [] };
   await assert.rejects(take('retire'), refused('CONFLICT', /silent, told$/));
-  hosts[1] = { ...told, certificate: undefined };
+  hosts[1] = { ...told, certificates: [] };
   await assert.rejects(take('retire'), refused('CONFLICT', /force it: silent$/));
 
   await take('abort');
@@ -208,6 +216,37 @@ test('no step locks hosts out unless it is forced', async (t) => {
   await take('retire', true);
   assert.deepEqual(changes.at(-1)?.detail?.['forced'], true);
   assert.deepEqual(changes.at(-1)?.detail?.['lockedOut'], 1);
+});
+
+test('a host is ready only if whatever it may come back with is of the new root', async (t) => {
+  const { take, hosts, addHost, authority } = await fixture(t);
+  const old = authority.caFingerprint;
+  await addHost('renewing', [old]);
+  await take('publish');
+  await take('activate');
+  const next = authority.caFingerprint;
+  // Enrolled since: it knows the server by the new root alone, and never had to say so.
+  await addHost('newborn');
+  await addHost('renewed', [next, old]);
+  const [renewing, , renewed] = hosts;
+  assert.ok(renewing && renewed);
+  // It was issued a certificate of either root, and which one it has in use cannot be told.
+  hosts[0] = { ...renewing, roots: [next, old], certificates: [...renewed.certificates, ...renewing.certificates] };
+  await assert.rejects(take('retire'), refused('CONFLICT', /force it: renewing$/));
+  await take('abort');
+  hosts.splice(1);
+  await assert.rejects(take('abort'), refused('CONFLICT', /certificate of it, or force it: renewing$/));
+  hosts[0] = { ...renewing, roots: [next, old] };
+  await take('abort');
+});
+
+test('retiring a root says how many certificates of operators it ends, and is not held up by them', async (t) => {
+  const { take, operators, changes } = await fixture(t);
+  await take('publish');
+  await take('activate');
+  operators.push({ serial: 'AB', name: 'ann', notAfter: 1 });
+  await take('retire');
+  assert.deepEqual([changes.at(-1)?.action, changes.at(-1)?.detail?.['endedOperatorCertificates']], ['ca.retire', 1]);
 });
 
 test('certificates that are not of the current root are to be renewed', async (t) => {

@@ -76,6 +76,7 @@ const ROTATION = {
   acknowledged: 1,
   unacknowledged: [{ id: 'h', name: 'edge-1' }],
   otherCertificates: [],
+  otherOperatorCertificates: { count: 2, items: [{ serial: 'AB', name: 'ann', notAfter: '2030-01-01T00:00:00Z' }] },
 };
 
 test('ca show tells the roots, the rotation and what ends soon', async (t) => {
@@ -96,12 +97,16 @@ test('ca show tells the roots, the rotation and what ends soon', async (t) => {
   for (const part of [/Intermediate until: +2028/, /Warning: it ends soon/, /current \(offline\)/, /previous/]) {
     assert.match(out, part);
   }
-  assert.match(out, /Phase: +activated\n.*1 of 2 hosts\nDo not yet: +edge-1\n.*\n?next: --retire/);
+  assert.match(
+    out,
+    /Phase: +activated\n.*1 of 2 hosts\nDo not yet: +edge-1\n.*ann \(AB\) and 1 more\n.*\n?next: --retire/,
+  );
 });
 
 test('ca rotate asks for one step', async (t) => {
   const server = await fakeApi(t, identity);
   server.on('POST /api/v1/ca/rotation', () => ROTATION);
+  server.on('GET /api/v1/ca/rotation', () => ROTATION);
   const asked = async (...args: string[]) => {
     const { code, err } = await runAgainst(server, ['ca', 'rotate', ...args]);
     return code === 0 ? server.requests.at(-1)?.body : err;
@@ -110,6 +115,12 @@ test('ca rotate asks for one step', async (t) => {
   assert.deepEqual(await asked('--activate'), { action: 'activate' });
   assert.deepEqual(await asked('--retire', '--force'), { action: 'retire', force: true });
   assert.deepEqual(await asked('--abort'), { action: 'abort' });
+  const { code, err } = await runAgainst(server, ['ca', 'rotate', '--retire']);
+  assert.equal(code, 0);
+  assert.match(
+    err,
+    /^Warning: this ends 2 operator certificates of the old root: ann \(AB\) and 1 more; make new ones/,
+  );
   assert.match(String(await asked('--abort', '--retire')), /--retire and --abort exclude each other/);
 });
 

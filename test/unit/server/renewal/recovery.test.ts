@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
 import { before, type TestContext, test } from 'node:test';
 import { loadIdentity } from '../../../../agent/identity/state-dir.ts';
+import { createOfflineRoot, openCa } from '../../../../certs/authority.ts';
 import { createCsr } from '../../../../certs/csr.ts';
+import { createCaRequest, readCaRequest } from '../../../../certs/intermediate.ts';
 import { proveRecovery } from '../../../../certs/recovery-proof.ts';
 import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import type { ErrorCode } from '../../../../shared/errors.ts';
@@ -20,7 +22,7 @@ import {
   type TestServer,
 } from '../../../support/renewal.ts';
 import { fileCleanup, tempDir } from '../../../support/tmp.ts';
-import { testCa } from '../../certs/fixtures.ts';
+import { rsa, testCa } from '../../certs/fixtures.ts';
 
 const LIFE_MS = 60_000;
 const ADDRESS = '198.51.100.7';
@@ -275,4 +277,54 @@ test('a request of a host that was revoked since is gone, and cannot be approved
   await server.hosts.revoke(host.hostId, 'sold', ADMIN);
   await assert.rejects(recovery.approve(row?.id ?? '', ADMIN), { code: 'NOT_FOUND' });
   await assert.rejects(recovery.deny(randomUUID(), ADMIN), { code: 'NOT_FOUND' });
+});
+
+/** Two intermediates below an offline root, of which the first one ends in a day, and a host that was enrolled by it. */
+async function belowOfflineRoot(t: TestContext) {
+  const clock = new FakeClock(Date.now());
+  const { installationId } = installation.ca;
+  const material = await createOfflineRoot({ clock, bits: 2048 });
+  const root = openCa(material);
+  const intermediate = async (days: number) => {
+    const { privateKey } = rsa();
+    const keyPem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const csr = await createCaRequest(privateKey, installationId);
+    const { certPem } = await root.issueIntermediate({ ...(await readCaRequest(csr)), days, clock });
+    const own = { certPem, keyPem, rootPem: root.certPem };
+    return { ca: openCa(own), material: own, installationId };
+  };
+  const [first, second] = [await intermediate(1), await intermediate(700)];
+  const own: Installation = { ...installation, ca: second, dataDir: `${await tempDir(t)}/data`, port: 0 };
+  const options = { clock, lifeMs: LIFE_MS, recoverWithinMs: 1 };
+  // Who takes part in what the first one has issued is not trusted by itself any more: it has expired.
+  const server = await startServer(t, own, { ...options, clientCaPem: root.certPem + second.ca.certPem });
+  const host = await enrollHost(t, { ...own, ca: first }, server, { clock, lifeMs: LIFE_MS });
+  return { clock, own, first, root, server, host, recovery: server.services.recovery };
+}
+
+test('a host comes back whose intermediate has expired as well, and is gone from what is trusted', async (t) => {
+  const { clock, host, recovery } = await belowOfflineRoot(t);
+  clock.setWallClock(clock.now() + 2 * 86_400_000);
+  const keyPem = newKeyPem();
+  assert.equal(await recovery.request(await claim(host.stateDir, keyPem), ADDRESS), undefined);
+  const [row] = (await recovery.list({})).items;
+  await recovery.approve(row?.id ?? '', ADMIN);
+  assert.ok(await recovery.request(await claim(host.stateDir, keyPem), ADDRESS));
+});
+
+test('whoever has the key of an intermediate, or of a root, cannot make up a host by a serial that is known', async (t) => {
+  const { clock, own, first, server, host, recovery } = await belowOfflineRoot(t);
+  clock.setWallClock(clock.now() + 2 * 86_400_000);
+  const { store } = server;
+  for (const ca of [first, own.ca]) {
+    const then = new FakeClock(clock.now() - 2 * 86_400_000 + 1000);
+    const thief = await enrollHost(t, { ...own, ca }, server, { name: `thief-${ca.ca.keyPin.slice(-8)}`, clock: then });
+    // As if the thief's certificate had the serial of the host's: the key is another one.
+    await store.db.deleteFrom('certificates').where('serial', '=', thief.serial).execute();
+    await store.db.updateTable('certificates').set({ serial: thief.serial }).execute();
+    await assert.rejects(recovery.request(await claim(thief.stateDir), ADDRESS), refusedAs('CERT_UNKNOWN'));
+    await store.db.updateTable('certificates').set({ serial: host.serial }).execute();
+  }
+  await store.db.deleteFrom('certificates').execute();
+  await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), refusedAs('CERT_UNKNOWN'));
 });

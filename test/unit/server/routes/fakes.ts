@@ -336,6 +336,7 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         ...{ hosts: 2, acknowledged: 1 },
         unacknowledged: [{ id: 'h1', name: 'edge-1' }],
         otherCertificates: [],
+        otherOperatorCertificates: [{ serial: 'AB', name: 'ann', notAfter: 0 }],
       }),
       take: (...args) => called('rotation.take', ...args),
     },

@@ -29,7 +29,14 @@ async function fill(store: Store): Promise<void> {
   const enrollment = { ...made, secretHash: Buffer.alloc(32), name: undefined, hostName: undefined, tags: [] };
   await store.enrollmentTokens.insert({ ...enrollment, id: 'enrollment', expiresAt: NOT_AFTER });
   const access = { ...made, name: 'ann', role: 'admin' as const, hosts: [], tags: [] };
-  const certificate = { serial: 'CC', spkiPin: 'sha256:cc', operatorId: 'o', notBefore: START, notAfter: NOT_AFTER };
+  const certificate = {
+    serial: 'CC',
+    issuerKey: '',
+    spkiPin: 'sha256:cc',
+    operatorId: 'o',
+    notBefore: START,
+    notAfter: NOT_AFTER,
+  };
   await store.operatorCertificates.insert({ ...access, ...certificate });
   await store.users.insert({ ...access, id: 'user', passwordHash: 'scrypt:x' });
 }
