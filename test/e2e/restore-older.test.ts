@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { type Launched, run } from '../support/launcher.ts';
 import {
-  addHost,
   type Enrolled,
   enroll,
   newToken,
@@ -87,7 +86,9 @@ before(async () => {
   dir = await tempDir(shared, 'older');
   server = await startServer(shared, { args: LIFE });
   outcast = await enroll(shared, server, 'outcast');
-  renewed = await addHost(shared, server, 'renewed');
+  const host = await enroll(shared, server, 'renewed');
+  renewed = { ...host, process: startAgent(shared, host) };
+  await waitForState(server, 'renewed', 'online', PATIENT_MS);
   const made = (await server.api.post('/api/v1/api-tokens', { name: 'ci', role: 'viewer' })).body;
   apiToken = made.token;
   const [spent, revoked] = [await newToken(server), await newToken(server)];
