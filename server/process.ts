@@ -62,7 +62,7 @@ async function run(config: ServerConfig): Promise<void> {
   const log = openLog(config.logLevel);
   if (config.changeCaSecret !== undefined) return await reseal(config, log);
   const stopped = stopSignal(log);
-  const app = await startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid });
+  const app = await awake(startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid }));
   // Otherwise SIGHUP keeps its meaning: the terminal is gone.
   if (config.apiTls.mode === 'files') process.on('SIGHUP', () => void app.reload());
   await stopped;
@@ -70,7 +70,7 @@ async function run(config: ServerConfig): Promise<void> {
 }
 
 async function reseal(config: ServerConfig, log: Logger): Promise<void> {
-  await changeCaSecret({ config, clock: systemClock, log });
+  await awake(changeCaSecret({ config, clock: systemClock, log }));
   const isMasterKey = config.changeCaSecret === 'master-key';
   const way = isMasterKey ? 'without --ca-passphrase-file' : 'with the new file as --ca-passphrase-file';
   const what = isMasterKey ? 'master.key' : 'the new passphrase';
@@ -82,9 +82,19 @@ async function stop(app: App, log: Logger): Promise<void> {
     log.warn('stopping took too long');
     process.exit(EXIT.failed);
   }, STOP_LIMIT_MS).unref();
-  await app.close();
+  await awake(app.close());
   log.info('stopped');
   process.exit(EXIT.done);
+}
+
+/** Waits for `work`. While it waits for a timer alone, the process would end, and as if all were well. */
+async function awake<T>(work: Promise<T>): Promise<T> {
+  const hold = setInterval(() => undefined, STOP_LIMIT_MS);
+  try {
+    return await work;
+  } finally {
+    clearInterval(hold);
+  }
 }
 
 /** JSON lines on stderr, readable ones on a terminal. */

@@ -6,6 +6,9 @@ import type { Revocation } from '../store/revocation-journal.ts';
 import { completeJournal, replayRevocations } from '../store/revocation-replay.ts';
 import type { Store } from '../store/store.ts';
 
+/** Rows of the audit log that are written together. */
+const ROWS_AT_ONCE = 500;
+
 export interface JournalWatchDeps {
   readonly store: Store;
   readonly clock: Pick<Clock, 'now'>;
@@ -43,9 +46,13 @@ export class JournalWatch {
         'the database is older than revoked.ndjson: revoked again what it brought',
       );
     }
-    for (const { kind, id, at, reason } of this.#revived) {
-      const detail = { kind, revokedAt: new Date(at).toISOString(), reason };
-      await audit.recordOrLog({ actor: 'system', action: 'revocation.replay', target: id, result: 'ok', detail });
+    for (let from = 0; from < this.#revived.length; from += ROWS_AT_ONCE) {
+      const rows = this.#revived.slice(from, from + ROWS_AT_ONCE).map(async ({ kind, id, at, reason }) => {
+        const detail = { kind, revokedAt: new Date(at).toISOString(), reason };
+        await audit.recordOrLog({ actor: 'system', action: 'revocation.replay', target: id, result: 'ok', detail });
+      });
+      await audit.drain();
+      await Promise.all(rows);
     }
   }
 

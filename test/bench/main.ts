@@ -9,6 +9,7 @@ import { changingLink } from './figures/changing-link.ts';
 import { compression } from './figures/compression.ts';
 import { handshakes } from './figures/handshakes.ts';
 import { idleAgents } from './figures/idle-agents.ts';
+import { revocation } from './figures/revocation.ts';
 import { slowLinks } from './figures/slow-links.ts';
 import { stalled } from './figures/stalled.ts';
 import { type Row, renderTable } from './table.ts';
@@ -24,6 +25,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   handshakes,
   certificates,
   audit,
+  revocation,
 };
 
 async function main(names: readonly string[]): Promise<number> {

@@ -24,6 +24,8 @@ export interface Fleet {
   /** Connects `count` more agents. Resolves once they are online. */
   connect(count: number): Promise<void>;
   states(): Promise<FleetState[]>;
+  /** Resolves once no agent is online. */
+  allGone(): Promise<void>;
   /** Kills the server without warning and starts it again. @returns when, ms since 1970 */
   killAndRestart(): Promise<{ killedAt: number; readyAt: number }>;
 }
@@ -42,7 +44,7 @@ export async function startFleet(cleanup: Cleanup, count: number): Promise<Fleet
   await seeder.close();
   const processes = Array.from({ length: PROCESSES }, () => startProcess<FleetAgentsPeer>('fleet-agents.ts'));
   const hosts = agents.map((agent, i) => ({ ...agent, address: addressOf(i) }));
-  const fleet: Fleet = { server: startServer(), connect, states, killAndRestart };
+  const fleet: Fleet = { server: startServer(), connect, states, allGone, killAndRestart };
   const url = await fleet.server.call('start', { dataDir, agentPort: 0 });
 
   async function connect(more: number): Promise<void> {
@@ -57,16 +59,20 @@ export async function startFleet(cleanup: Cleanup, count: number): Promise<Fleet
     return await Promise.all(processes.map((peer) => peer.call('state')));
   }
 
+  async function allGone(): Promise<void> {
+    await Promise.all(processes.map((peer) => peer.call('allGone')));
+  }
+
   async function killAndRestart(): Promise<{ killedAt: number; readyAt: number }> {
     await Promise.all(processes.map((peer) => peer.call('reset')));
-    const gone = processes.map((peer) => peer.call('allGone'));
+    const gone = allGone();
     const killedAt = Date.now();
     await fleet.server.close();
     fleet.server = startServer();
     const started = fleet.server.call('start', { dataDir, agentPort: Number(new URL(url).port) });
     await started;
     const readyAt = Date.now();
-    await Promise.all(gone);
+    await gone;
     return { killedAt, readyAt };
   }
 

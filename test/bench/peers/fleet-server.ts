@@ -1,4 +1,6 @@
 /** The server of the fleet figures: the whole product in a process that can be asked for its memory, and killed. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { pino } from 'pino';
 import { startApp } from '../../../server/app.ts';
@@ -8,6 +10,7 @@ import { openStore } from '../../../server/store/store.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { readFlags } from '../../../shared/flags.ts';
 import { issue, type SeededAgent } from '../../support/fleet.ts';
+import type { ApiOptions } from '../../support/http.ts';
 import { type Load, loadNow } from '../load.ts';
 import { serve } from '../peer.ts';
 
@@ -20,6 +23,8 @@ const SEEDERS = 8;
 // The server logs every host that comes and goes; what it says goes where writing costs a system call and no more.
 const log = pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: true }));
 const loopDelay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+
+let access: ApiOptions | undefined;
 
 const methods = {
   /** Puts so many hosts with certificates into a new store. @returns their keys and the CA's certificate */
@@ -46,7 +51,15 @@ const methods = {
     const config = await readConfig(readFlags(ServerFlags, { dataDir, ...addresses }, {}));
     const app = await startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid });
     loopDelay.enable();
+    const adminToken = await readFile(join(dataDir, 'admin-token'), 'utf8');
+    access = { url: app.urls.apiUrl, ca: await readFile(join(dataDir, 'ca.pem'), 'utf8'), token: adminToken.trim() };
     return app.urls.agentUrl;
+  },
+
+  /** The API, as admin. */
+  access(): ApiOptions {
+    if (access === undefined) throw new Error('the server has not started');
+    return access;
   },
 
   load: (): Load => loadNow(),
