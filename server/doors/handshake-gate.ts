@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { Attempts } from './attempts.ts';
 import { HANDSHAKE_LIMITS, type HandshakeLimits } from './limits.ts';
+import { networkOf } from './network.ts';
 import { connectionKey, type Endpoint } from './source.ts';
 
 export interface HandshakeGateOptions {
@@ -72,7 +73,7 @@ export class HandshakeGate {
     // A connection that waits is not read, so that its end may not have been seen when its port comes again.
     const stale = this.#pending.get(key);
     if (stale !== undefined) this.#drop(key, stale.socket);
-    const address = addressOf(remoteAddress);
+    const address = networkOf(remoteAddress);
     if (address === undefined || !this.#makeRoom(address)) {
       socket.destroy();
       return false;
@@ -226,17 +227,4 @@ function dropOlder(times: Map<string, number>, time: number): string[] {
     dropped.push(key);
   }
   return dropped;
-}
-
-const IPV6_GROUPS = 8;
-const NETWORK_GROUPS = 4;
-
-/** What counts as one address: of IPv6 the /64, all of which one host may have; undefined of a connection that is gone. */
-export function addressOf(remoteAddress: string | undefined): string | undefined {
-  if (remoteAddress === undefined || !remoteAddress.includes(':') || remoteAddress.includes('.')) return remoteAddress;
-  const [left = '', right] = (remoteAddress.split('%')[0] ?? '').split('::');
-  const before = left === '' ? [] : left.split(':');
-  const after = right === undefined || right === '' ? [] : right.split(':');
-  const zeros = Array.from({ length: Math.max(0, IPV6_GROUPS - before.length - after.length) }, () => '0');
-  return [...before, ...zeros, ...after].slice(0, NETWORK_GROUPS).join(':');
 }

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { addressOf, HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
+import { HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
 import type { HandshakeLimits } from '../../../../server/doors/limits.ts';
+import { networkOf } from '../../../../server/doors/network.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
@@ -162,14 +163,14 @@ test('when all places are taken, the address with the most gives way, its oldest
 });
 
 test('a network of IPv6 is one address', () => {
-  assert.equal(addressOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
-  assert.equal(addressOf('2001:db8:1:2::6'), '2001:db8:1:2');
-  assert.equal(addressOf('2001:db8::6'), '2001:db8:0:0');
-  assert.equal(addressOf('::1'), '0:0:0:0');
-  assert.equal(addressOf('fe80::1%eth0'), 'fe80:0:0:0');
-  assert.equal(addressOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
-  assert.equal(addressOf('192.0.2.1'), '192.0.2.1');
-  assert.equal(addressOf(undefined), undefined);
+  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
+  assert.equal(networkOf('2001:db8:1:2::6'), '2001:db8:1:2');
+  assert.equal(networkOf('2001:db8::6'), '2001:db8:0:0');
+  assert.equal(networkOf('::1'), '0:0:0:0');
+  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0');
+  assert.equal(networkOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
+  assert.equal(networkOf('192.0.2.1'), '192.0.2.1');
+  assert.equal(networkOf(undefined), undefined);
 });
 
 test('a flood from one address leaves places for the others', () => {
