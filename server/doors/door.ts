@@ -67,8 +67,8 @@ export class Door {
   }
 
   /** Somebody who is known uses a connection: until that ends it gives way to no other. @returns what ends it, idempotent */
-  use(socket: Endpoint): () => void {
-    return this.#places?.use(socket) ?? (() => undefined);
+  use(socket: Endpoint, who: string): () => void {
+    return this.#places?.use(socket, who) ?? (() => undefined);
   }
 
   /** Where the connection under a socket comes from. */

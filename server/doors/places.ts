@@ -11,13 +11,19 @@ export interface PlaceLimits {
   readonly total: number;
   /** Of one address those that are not in use: whoever has more gives up its own. Of IPv6 a /64 is one address. */
   readonly idleOfAddress: number;
+  /** In use by one and the same: those beyond are treated as if they were not in use. */
+  readonly inUseOfOne: number;
+}
+
+/** A request that keeps a place. */
+interface Use {
+  readonly who: string;
 }
 
 interface Place {
   readonly socket: Socket;
   readonly network: string;
-  /** Requests that keep it. */
-  uses: number;
+  readonly uses: Set<Use>;
 }
 
 export class Places {
@@ -28,6 +34,8 @@ export class Places {
   readonly #idle = new Map<string, Place>();
   /** The same by address. */
   readonly #idleOf = new Map<string, Map<string, Place>>();
+  /** How many uses there are, by whom. */
+  readonly #usesOf = new Map<string, number>();
 
   constructor(limits: PlaceLimits) {
     this.#limits = limits;
@@ -41,7 +49,7 @@ export class Places {
   /** Everything that is remembered, in entries. */
   get remembered(): number {
     const ofAddresses = [...this.#idleOf.values()].reduce((sum, { size }) => sum + size, this.#idleOf.size);
-    return this.#all.size + this.#idle.size + ofAddresses;
+    return this.#all.size + this.#idle.size + ofAddresses + this.#usesOf.size;
   }
 
   /**
@@ -58,7 +66,7 @@ export class Places {
       socket.destroy();
       return false;
     }
-    const place = { socket, network, uses: 0 };
+    const place = { socket, network, uses: new Set<Use>() };
     this.#all.set(key, place);
     this.#rest(key, place);
     socket.once('close', () => {
@@ -67,20 +75,32 @@ export class Places {
     return true;
   }
 
-  /** Has a connection keep its place. @returns what ends that, idempotent */
-  use(endpoint: Endpoint): () => void {
+  /**
+   * Has a connection keep its place.
+   * @param who names whoever uses it
+   * @returns what ends that, idempotent; the end of the connection does, too
+   */
+  use(endpoint: Endpoint, who: string): () => void {
     const key = connectionKey(endpoint);
     const place = this.#all.get(key);
-    if (place === undefined) return () => undefined;
-    place.uses += 1;
+    const uses = this.#usesOf.get(who) ?? 0;
+    if (place === undefined || uses >= this.#limits.inUseOfOne) return () => undefined;
+    this.#usesOf.set(who, uses + 1);
+    const use = { who };
+    place.uses.add(use);
     this.#wake(key, place);
-    let isOver = false;
     return () => {
-      if (isOver) return;
-      isOver = true;
-      place.uses -= 1;
-      if (place.uses === 0 && this.#all.get(key) === place) this.#rest(key, place);
+      if (!place.uses.has(use)) return;
+      this.#endUse(place, use);
+      if (place.uses.size === 0 && this.#all.get(key) === place) this.#rest(key, place);
     };
+  }
+
+  #endUse(place: Place, use: Use): void {
+    place.uses.delete(use);
+    const left = (this.#usesOf.get(use.who) ?? 0) - 1;
+    if (left > 0) this.#usesOf.set(use.who, left);
+    else this.#usesOf.delete(use.who);
   }
 
   #makeRoom(network: string): boolean {
@@ -105,6 +125,7 @@ export class Places {
   #forget(key: string, place: Place): void {
     this.#all.delete(key);
     this.#wake(key, place);
+    for (const use of place.uses) this.#endUse(place, use);
   }
 
   /** Puts a connection behind all others that are not in use. */

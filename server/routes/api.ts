@@ -171,7 +171,7 @@ function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServ
 function keepPlaces(api: Api, doors: readonly Door[]): void {
   api.addHook('onRequest', async ({ principal, raw: { socket } }, { raw: response }) => {
     if (principal === undefined) return;
-    for (const door of doors) response.once('close', door.use(socket));
+    for (const door of doors) response.once('close', door.use(socket, principal.tokenId));
   });
 }
 

@@ -233,7 +233,7 @@ test('senders behind one balancer are counted apart', async (t) => {
 });
 
 test('connections that nobody uses give way: one address cannot hold all of them', async (t) => {
-  const connectionPlaces = { total: 40, idleOfAddress: 30 };
+  const connectionPlaces = { total: 40, idleOfAddress: 30, inUseOfOne: 20 };
   const answers = { 'container.log.stream': () => ({}) };
   const { port, secure, host, open } = await serving(t, { connectionPlaces }, answers);
   const path = '/api/v1/hosts/edge-1/containers/web/logs?follow=1';

@@ -18,12 +18,12 @@ function socket(remoteAddress: string, remotePort: number) {
 }
 
 test('an address with too many gives up its own, the one that waits for longest first', () => {
-  const places = new Places({ total: 10, idleOfAddress: 2 });
+  const places = new Places({ total: 10, idleOfAddress: 2, inUseOfOne: 9 });
   const [first, second, third] = [1, 2, 3].map((port) => socket('192.0.2.1', port)) as [Socket, Socket, Socket];
   const other = socket('192.0.2.2', 1);
   for (const one of [other, first, second]) assert.equal(places.take(one), true);
   // It has been used since.
-  places.use(first)();
+  places.use(first, 'ann')();
   assert.equal(places.take(third), true);
   assert.deepEqual(
     [other, first, second, third].map(({ destroyed }) => destroyed),
@@ -32,16 +32,16 @@ test('an address with too many gives up its own, the one that waits for longest 
 });
 
 test('when all places are taken, the one that waits for longest gives way; who is in use stays', () => {
-  const places = new Places({ total: 3, idleOfAddress: 3 });
+  const places = new Places({ total: 3, idleOfAddress: 3, inUseOfOne: 9 });
   const all = [1, 2, 3, 4, 5].map((n) => socket(`192.0.2.${n}`, n));
   const [used, a, b, c, d] = all as [Socket, Socket, Socket, Socket, Socket];
   for (const one of [used, a, b]) places.take(one);
-  const done = places.use(used);
-  const doneToo = places.use(used);
+  const done = places.use(used, 'ann');
+  const doneToo = places.use(used, 'ann');
   assert.equal(places.take(c), true);
   assert.deepEqual([used.destroyed, a.destroyed, b.destroyed], [false, true, false]);
-  places.use(b);
-  places.use(c);
+  places.use(b, 'ann');
+  places.use(c, 'ann');
   assert.equal(places.take(d), false, 'all of them are in use');
   assert.equal(d.destroyed, true);
   done();
@@ -53,10 +53,10 @@ test('when all places are taken, the one that waits for longest gives way; who i
 });
 
 test('a port that comes again takes the place of its own former connection, and no other', () => {
-  const places = new Places({ total: 2, idleOfAddress: 2 });
+  const places = new Places({ total: 2, idleOfAddress: 2, inUseOfOne: 9 });
   const [first, again] = [socket('192.0.2.1', 1), socket('192.0.2.1', 1)];
   places.take(first);
-  const done = places.use(first);
+  const done = places.use(first, 'ann');
   assert.equal(places.take(again), true);
   assert.equal(first.destroyed, true);
   done();
@@ -67,7 +67,7 @@ test('a port that comes again takes the place of its own former connection, and 
 });
 
 test('of IPv6 a /64 is one address, and whom a balancer names counts', () => {
-  const places = new Places({ total: 10, idleOfAddress: 1 });
+  const places = new Places({ total: 10, idleOfAddress: 1, inUseOfOne: 9 });
   const [first, second] = [socket('2001:db8::1', 1), socket('2001:db8::2', 2)];
   places.take(first);
   places.take(second);
@@ -79,12 +79,12 @@ test('of IPv6 a /64 is one address, and whom a balancer names counts', () => {
 });
 
 test('many addresses that come and go leave nothing behind', () => {
-  const places = new Places({ total: 64, idleOfAddress: 4 });
+  const places = new Places({ total: 64, idleOfAddress: 4, inUseOfOne: 9 });
   const left: Socket[] = [];
   for (let n = 0; n < 100_000; n++) {
     const one = socket(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, n & 65_535);
     assert.equal(places.take(one), true);
-    const done = places.use(one);
+    const done = places.use(one, 'ann');
     if (n % 3 === 0) one.destroy();
     done();
     if (n % 997 === 0) assert.ok(places.remembered <= 4 * 64, `${places.remembered} entries are remembered`);
@@ -92,4 +92,27 @@ test('many addresses that come and go leave nothing behind', () => {
   }
   for (const one of left) if (!one.destroyed) one.destroy();
   assert.equal(places.remembered, 0);
+});
+
+test('nobody keeps more places than one may, by answers that are not read for instance', () => {
+  const places = new Places({ total: 4, idleOfAddress: 4, inUseOfOne: 2 });
+  const hers = [1, 2, 3, 4].map((n) => socket('192.0.2.1', n));
+  const ends = hers.map((one) => {
+    places.take(one);
+    return places.use(one, 'ann');
+  });
+  assert.equal(places.take(socket('192.0.2.2', 1)), true);
+  assert.deepEqual(
+    hers.map(({ destroyed }) => destroyed),
+    [false, false, true, false],
+  );
+  // The end of a connection is the end of its use, even if nobody says so.
+  hers[0]?.destroy();
+  places.use(hers[3] as Socket, 'ann');
+  ends[0]?.();
+  for (let n = 2; n < 6; n++) assert.equal(places.take(socket('192.0.2.2', n)), true);
+  assert.deepEqual(
+    hers.map(({ destroyed }) => destroyed),
+    [true, false, true, false],
+  );
 });
