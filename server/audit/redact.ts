@@ -7,16 +7,19 @@ const MAX_SCANNED_CHARS = 8 * MAX_TEXT_CHARS;
 const MAX_ENTRIES = 64;
 const MAX_DEPTH = 4;
 const MAX_DETAIL_CHARS = 16 * 1024;
+/** What is left of each text of a detail that is too large, as far as it must be. */
+const SHORTENED_CHARS = [128, 32];
 
 const SECRET_KEY = /^(token|secret|password|passphrase|authorization|bearer|csr|key|key_?pem|private_?key|env)$/i;
-/** Names of options and variables whose values are secrets. */
-const SECRET_NAME = String.raw`[\w.-]{0,40}(?:passw(?:or)?d|passphrase|passcode|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)[\w.-]{0,40}`;
+/** What names of options and variables whose values are secrets have in them, and what may follow it. */
+const SECRET_WORD = String.raw`(?:passw(?:or)?d|passphrase|passcode|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)[\w.-]{0,40}`;
+const SECRET_NAME = String.raw`[\w.-]{0,40}${SECRET_WORD}`;
 /**
  * `--password=…`, `PGPASSWORD=…`, `"secret": "…"`, `token: …`; the value goes up to a blank, a quote's end or a separator.
  * A colon between two words alone makes a name, as `enrollment-token:ID` is one.
  */
 const ASSIGNED = new RegExp(
-  String.raw`(\b${SECRET_NAME}(?:["']?\s{0,8}=\s{0,8}|["']\s{0,8}:\s{0,8}|\s{0,8}:\s{1,8}))("[^"]*"|'[^']*'|[^\s"'&;,|]+)`,
+  String.raw`(${SECRET_WORD}(?:["']?\s{0,8}=\s{0,8}|["']\s{0,8}:\s{0,8}|\s{0,8}:\s{1,8}))("[^"]*"|'[^']*'|[^\s"'&;,|]+)`,
   'gi',
 );
 /** `--password …` inside of one text. */
@@ -25,10 +28,12 @@ const FOLLOWED = new RegExp(String.raw`((?:^|\s)--?${SECRET_NAME}\s+)("[^"]*"|'[
 const SECRET_OPTION = new RegExp(`^--?${SECRET_NAME}$`, 'i');
 const AUTHORIZATION = /\b(authorization\s*[:=]\s*(?:(?:bearer|basic|digest|token)\s+)?|bearer\s+)[^\s"']+/gi;
 /** `https://user:secret@host` */
-const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s/@:]*:)[^\s/@]+(?=@)/gi;
+const URL_PASSWORD = /(:\/\/[^\s/@:]*:)[^\s/@]+(?=@)/g;
 /** Tokens that are known by their form. */
 const KNOWN =
-  /\b(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)/g;
+  /\b(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})/g;
+/** One that says what it holds (JWT), or what begins like one: looked through once, whatever it is. */
+const JWT = /\beyJ[\w-]{10,}(\.[\w-]{10,}\.[\w-]*)?/g;
 const TOKEN = /\bfl[ae]1\.[A-Za-z0-9_-]*/g;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g;
 
@@ -41,6 +46,7 @@ export function redactText(text: string): string {
     .replace(PRIVATE_KEY, '[private key]')
     .replace(TOKEN, '[token]')
     .replace(KNOWN, '[token]')
+    .replace(JWT, (found: string, rest?: string) => (rest === undefined ? found : '[token]'))
     .replace(AUTHORIZATION, '$1[redacted]')
     .replace(URL_PASSWORD, '$1[redacted]')
     .replace(ASSIGNED, '$1[redacted]')
@@ -53,10 +59,22 @@ function wellFormed(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\ufffd');
 }
 
-/** `detail` without secrets, in bounds, and made of what JSON can hold. */
+/**
+ * `detail` without secrets, in bounds, and made of what JSON can hold. Of too much, each text is kept in part: nobody shall
+ * hide one behind the others.
+ */
 export function redactDetail(detail: AuditDetail): AuditDetail {
   const clean = redact(detail, 0) as AuditDetail;
-  return JSON.stringify(clean).length > MAX_DETAIL_CHARS ? { omitted: 'the detail was too large' } : clean;
+  for (const chars of [MAX_TEXT_CHARS, ...SHORTENED_CHARS]) {
+    const text = JSON.stringify(clean, (_, value) => (typeof value === 'string' ? shortened(value, chars) : value));
+    if (text.length <= MAX_DETAIL_CHARS) return JSON.parse(text) as AuditDetail;
+  }
+  return { omitted: 'the detail was too large' };
+}
+
+function shortened(text: string, chars: number): string {
+  // A text that was cut before has its ellipsis behind.
+  return text.length <= chars + 1 ? text : `${wellFormed(text.slice(0, chars))}…`;
 }
 
 function redact(value: unknown, depth: number): unknown {
@@ -66,7 +84,10 @@ function redact(value: unknown, depth: number): unknown {
   if (value instanceof Date) return value.toISOString();
   if (value instanceof Uint8Array) return `[${value.length} bytes]`;
   if (depth >= MAX_DEPTH) return '[nested too deeply]';
-  if (Array.isArray(value)) return redactList(value.slice(0, MAX_ENTRIES), depth + 1);
+  if (Array.isArray(value)) {
+    const list = redactList(value.slice(0, MAX_ENTRIES), depth + 1);
+    return value.length > MAX_ENTRIES ? [...list, `… and ${value.length - MAX_ENTRIES} more`] : list;
+  }
   const entries = Object.entries(value).slice(0, MAX_ENTRIES);
   return Object.fromEntries(
     entries.map(([key, entry]) => [

@@ -5,6 +5,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { Balancers } from './balancers.ts';
 import { HandshakeGate } from './handshake-gate.ts';
 import { type HandshakeLimits, MAX_WITHOUT_PROXY_HEADER } from './limits.ts';
+import { type PlaceLimits, Places } from './places.ts';
 import { takeProxyHeader } from './proxied.ts';
 import { connectionKey, type Endpoint, type Source, showSource } from './source.ts';
 
@@ -16,11 +17,14 @@ export interface DoorOptions {
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers | undefined;
   readonly limits?: HandshakeLimits | undefined;
+  /** For how many connections there is room once they have left the gate, too; no bound of the door's own unless given. */
+  readonly places?: PlaceLimits | undefined;
 }
 
 export class Door {
   readonly #options: DoorOptions;
   readonly #gate: HandshakeGate;
+  readonly #places: Places | undefined;
   /** Connections of balancers whose header has not come. */
   readonly #headless = new Set<Socket>();
   /** The real senders of the connections that come through a balancer, by connection; as many as are open. */
@@ -28,8 +32,9 @@ export class Door {
 
   constructor(options: DoorOptions) {
     this.#options = options;
-    const { begin, clock, limits } = options;
+    const { begin, clock, limits, places } = options;
     this.#gate = new HandshakeGate({ begin, clock, ...(limits === undefined ? {} : { limits }) });
+    this.#places = places && new Places(places);
   }
 
   /** Connections that have not left, those without a PROXY header included. */
@@ -41,7 +46,7 @@ export class Door {
   enter(socket: Socket): void {
     socket.on('error', (error) => this.#options.log.debug({ err: error }, 'a connection broke'));
     const { balancers } = this.#options;
-    if (balancers === undefined || !balancers.has(socket.remoteAddress)) this.#gate.enter(socket);
+    if (balancers === undefined || !balancers.has(socket.remoteAddress)) this.#admit(socket);
     else this.#readHeader(socket);
   }
 
@@ -61,6 +66,11 @@ export class Door {
     this.#gate.leave(socket);
   }
 
+  /** Somebody who is known uses a connection: until that ends it gives way to no other. @returns what ends it, idempotent */
+  use(socket: Endpoint, who: string): () => void {
+    return this.#places?.use(socket, who) ?? (() => undefined);
+  }
+
   /** Where the connection under a socket comes from. */
   addressOf(socket: Endpoint): string | undefined {
     return this.#sources.get(connectionKey(socket))?.address ?? socket.remoteAddress;
@@ -70,6 +80,10 @@ export class Door {
   close(): void {
     this.#gate.close();
     for (const socket of this.#headless) socket.destroy();
+  }
+
+  #admit(socket: Socket, remoteAddress?: string): void {
+    if (this.#places?.take(socket, remoteAddress) !== false) this.#gate.enter(socket, remoteAddress);
   }
 
   #readHeader(socket: Socket): void {
@@ -88,7 +102,7 @@ export class Door {
       (source) => {
         this.#headless.delete(socket);
         if (source !== undefined) this.#remember(socket, source);
-        this.#gate.enter(socket, source?.address);
+        this.#admit(socket, source?.address);
       },
       (reason) => {
         log.warn({ balancer, reason }, 'a connection of a balancer was refused');

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { Attempts } from './attempts.ts';
 import { HANDSHAKE_LIMITS, type HandshakeLimits } from './limits.ts';
+import { networkOf } from './network.ts';
 import { connectionKey, type Endpoint } from './source.ts';
 
 export interface HandshakeGateOptions {
@@ -40,6 +41,8 @@ export class HandshakeGate {
   /** Those that are under way and not slow yet, the oldest first, with the time when they began. */
   readonly #underWay = new Map<string, Handshake>();
   readonly #underWayOf = new Map<string, number>();
+  /** When each of `#pending` began that has, the oldest first. */
+  readonly #begun = new Map<string, number>();
   readonly #attempts: Attempts;
   /** Looks again once the oldest of `#underWay` is slow; runs only while others wait. */
   #timer: Timer | undefined;
@@ -58,7 +61,14 @@ export class HandshakeGate {
 
   /** Everything that is remembered of connections and addresses, in entries. */
   get remembered(): number {
-    const maps = [this.#pending, this.#perAddress, this.#underWay, this.#underWayOf, ...this.#waiting.values()];
+    const maps = [
+      this.#pending,
+      this.#perAddress,
+      this.#underWay,
+      this.#underWayOf,
+      this.#begun,
+      ...this.#waiting.values(),
+    ];
     return maps.reduce((sum, map) => sum + map.size, this.#waiting.size + this.#attempts.size);
   }
 
@@ -72,7 +82,7 @@ export class HandshakeGate {
     // A connection that waits is not read, so that its end may not have been seen when its port comes again.
     const stale = this.#pending.get(key);
     if (stale !== undefined) this.#drop(key, stale.socket);
-    const address = addressOf(remoteAddress);
+    const address = networkOf(remoteAddress);
     if (address === undefined || !this.#makeRoom(address)) {
       socket.destroy();
       return false;
@@ -110,18 +120,32 @@ export class HandshakeGate {
     return this.#perAddress.get(address) ?? 0;
   }
 
-  /** Whether there is room for one more of `address`; when all places are taken, the address with the most gives up its oldest. */
+  /**
+   * Whether there is room for one more of `address`; when all places are taken, the address with the most gives up its
+   * oldest, or, if no address has more than this one, whoever is overdue: many addresses may be one sender's.
+   */
   #makeRoom(address: string): boolean {
     const count = this.#countOf(address);
     if (count >= this.#limits.perAddress) return false;
     if (this.#pending.size < this.#limits.total) return true;
     const [busiest, most] = [...this.#perAddress].reduce((one, other) => (other[1] > one[1] ? other : one));
-    if (most <= count + 1) return false;
+    if (most <= count + 1) return this.#dropOverdue();
     for (const [key, pending] of this.#pending) {
       if (pending.address !== busiest) continue;
       this.#drop(key, pending.socket);
       break;
     }
+    return true;
+  }
+
+  /** Drops the connection that began longest ago, if it should be through by now. @returns whether it did */
+  #dropOverdue(): boolean {
+    const [oldest] = this.#begun;
+    if (oldest === undefined) return false;
+    const [key, at] = oldest;
+    const pending = this.#pending.get(key);
+    if (pending === undefined || at > this.#clock.monotonic() - this.#limits.overdueMs) return false;
+    this.#drop(key, pending.socket);
     return true;
   }
 
@@ -149,6 +173,7 @@ export class HandshakeGate {
       const pending = this.#pending.get(key);
       if (pending === undefined) continue;
       this.#underWay.set(key, { at: now, address: pending.address });
+      this.#begun.set(key, now);
       this.#underWayOf.set(pending.address, (this.#underWayOf.get(pending.address) ?? 0) + 1);
       this.#begin(pending.socket);
     }
@@ -203,6 +228,7 @@ export class HandshakeGate {
     if (pending === undefined || (socket !== undefined && pending.socket !== socket)) return;
     const { address } = pending;
     this.#pending.delete(key);
+    this.#begun.delete(key);
     const queue = this.#waiting.get(address);
     if (queue?.delete(key) === true && queue.size === 0) this.#waiting.delete(address);
     lower(this.#perAddress, address);
@@ -226,17 +252,4 @@ function dropOlder(times: Map<string, number>, time: number): string[] {
     dropped.push(key);
   }
   return dropped;
-}
-
-const IPV6_GROUPS = 8;
-const NETWORK_GROUPS = 4;
-
-/** What counts as one address: of IPv6 the /64, all of which one host may have; undefined of a connection that is gone. */
-export function addressOf(remoteAddress: string | undefined): string | undefined {
-  if (remoteAddress === undefined || !remoteAddress.includes(':') || remoteAddress.includes('.')) return remoteAddress;
-  const [left = '', right] = (remoteAddress.split('%')[0] ?? '').split('::');
-  const before = left === '' ? [] : left.split(':');
-  const after = right === undefined || right === '' ? [] : right.split(':');
-  const zeros = Array.from({ length: Math.max(0, IPV6_GROUPS - before.length - after.length) }, () => '0');
-  return [...before, ...zeros, ...after].slice(0, NETWORK_GROUPS).join(':');
 }

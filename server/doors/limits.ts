@@ -18,6 +18,8 @@ export interface HandshakeLimits {
   readonly remembered: number;
   /** A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. With `atOnce` it allows 320 a second even then. */
   readonly slowMs: number;
+  /** Once all places are taken, a connection that began longer ago, in ms, gives its own up to a new one. */
+  readonly overdueMs: number;
   /** How long a connection may wait to begin, in ms: agents give up an attempt after 10 s, and then its work is lost. */
   readonly waitMs: number;
 }
@@ -31,6 +33,7 @@ export const HANDSHAKE_LIMITS: HandshakeLimits = {
   forgivenPerSecond: 16,
   remembered: 4096,
   slowMs: 100,
+  overdueMs: 2_000,
   waitMs: 5_000,
 };
 

@@ -12,6 +12,7 @@ import fastify, {
   LogController,
 } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import type { Door } from '../doors/door.ts';
 import { guardServer } from '../doors/guard.ts';
 import { REQUEST_TIMES } from '../doors/limits.ts';
 import { PROBLEM_TYPE, problemOf } from '../problem.ts';
@@ -36,7 +37,7 @@ import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
-import { MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
+import { CONNECTION_PLACES, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
@@ -62,6 +63,7 @@ const CLOSE_MS = 3_000;
  * 3 s, and resolves once no connection is left.
  */
 export async function buildApi(deps: ApiDeps): Promise<Api> {
+  const doors: Door[] = [];
   const options: FastifyHttpOptions<http.Server, FastifyBaseLogger> = {
     loggerInstance: deps.logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -73,7 +75,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
-    serverFactory: serverFactory(deps),
+    serverFactory: serverFactory(deps, (door) => doors.push(door)),
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, deps),
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
   };
@@ -86,6 +88,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   answerHeaders(api);
   countRequests(api, deps);
   guardRoutes(api, deps);
+  keepPlaces(api, doors);
   api.setNotFoundHandler((request, reply) => {
     const error = new FairleadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`);
     return answerProblem(error, request, reply);
@@ -128,7 +131,8 @@ function isNearestProxy(_address: string, hop: number): boolean {
   return hop === 0;
 }
 
-function serverFactory(deps: ApiDeps): FastifyServerFactory<http.Server> {
+/** @param onDoor is given the door before each server that is made */
+function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServerFactory<http.Server> {
   return (handler) => {
     const { https: tls, clock, logger, balancers } = deps;
     const { handshakeMs, headersMs, requestMs, checkMs } = { ...REQUEST_TIMES, ...deps.requestTimes };
@@ -152,7 +156,8 @@ function serverFactory(deps: ApiDeps): FastifyServerFactory<http.Server> {
             { ...options, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
             handler,
           ) as unknown as http.Server);
-    guardServer(server, { clock, log: logger, balancers });
+    const places = deps.connectionPlaces ?? CONNECTION_PLACES;
+    onDoor(guardServer(server, { clock, log: logger, balancers, places }));
     server.maxConnections = MAX_CONNECTIONS;
     const dropped = new Tally(clock, (connections) =>
       logger.warn({ connections, limit: MAX_CONNECTIONS }, 'the API dropped connections: too many are open'),
@@ -160,6 +165,14 @@ function serverFactory(deps: ApiDeps): FastifyServerFactory<http.Server> {
     server.on('drop', () => dropped.add());
     return server;
   };
+}
+
+/** Connections of whoever is known keep their place from here to the end of the answer, or of the WebSocket. */
+function keepPlaces(api: Api, doors: readonly Door[]): void {
+  api.addHook('onRequest', async ({ principal, raw: { socket } }, { raw: response }) => {
+    if (principal === undefined) return;
+    for (const door of doors) response.once('close', door.use(socket, principal.tokenId));
+  });
 }
 
 /** JSON bodies; an empty one is no body, whatever its content type says. */

@@ -10,7 +10,7 @@ import { AUDIT_READS } from './limits.ts';
 import { clientGone } from './live-streams.ts';
 import { AuditRow, HostRef, PAGE_QUERY, pageOf } from './schemas.ts';
 import { Slots } from './slots.ts';
-import { NDJSON, sendBody } from './stream-body.ts';
+import { NDJSON, paced, sendBody } from './stream-body.ts';
 import { auditView, instant, pageRequest, pageView } from './views.ts';
 
 const text = (description: string) => Type.Optional(Type.String({ minLength: 1, maxLength: 256, description }));
@@ -116,8 +116,9 @@ function exportRoute(api: Api, { deps, live }: RouteContext, reads: Slots): void
       let release: (() => void) | undefined;
       try {
         release = reads.take('export');
-        const chunks = deps.auditTrail.export();
-        await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
+        const { auditTrail, clock } = deps;
+        const chunks = paced(auditTrail.export(), held, clock);
+        await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock });
       } finally {
         held.end(clientGone());
         held.release();

@@ -1,16 +1,14 @@
 /** A backup of the installation, encrypted as it leaves, under a key that the caller made. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
-import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, toWireError } from '../../shared/errors.ts';
 import { type BackupKey, COST_BOUNDS } from '../backup/header.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext, RouteDeps } from './context.ts';
 import type { ApiDeps } from './deps.ts';
-import { SEND_MS } from './limits.ts';
 import type { LiveStream } from './live-streams.ts';
-import { sendBody } from './stream-body.ts';
+import { paced, sendBody } from './stream-body.ts';
 
 const { minLog2N, maxLog2N, r, maxP } = COST_BOUNDS;
 
@@ -75,7 +73,8 @@ async function answer(
     await audit.record({ ...entry, result: 'ok', detail });
     reply.header('content-length', backup.bytes);
     const sent = { whole: false };
-    const chunks = paced(backup.chunks, live, clock, sent);
+    // The next backup waits for this one.
+    const chunks = watched(paced(backup.chunks, live, clock), sent);
     await sendBody(request, reply, { contentType: 'application/octet-stream', chunks, live, clock });
     if (!sent.whole) throw live.signal.reason ?? new FairleadError('INTERNAL', 'the backup could not be read');
   } catch (error) {
@@ -103,23 +102,8 @@ function isLoopback(address: string): boolean {
   return /^(::ffff:)?127\./.test(address) || address === '::1';
 }
 
-/** `chunks`, until the client takes too long for one of them: the next backup waits for this one. */
-async function* paced(
-  chunks: AsyncIterable<Uint8Array>,
-  live: LiveStream,
-  clock: Clock,
-  sent: { whole: boolean },
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    const timer = clock.setTimeout(
-      () => live.end(new FairleadError('TIMEOUT', `the client took nothing for ${SEND_MS / 1000} s`)),
-      SEND_MS,
-    );
-    try {
-      yield chunk;
-    } finally {
-      timer.cancel();
-    }
-  }
+/** `chunks`, and whether they came to their end. */
+async function* watched(chunks: AsyncIterable<Uint8Array>, sent: { whole: boolean }): AsyncGenerator<Uint8Array> {
+  yield* chunks;
   sent.whole = true;
 }

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Authenticator } from './authenticators.ts';
 import type { ApiDeps } from './deps.ts';
-import { isOwnOrigin, isSafe } from './own-origin.ts';
+import { isMadeElsewhere, isOwnOrigin, isSafe } from './own-origin.ts';
 import { asksForWebSocket } from './web-sockets.ts';
 
 export function clientCertificate(deps: ApiDeps): Authenticator {
@@ -15,8 +15,10 @@ export function clientCertificate(deps: ApiDeps): Authenticator {
 
 /** Programs name no origin. A browser does, and adds the certificate to what any page makes it send. */
 function forgery(request: FastifyRequest, deps: ApiDeps): FairleadError | undefined {
-  const mayChange = !isSafe(request) || asksForWebSocket(request.raw);
-  if (!mayChange || request.headers.origin === undefined || isOwnOrigin(request, deps)) return undefined;
+  const isSocket = asksForWebSocket(request.raw);
+  const mayChange = !isSafe(request) || isSocket;
+  const isElsewhere = mayChange && request.headers.origin !== undefined && !isOwnOrigin(request, deps);
+  if (!isElsewhere && (isSocket || !isMadeElsewhere(request))) return undefined;
   return new FairleadError(
     'FORBIDDEN',
     'the request comes from a page of another origin: its host is no --public-host',

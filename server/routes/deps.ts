@@ -9,6 +9,7 @@ import type { Role } from '../../shared/messages/kind.ts';
 import type { HostScope } from '../access/scope.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import type { RequestTimes } from '../doors/limits.ts';
+import type { PlaceLimits } from '../doors/places.ts';
 import type { HostLink, LinkTraffic } from '../hosts/host-link.ts';
 import type { AuditRow, CertificateView, EnrollmentTokenView, HostView, RecoveryView } from './schemas.ts';
 
@@ -521,4 +522,5 @@ export interface ApiDeps {
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers | undefined;
   readonly requestTimes?: Partial<RequestTimes>;
+  readonly connectionPlaces?: PlaceLimits;
 }

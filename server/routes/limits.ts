@@ -24,6 +24,15 @@ export const MAX_LIVE_STREAMS_OF_TOKEN = MAX_LIVE_STREAMS / 4;
  * costs anything, so that a flood of the API leaves descriptors for the agents.
  */
 export const MAX_CONNECTIONS = MAX_LIVE_STREAMS + 1024;
+/**
+ * From so many on, the connection that nobody uses for longest gives way to a new one. What is between the two is room for
+ * those that come before its end is through.
+ */
+export const CONNECTION_PLACES = {
+  total: MAX_CONNECTIONS - 512,
+  idleOfAddress: 1024,
+  inUseOfOne: MAX_LIVE_STREAMS_OF_TOKEN + 256,
+};
 /** From an upgrade to its whole answer; longer than a host may take to begin what was asked for. */
 export const UPGRADE_MS = 60_000;
 /** How long a client may take to close a connection that is over. */

@@ -24,6 +24,17 @@ export function isOwnOrigin(
   return asked?.host === origin.host || (trustProxy === true && origin.port === '');
 }
 
+/**
+ * Whether the browser says that a page of another origin makes it send the request (Fetch Metadata): that page cannot read
+ * the answer, but can count it, time it, and use up what its reader may have open. A link that somebody follows is none.
+ * A WebSocket is judged by its origin instead.
+ */
+export function isMadeElsewhere({ headers, method }: Pick<FastifyRequest, 'headers' | 'method'>): boolean {
+  const { 'sec-fetch-site': site, 'sec-fetch-mode': mode, 'sec-fetch-dest': dest } = headers;
+  if (site === undefined || site === 'same-origin' || site === 'none') return false;
+  return !(method === 'GET' && mode === 'navigate' && dest === 'document');
+}
+
 /** A host as URLs write it. */
 function hostnameOf(host: string): string | undefined {
   return URL.parse(`https://${host.includes(':') ? `[${host}]` : host}`)?.hostname;

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Authenticator } from './authenticators.ts';
 import type { ApiDeps } from './deps.ts';
-import { isOwnOrigin, isSafe } from './own-origin.ts';
+import { isMadeElsewhere, isOwnOrigin, isSafe } from './own-origin.ts';
 import { asksForWebSocket } from './web-sockets.ts';
 
 /** Browsers take a cookie of this prefix from HTTPS alone, for one host alone and for all of its paths. */
@@ -73,6 +73,9 @@ function forgery(request: FastifyRequest, deps: ApiDeps, secret: string): Fairle
   if (needsOrigin && !isOwnOrigin(request, deps)) {
     const from = origin === undefined ? 'names no origin' : 'comes from a page of another origin';
     return new FairleadError('FORBIDDEN', `the request ${from}: pages of this server are those of its --public-host`);
+  }
+  if (!isSocket && isMadeElsewhere(request)) {
+    return new FairleadError('FORBIDDEN', 'a page of another origin made the browser send this');
   }
   if (isSafe(request)) return undefined;
   const fits = typeof token === 'string' && token.length <= MAX_TOKEN_CHARS && deps.logins.fitsCsrfToken(secret, token);

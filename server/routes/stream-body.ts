@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
-import { isFairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { failureOf } from '../problem.ts';
+import { SEND_MS } from './limits.ts';
 import type { LiveStream } from './live-streams.ts';
 
 export const NDJSON = 'application/x-ndjson';
@@ -35,6 +36,21 @@ export async function sendBody(request: FastifyRequest, reply: FastifyReply, bod
     response.destroy();
   } finally {
     body.live.release();
+  }
+}
+
+/** `chunks`, until the client takes nothing for too long: for what holds back others while it lasts. */
+export async function* paced<T>(chunks: AsyncIterable<T>, live: LiveStream, clock: Clock): AsyncGenerator<T> {
+  for await (const chunk of chunks) {
+    const timer = clock.setTimeout(
+      () => live.end(new FairleadError('TIMEOUT', `the client took nothing for ${SEND_MS / 1000} s`)),
+      SEND_MS,
+    );
+    try {
+      yield chunk;
+    } finally {
+      timer.cancel();
+    }
   }
 }
 

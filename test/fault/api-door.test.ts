@@ -231,3 +231,33 @@ test('senders behind one balancer are counted apart', async (t) => {
   await waitFor('the others', async () => (await open()) === HANDSHAKE_LIMITS.perAddress + 20);
   assert.ok(others.every((socket) => !socket.destroyed));
 });
+
+test('connections that nobody uses give way: one address cannot hold all of them', async (t) => {
+  const connectionPlaces = { total: 40, idleOfAddress: 30, inUseOfOne: 20 };
+  const answers = { 'container.log.stream': () => ({}) };
+  const { port, secure, host, open } = await serving(t, { connectionPlaces }, answers);
+  const path = '/api/v1/hosts/edge-1/containers/web/logs?follow=1';
+  const log = secure();
+  log.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer\r\n\r\n`);
+  await once(log, 'data');
+  /** A connection that has had an answer and is kept. */
+  const keep = async (localAddress: string): Promise<Socket> => {
+    const socket = secure({ localAddress } as tls.ConnectionOptions);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+    return socket;
+  };
+  const flood: Socket[] = [];
+  for (let n = 0; n < 35; n++) flood.push(await keep('127.0.0.2'));
+  await waitFor('what is too much of the address to be gone', async () => (await open()) === 31);
+  assert.ok(
+    flood.slice(0, 5).every((socket) => socket.destroyed),
+    'the oldest of its own give way',
+  );
+  for (let n = 4; n < 24; n++) assert.equal((await keep(`127.0.0.${n}`)).destroyed, false);
+  assert.equal(await statusOf(port, { localAddress: '127.0.0.3' }), 200);
+  assert.ok((await open()) <= 41);
+  host.asked[0]?.stream.output.write(frame(1, 'still here\n'));
+  const [chunk] = await within(LIMIT_MS, 'a line of the log', once(log, 'data'));
+  assert.ok(String(chunk).length > 0, 'what is in use stays');
+});

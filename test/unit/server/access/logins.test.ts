@@ -73,6 +73,14 @@ test('a change by cookie needs the csrfToken of that session', async () => {
   assert.deepEqual([row?.actor, row?.result], ['Ann', 'refused']);
 });
 
+test('a page of a sibling domain, which may use the cookie, cannot ask anything by it', async () => {
+  const { cookie } = await served.login('ann', PASSWORD, from());
+  const ask = (site: string) => served.call(SESSION, { headers: { cookie, 'sec-fetch-site': site } });
+  const refused = await ask('same-site');
+  assert.deepEqual([refused.status, refused.body.code], [403, 'FORBIDDEN']);
+  assert.equal((await ask('same-origin')).status, 200);
+});
+
 test('a WebSocket by cookie needs the origin of this server; one by token needs none', async () => {
   const { cookie } = await served.login('ann', PASSWORD, from());
   const port = String(served.port);

@@ -161,6 +161,28 @@ test('a page of another origin cannot use the certificate that a browser adds', 
   assert.equal((await served.upgrade({ origin: served.url }, pair)).status, 101);
 });
 
+test('a page of another origin cannot ask anything by what a browser adds, a link can be followed', async () => {
+  const { pair } = await served.operator('admin');
+  const get = async (headers: Record<string, string>) => {
+    return (await served.call('/api/v1/hosts', { pair, headers })).status;
+  };
+  const fetched = { 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' };
+  for (const site of ['cross-site', 'same-site', 'whatever']) {
+    assert.equal(await get({ 'sec-fetch-site': site, ...fetched }), 403, site);
+    assert.equal(await get({ 'sec-fetch-site': site, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe' }), 403);
+    assert.equal(
+      await get({ 'sec-fetch-site': site, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' }),
+      200,
+    );
+  }
+  assert.equal(await get({ 'sec-fetch-site': 'same-origin', ...fetched }), 200);
+  assert.equal(await get({ 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate' }), 200);
+  const form = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
+  const body = { name: 'x', role: 'viewer' };
+  const post = await served.call('/api/v1/api-tokens', { method: 'POST', body, pair, headers: form });
+  assert.equal(post.status, 403, 'a form is no link');
+});
+
 test('certificates are issued for new keys alone, for a minute to a year, and listed with their limits', async () => {
   const path = '/api/v1/operator-certificates';
   const { csr } = await newKey();

@@ -105,6 +105,9 @@ test('arguments keep what they say, without what is marked as a secret', () => {
     'curl -H "Authorization: Bearer abc" https://x': 'curl -H "Authorization: Bearer [redacted]" https://x',
     'git clone https://bob:pw@host/x': 'git clone https://bob:[redacted]@host/x',
     'mysqldump --password pw db': 'mysqldump --password [redacted] db',
+    'x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_-1 eyJhbGciOiJIUzI1NiJ9': 'x-[token] eyJhbGciOiJIUzI1NiJ9',
+    '1https://bob:pw@host .my-long.db_password.of=abc':
+      '1https://bob:[redacted]@host .my-long.db_password.of=[redacted]',
     '{"client_secret": "a b", "n": 1}': '{"client_secret": [redacted], "n": 1}',
     'enrollment-token:abc': 'enrollment-token:abc',
     'the enrollment token is unknown, expired': 'the enrollment token is unknown, expired',
@@ -232,6 +235,44 @@ test('a detail is bounded in depth, width and size', () => {
   assert.equal(redactText('x'.repeat(5000)).length, 1025);
   const wide = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`k${i}`, 'v']));
   assert.equal(Object.keys(redactDetail(wide)).length, 64);
-  const large = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, 'x'.repeat(1000)]));
-  assert.deepEqual(redactDetail(large), { omitted: 'the detail was too large' });
+  const huge = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, wide]));
+  assert.deepEqual(redactDetail(huge), { omitted: 'the detail was too large' });
+});
+
+test('what was done cannot be hidden behind much else', () => {
+  for (const filling of ['x', '\x01', '"']) {
+    const cmd = ['sh', '-c', 'rm -rf /data', ...Array.from({ length: 64 }, () => filling.repeat(1024))];
+    const clean = redactDetail({ cmd, tty: false });
+    assert.ok(JSON.stringify(clean).length <= 16 * 1024);
+    const shown = clean['cmd'] as string[];
+    assert.deepEqual(shown.slice(0, 3), ['sh', '-c', 'rm -rf /data']);
+    assert.equal(shown.at(-1), '… and 3 more');
+    assert.match(shown.at(-2) ?? '', /^\S+…$/, 'what is cut says so');
+    assert.equal(clean['tty'], false);
+  }
+});
+
+test('no text takes long to clean', () => {
+  const hostile = [
+    'a.',
+    'token.',
+    '-token',
+    '-eyJ',
+    'a-',
+    'a://',
+    '://:',
+    ' --token ',
+    'eyJaaaaaaaaaa.',
+    'token= "',
+    '://a:b',
+  ];
+  for (const piece of hostile) {
+    const text = piece.repeat(8 * 1024).slice(0, 8 * 1024);
+    redactText(text);
+    const before = process.cpuUsage();
+    for (let n = 0; n < 10; n++) redactText(text);
+    const { user } = process.cpuUsage(before);
+    // What it takes is some 1 ms; it was 40 for some.
+    assert.ok(user / 10_000 < 8, `${JSON.stringify(piece)} takes ${user / 10_000} ms`);
+  }
 });

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { addressOf, HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
+import { HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
 import type { HandshakeLimits } from '../../../../server/doors/limits.ts';
+import { networkOf } from '../../../../server/doors/network.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
@@ -25,7 +26,7 @@ function gateOf(given: Partial<HandshakeLimits>) {
   const clock = new FakeClock();
   const places = { total: 10, perAddress: 10, atOnce: 10, atOnceOfAddress: 10 };
   const attempts = { unfinished: 1000, forgivenPerSecond: 1, remembered: 100 };
-  const limits = { ...places, ...attempts, slowMs: 1000, waitMs: 5000, ...given };
+  const limits = { ...places, ...attempts, slowMs: 1000, overdueMs: 2000, waitMs: 5000, ...given };
   const gate = new HandshakeGate({ begin: ({ remotePort }) => begun.push(remotePort), clock, limits });
   return { gate, begun, clock };
 }
@@ -162,14 +163,14 @@ test('when all places are taken, the address with the most gives way, its oldest
 });
 
 test('a network of IPv6 is one address', () => {
-  assert.equal(addressOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
-  assert.equal(addressOf('2001:db8:1:2::6'), '2001:db8:1:2');
-  assert.equal(addressOf('2001:db8::6'), '2001:db8:0:0');
-  assert.equal(addressOf('::1'), '0:0:0:0');
-  assert.equal(addressOf('fe80::1%eth0'), 'fe80:0:0:0');
-  assert.equal(addressOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
-  assert.equal(addressOf('192.0.2.1'), '192.0.2.1');
-  assert.equal(addressOf(undefined), undefined);
+  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
+  assert.equal(networkOf('2001:db8:1:2::6'), '2001:db8:1:2');
+  assert.equal(networkOf('2001:db8::6'), '2001:db8:0:0');
+  assert.equal(networkOf('::1'), '0:0:0:0');
+  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0');
+  assert.equal(networkOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
+  assert.equal(networkOf('192.0.2.1'), '192.0.2.1');
+  assert.equal(networkOf(undefined), undefined);
 });
 
 test('a flood from one address leaves places for the others', () => {
@@ -200,8 +201,8 @@ test('a connection counts for where a balancer says that it comes from', () => {
 
 test('a million addresses that come and go leave nothing behind', () => {
   const { gate } = gateOf({ total: 64, perAddress: 4, atOnce: 8 });
-  // Each connection is in at most five maps, one of them by its address; attempts are remembered beside.
-  const bound = 5 * 64 + 64 + 100;
+  // Each connection is in at most six maps, one of them by its address; attempts are remembered beside.
+  const bound = 6 * 64 + 64 + 100;
   for (let n = 0; n < 1_000_000; n++) {
     const fake = socket(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, n & 65_535);
     gate.enter(fake.socket);
@@ -230,4 +231,24 @@ test('an address whose handshakes come to nothing is served one by one; finished
   clock.advance(1001);
   clock.advance(1000);
   assert.ok(begun.length >= 6 && begun.length <= 8, `${begun}`);
+});
+
+test('many addresses that each hold one silent connection keep nobody out for long: the oldest gives way', () => {
+  const { gate, begun, clock } = gateOf({ total: 4, atOnce: 3, overdueMs: 2000 });
+  const silent = [1, 2, 3, 4].map((n) => socket(`192.0.2.${n}`, n));
+  for (const one of silent) gate.enter(one.socket);
+  assert.deepEqual(begun, [1, 2, 3]);
+  clock.advance(1999);
+  assert.equal(gate.enter(socket('192.0.2.5', 5).socket), false, 'they may still be on their way');
+  clock.advance(1);
+  assert.equal(gate.enter(socket('192.0.2.6', 6).socket), true);
+  assert.deepEqual(
+    silent.map((one) => one.isDestroyed()),
+    [true, false, false, false],
+  );
+  assert.equal(gate.pending, 4);
+  gate.shaken({ remoteAddress: '192.0.2.2', remotePort: 2 });
+  assert.equal(gate.enter(socket('192.0.2.7', 7).socket), true, 'a handshake that is done still holds a place');
+  assert.equal(silent[1]?.isDestroyed(), true);
+  gate.close();
 });

@@ -1,7 +1,13 @@
 /** The audit log over the API: filters, the check, the export, and rows for what hosts deny. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http, { type IncomingMessage } from 'node:http';
 import { test } from 'node:test';
-import { as, ask, fixture, HOST } from './fakes.ts';
+import { setImmediate } from 'node:timers/promises';
+import { AUDIT_READS, SEND_MS } from '../../../../server/routes/limits.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { waitFor } from '../../../support/wait.ts';
+import { as, ask, fixture, HOST, listen } from './fakes.ts';
 
 test('filters are checked and passed on', async (t) => {
   const { api, calls } = await fixture();
@@ -39,4 +45,40 @@ test('the check names the first row that is wrong; the export is NDJSON; both ar
   for (const url of ['/api/v1/audit', '/api/v1/audit/verify', '/api/v1/audit/export']) {
     assert.equal((await ask(api, { url, headers: as('operator') })).statusCode, 403, url);
   }
+});
+
+test('whoever takes nothing of an export does not keep it from others for ever', async (t) => {
+  const clock = new FakeClock();
+  async function* endless(): AsyncGenerator<string> {
+    for (;;) yield `${'x'.repeat(64 * 1024)}\n`;
+  }
+  const ended: number[] = [];
+  async function* watched(): AsyncGenerator<string> {
+    try {
+      yield* endless();
+    } finally {
+      ended.push(clock.monotonic());
+    }
+  }
+  const made = await fixture({ overrides: { clock } });
+  made.deps.auditTrail.export = watched;
+  t.after(() => {
+    made.api.server.closeAllConnections();
+    return made.api.close();
+  });
+  const url = `${await listen(made)}/api/v1/audit/export`;
+  const open = async () => {
+    const request = http.get(url, { headers: as('admin'), agent: false });
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    response.on('error', () => undefined);
+    return response.pause();
+  };
+  for (let n = 0; n < AUDIT_READS.ofHost; n++) await open();
+  const another = () => ask(made.api, { url: '/api/v1/audit/export', headers: as('admin') });
+  assert.equal((await another()).json().code, 'OVERLOADED');
+  await waitFor('both to be cut off', async () => {
+    clock.advance(SEND_MS);
+    await setImmediate();
+    return ended.length === AUDIT_READS.ofHost;
+  });
 });
