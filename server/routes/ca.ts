@@ -1,6 +1,6 @@
 /** The CA, for whoever wants to trust this installation: public, since a certificate is no secret and the pin is compared. */
 import Type from 'typebox';
-import { actorOf } from './access.ts';
+import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import type { AuthorityView, RotationService } from './deps.ts';
@@ -53,7 +53,7 @@ const RotationView = Type.Object({
     {
       count: Type.Integer(),
       items: Type.Array(Type.Object({ serial: Type.String(), name: Type.String(), notAfter: Instant }), {
-        description: `The newest ones; at most ${MAX_NAMED_HOSTS}`,
+        description: `The newest ones, for admins alone; at most ${MAX_NAMED_HOSTS}`,
       }),
     },
     {
@@ -130,7 +130,7 @@ function rotationRoutes(api: Api, { deps }: RouteContext): void {
       config: { access: 'viewer', scope: 'installation' },
       schema: { tags: ['ca'], summary: 'How far a rotation of the CA has come', response: { 200: RotationView } },
     },
-    async () => rotationView(deps.rotation),
+    async (request) => rotationView(deps.rotation, principalOf(request).role === 'admin'),
   );
 
   api.post(
@@ -150,7 +150,7 @@ function rotationRoutes(api: Api, { deps }: RouteContext): void {
     async (request) => {
       const { action, force = false } = request.body;
       await deps.rotation.take(action, { force }, actorOf(request));
-      return await rotationView(deps.rotation);
+      return await rotationView(deps.rotation, true);
     },
   );
 }
@@ -202,9 +202,10 @@ function caView(authority: AuthorityView) {
   };
 }
 
-async function rotationView(rotation: RotationService) {
+/** @param isAdmin others learn how many operators there are, and not who */
+async function rotationView(rotation: RotationService, isAdmin: boolean) {
   const { unacknowledged, otherCertificates, otherOperatorCertificates: others, ...rest } = await rotation.status();
-  const items = others.slice(0, MAX_NAMED_HOSTS).map(({ serial, name, notAfter }) => ({
+  const items = others.slice(0, isAdmin ? MAX_NAMED_HOSTS : 0).map(({ serial, name, notAfter }) => ({
     ...{ serial, name },
     notAfter: new Date(notAfter).toISOString(),
   }));

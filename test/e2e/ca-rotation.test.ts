@@ -211,7 +211,7 @@ test('a host that knows the old root alone can still tell its state, and leave',
   assert.match(stdout, /session +online/);
 });
 
-test('a step back from there leads everyone back, the newcomer as well, also over a kill', async () => {
+test('a step back from there leads everyone back, the newcomer as well', async () => {
   const [newRoot = ''] = await published();
   assert.match(await cli('ca', 'rotate', '--abort'), /Phase: +published/);
   assert.deepEqual(await isVerifiedBy(oldRoot), [true, true]);

@@ -135,6 +135,7 @@ function operatorWarning(rotation: CaRotation): string {
 
 function operatorNames({ otherOperatorCertificates: { count, items } }: CaRotation): string {
   const named = items.slice(0, MAX_NAMED_OPERATORS).map(({ name, serial }) => `${printable(name)} (${serial})`);
+  if (named.length === 0) return count === 0 ? '' : String(count);
   const rest = count > named.length ? ` and ${count - named.length} more` : '';
   return `${named.join(', ')}${rest}`;
 }

@@ -27,6 +27,9 @@ test('the state of a rotation is for viewers, its steps are for admins', async (
   assert.equal((await ask(api, url)).statusCode, 401);
   const seen = (await ask(api, { url, headers: as('viewer') })).json();
   assert.deepEqual(seen.unacknowledged, [{ id: 'h1', name: 'edge-1' }]);
+  assert.deepEqual(seen.otherOperatorCertificates, { count: 1, items: [] }, 'who the operators are is for admins');
+  const { otherOperatorCertificates: named } = (await ask(api, { url, headers: as('admin') })).json();
+  assert.deepEqual(named.items, [{ serial: 'AB', name: 'ann', notAfter: '1970-01-01T00:00:00.000Z' }]);
   const step = (role: 'operator' | 'admin', payload: object) =>
     ask(api, { method: 'POST', url, headers: { ...as(role), ...JSON_TYPE }, payload });
   assert.equal((await step('operator', { action: 'publish' })).statusCode, 403);
