@@ -18,7 +18,7 @@ import type { AgentRefusal } from '../hosts/agent-refusals.ts';
 import { keepRecent } from '../keep-recent.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
-import { certificateRefusal, type PeerIdentity, peerIdentity, peerSerial } from './peer-identity.ts';
+import { certificateRefusal, connectionUnder, type PeerIdentity, peerIdentity, peerSerial } from './peer-identity.ts';
 import { type Peer, Peers } from './peers.ts';
 import { refuseRequest, refuseUpgrade } from './refuse-upgrade.ts';
 import { sendTrust } from './trust-news.ts';
@@ -91,7 +91,7 @@ export class AgentListener {
     this.#door = new Door({ begin, clock, log, balancers });
     this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => this.#door.enter(socket));
     this.#server.on('tlsClientError', (error, socket) => {
-      const address = this.#door.addressOf(socket) ?? '';
+      const address = this.#door.addressOf(connectionUnder(socket) ?? socket) ?? '';
       log.debug({ err: error, address }, 'TLS handshake refused');
       const refusal = certificateRefusal(socket);
       if (refusal !== undefined) options.onRefused?.({ error: refusal, address });

@@ -1,4 +1,5 @@
 /** Who is at the other end of an agent connection, by its certificate alone. */
+import { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { parseAgentUri } from '../../certs/names.ts';
 import { normalizeSerial } from '../../certs/serial.ts';
@@ -38,6 +39,15 @@ export function peerIdentity(socket: TLSSocket, installationId: string): PeerIde
     notAfter: certificate.validToDate.getTime(),
     issuerKey: authorityKeyIdentifier(certificate)?.toString('hex') ?? '',
   };
+}
+
+/**
+ * The connection under a TLS socket, which still tells where it came from when TLS has destroyed the socket. Node has no
+ * public name for it.
+ */
+export function connectionUnder(socket: TLSSocket): Socket | undefined {
+  const { _parent: connection } = socket as { _parent?: unknown };
+  return connection instanceof Socket ? connection : undefined;
 }
 
 /** The serial of whatever certificate a peer has shown. */

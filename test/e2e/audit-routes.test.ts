@@ -1,6 +1,6 @@
 /** Every route that changes something leaves a row in the audit log: the list of routes comes from the server itself. */
 import assert from 'node:assert/strict';
-import { createPrivateKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import tls from 'node:tls';
@@ -294,7 +294,7 @@ test('who is refused at the agents’ port leaves a row that says who, from wher
   const own = await operatorCertificate();
   const stranger = await testCa();
   const { key } = await keyAndCsr();
-  const spki = spkiOf(createPrivateKey(key));
+  const spki = spkiOf(createPublicKey(key));
   const { installationId } = (await server.api.get('/api/v1/ca')).body;
   const foreign = await stranger.ca.issueAgent({ spki, hostId: id, installationId, clock: systemClock });
   const before = (await rows('host.connect')).length;
@@ -312,7 +312,7 @@ test('who is refused at the agents’ port leaves a row that says who, from wher
   assert.deepEqual(facts.reverse(), [
     ['host:revoked', ...from, 'CERT_REVOKED', stolen, certificate.serial],
     ['anonymous', ...from, 'CERT_UNKNOWN', 'the certificate names no agent of this installation', own.serial],
-    ['anonymous', ...from, 'CERT_UNKNOWN', wrongCa, null],
+    ['anonymous', ...from, 'CERT_UNKNOWN', wrongCa, undefined],
   ]);
   // It comes back all the time.
   for (let i = 0; i < 20; i++) await knock(pairOf('revoked'));
