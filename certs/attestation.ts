@@ -1,12 +1,14 @@
 /** Statements that the CA's key signs besides certificates: each for one purpose, which its bytes begin with. */
-import { type KeyObject, X509Certificate } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import { FairleadError } from '../shared/errors.ts';
+import { isIntermediateOf } from './intermediate.ts';
 import { verify } from './native.ts';
+import { certificateBlocks, readCertificate } from './pem.ts';
 import { pinOfSpki, spkiOf } from './pin.ts';
+import { isRoot, readBundle, trustFrom } from './trust.ts';
 
 const PURPOSE = /^[a-z0-9-]{1,64}$/;
 const MAX_CERTIFICATES = 64;
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /** What is signed for `text`. It begins with letters, so that it can be no certificate, and names its purpose. */
 export function attestedBytes(purpose: string, text: string): Buffer {
@@ -18,27 +20,31 @@ export function attestedBytes(purpose: string, text: string): Buffer {
 export type Attesters = ReadonlyMap<string, KeyObject>;
 
 /**
- * The keys of the CAs in `pem`, one certificate or several.
- * @param isTrusted says by its pin whether a CA counts by itself; others do only if one that counts has signed them
+ * The keys of the CAs in a text that is trusted as it is, such as one's own file: its roots, and the intermediates below
+ * them. Those count whatever their age, since a log that was kept outlives the intermediate that has signed it.
  * @throws FairleadError VALIDATION if there is no certificate, too many, or one that is damaged
  */
-export function attesters(pem: string, isTrusted: (pin: string) => boolean = () => true): Attesters {
-  const blocks = pem.match(CERTIFICATE) ?? [];
+export function attestersIn(pem: string): Attesters {
+  const blocks = certificateBlocks(pem);
   if (blocks.length === 0) throw new FairleadError('VALIDATION', 'there is no certificate in PEM form');
   if (blocks.length > MAX_CERTIFICATES) {
     throw new FairleadError('VALIDATION', `there are more than ${MAX_CERTIFICATES} certificates`);
   }
-  let left = blocks.map(readOne).filter(({ ca }) => ca);
-  const found = new Map<string, KeyObject>();
-  for (let more = true; more; ) {
-    const counts = (x509: X509Certificate) =>
-      isTrusted(pinOf(x509)) || [...found.values()].some((key) => x509.verify(key));
-    const next = left.filter(counts);
-    for (const { publicKey } of next) found.set(pinOfSpki(spkiOf(publicKey)), publicKey);
-    left = left.filter((x509) => !next.includes(x509));
-    more = next.length > 0;
-  }
-  return found;
+  const certificates = blocks.map(readWhole);
+  const roots = certificates.filter(isRoot);
+  return keysOf([...roots, ...below(roots, certificates)]);
+}
+
+/**
+ * The keys of the CAs in a bundle that anyone may have sent, for whoever knows roots by `pins`: the roots that he may
+ * trust at `now` (ms since 1970), and the intermediates below them that are valid then. An endorsement that has expired
+ * leads nowhere, and an intermediate that has must not be of use to whoever stole its key.
+ * @throws FairleadError VALIDATION if the bundle is too large, or a pin is malformed
+ */
+export function attestersFrom(bundle: string, pins: string | readonly string[], now: number): Attesters {
+  const roots = trustFrom(bundle, pins, now).map(({ x509 }) => x509);
+  const isValid = (one: X509Certificate) => one.validFromDate.getTime() <= now && now < one.validToDate.getTime();
+  return keysOf([...roots, ...below(roots, readBundle(bundle)).filter(isValid)]);
 }
 
 /** Whose the signature under `text` is: of the key with the pin `signer`, of somebody else, or of a key that is not known. */
@@ -55,13 +61,20 @@ export async function checkAttestation(
   return (await verify('sha256', bytes, key, signature)) ? 'good' : 'forged';
 }
 
-function pinOf({ publicKey }: X509Certificate): string {
-  return pinOfSpki(spkiOf(publicKey));
+function below(roots: readonly X509Certificate[], certificates: readonly X509Certificate[]): X509Certificate[] {
+  return certificates.filter((one) => roots.some((root) => isIntermediateOf(root, one)));
 }
 
-function readOne(pem: string): X509Certificate {
+function keysOf(certificates: readonly X509Certificate[]): Attesters {
+  return new Map(certificates.map(({ publicKey }) => [pinOfSpki(spkiOf(publicKey)), publicKey]));
+}
+
+/** @throws FairleadError VALIDATION */
+function readWhole(pem: string): X509Certificate {
   try {
-    return new X509Certificate(pem);
+    const certificate = readCertificate(pem);
+    void certificate.publicKey;
+    return certificate;
   } catch (cause) {
     throw new FairleadError('VALIDATION', 'a certificate is damaged', { cause });
   }

@@ -57,6 +57,17 @@ export async function issueIntermediate(
   return await issueBy(root, { spki, subject: caSubject(installationId), days, clock, extensions });
 }
 
+/** Whether `certificate` is by its form and its signature an intermediate below `root`, whatever its age. */
+export function isIntermediateOf(root: X509Certificate, certificate: X509Certificate): boolean {
+  return (
+    certificate.ca &&
+    (pathLength(root) ?? 0) >= 1 &&
+    pathLength(certificate) === 0 &&
+    certificate.keyUsage === undefined &&
+    isSignedBy(certificate, root)
+  );
+}
+
 /**
  * Checks that `intermediate` may issue certificates below `root` at `now` (ms since 1970).
  * @throws FairleadError VALIDATION in one sentence

@@ -5,6 +5,7 @@ import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
+import { AgentRefusals } from './hosts/agent-refusals.ts';
 import { Hosts } from './hosts/hosts.ts';
 import { Presence } from './hosts/presence.ts';
 import { HostRegistry } from './hosts/registry.ts';
@@ -48,6 +49,9 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   const rotation = new Rotation({
     ...{ authority, hosts: store.hostTrust, operatorCertificates: store.operatorCertificates, clock, log },
   });
+  const hostName = async (hostId: string) => (await store.hosts.get(hostId)).name;
+  const refusals = new AgentRefusals({ audit, clock, hostName });
+  closers.push(() => refusals.close());
   const memory = new MemoryPool(config.streamMemoryBytes);
   const agents: AgentListener = new AgentListener({
     ...{ memory, clock, log, random, registry },
@@ -60,7 +64,8 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     isActive: (serial) => authority.active.has(serial),
     ...succession.admission,
     wantsRenewal: (identity) => authority.wantsRenewal(identity),
-    hostName: async (hostId) => (await store.hosts.get(hostId)).name,
+    hostName,
+    onRefused: (refusal) => refusals.report(refusal),
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
     balancers: config.balancers,
   });

@@ -40,6 +40,7 @@ export async function openRecords(options: PartOptions, names: readonly string[]
   const policy = { keepMs, file, webhook: await readAuditWebhook(config) };
   const auditTrail = await AuditTrail.open({ store, audit, authority, policy, clock, log, random });
   closers.push(() => auditTrail.close());
+  closers.push(authority.onChange(() => auditTrail.sign()));
   await journal.report(audit);
   await recordRestore(store, audit);
 

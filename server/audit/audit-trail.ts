@@ -1,7 +1,7 @@
 /** What the server does with its audit log besides writing it: signs it, checks it, exports it, drops old rows, forwards it. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { type Attesters, attesters, checkAttestation } from '../../certs/attestation.ts';
+import { type Attesters, attestersIn, checkAttestation } from '../../certs/attestation.ts';
 import {
   CHECKPOINT_PURPOSE,
   type ChainFault,
@@ -101,6 +101,15 @@ export class AuditTrail {
     await this.#retention?.pass();
   }
 
+  /**
+   * Signs what stands with the key of now: the head, and what is said of dropped rows. Nothing of an older key is needed
+   * from then on.
+   * @throws FairleadError STORE_FULL, STORE_UNAVAILABLE
+   */
+  async sign(): Promise<void> {
+    await this.#checkpoints.make();
+  }
+
   /** Checks all of the log. @throws FairleadError CONFLICT if old rows were dropped meanwhile */
   async verify(): Promise<ChainFault | ChainSummary> {
     await this.#checkpoints.make();
@@ -139,7 +148,7 @@ function signatureCheck(authority: Pick<AuditAuthority, 'trust'>): SignatureChec
     const trusted = authority.trust().pem;
     if (pem !== trusted) {
       pem = trusted;
-      keys = attesters(pem);
+      keys = attestersIn(pem);
     }
     const { signer, signature } = checkpoint;
     return await checkAttestation(keys, {

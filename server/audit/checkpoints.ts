@@ -87,14 +87,20 @@ export class Checkpoints {
     return this.#last;
   }
 
-  /** Signs the log as it is now, if it has rows that are not signed yet. @returns the signature that stands */
+  /**
+   * Signs the log as it is now, if it has rows that are not signed yet, or not by the key of now.
+   * @returns the signature that stands
+   */
   async make(): Promise<SignedCheckpoint | undefined> {
     const work = this.#running.then(() => this.#make());
     this.#running = work.catch(() => undefined);
     return await work;
   }
 
-  /** Signs that the rows up to `position` were dropped. The caller stores it together with their removal. */
+  /**
+   * Signs that the rows up to `position` were dropped. To be called in the transaction that removes them: whatever signs
+   * anew after a change of the key comes before it or after it.
+   */
   async anchor(position: ChainPosition): Promise<SignedCheckpoint> {
     return await this.#sign('anchor', position);
   }
@@ -147,6 +153,7 @@ export class Checkpoints {
   async #make(): Promise<SignedCheckpoint | undefined> {
     const { store } = this.#deps;
     this.#pending = 0;
+    await this.#signAnchorAnew();
     const before = this.#last;
     const position = await this.#position(before);
     if (position.id === 0) return undefined;
@@ -159,6 +166,19 @@ export class Checkpoints {
     this.#last = signed;
     await this.#saySigned();
     return signed;
+  }
+
+  /** An anchor by an older key says the same by the key of now. One that nobody vouches for stays as it is: retention reports it. */
+  async #signAnchorAnew(): Promise<void> {
+    const { store, signer, check } = this.#deps;
+    const isOwn = (anchor: SignedCheckpoint | undefined) => anchor === undefined || anchor.signer === signer().keyPin;
+    if (isOwn(await store.auditCheckpoints.last('anchor'))) return;
+    await store.transaction(async ({ auditCheckpoints }) => {
+      const anchor = await auditCheckpoints.last('anchor');
+      if (anchor === undefined || isOwn(anchor) || (await check(anchor)) !== 'good') return;
+      await auditCheckpoints.insert(await this.#sign('anchor', anchor));
+      await auditCheckpoints.dropThrough(anchor.id);
+    });
   }
 
   /** The head, if all up to it follows from what was signed; otherwise the head as it is, once that is reported. */

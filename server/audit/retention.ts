@@ -132,10 +132,9 @@ export class Retention {
 
   async #drop(to: ChainPosition, isFirst: boolean): Promise<void> {
     const { store, audit, checkpoints, receivers, clock, keepMs, log } = this.#deps;
-    const anchor = await checkpoints.anchor(to);
     const losers = receivers.filter(({ position }) => position < to.id);
     await store.transaction(async (tables) => {
-      await tables.auditCheckpoints.insert(anchor);
+      await tables.auditCheckpoints.insert(await checkpoints.anchor(to));
       await tables.audit.dropThrough(to.id);
       await tables.auditCheckpoints.dropThrough(to.id);
       const row = { actor: 'system', action: 'audit.retention' };

@@ -45,6 +45,7 @@ export class Authority {
   readonly seal: Seal;
   readonly #options: AuthorityOptions;
   readonly #listeners = new Set<(trust: TrustBundle) => void>();
+  readonly #witnesses = new Set<() => Promise<void>>();
   readonly #leaf: ServerLeaf;
   #state: CaState;
   #trust: TrustBundle;
@@ -132,6 +133,15 @@ export class Authority {
   }
 
   /**
+   * Calls `attest` before each change of the CA, which is not made if that fails, and once more after it: whoever has
+   * things signed by the CA's key signs them anew before the older one counts no more. @returns what ends that
+   */
+  onChange(attest: () => Promise<void>): () => void {
+    this.#witnesses.add(attest);
+    return () => void this.#witnesses.delete(attest);
+  }
+
+  /**
    * Whether a certificate should be replaced at once, however long it lasts: it is not of the current root.
    * @param identity.issuerKey the key identifier of the CA that issued it, in hex
    */
@@ -175,6 +185,7 @@ export class Authority {
     const state = await openState(record, this.seal, this.#state);
     const trust = trustOf(state);
     const leaf = state.current === this.#state.current ? undefined : await this.#leaf.prepare(state.current);
+    for (const attest of this.#witnesses) await attest();
     await this.#options.commit(CA_SETTING, encodeRecord(record), entry);
     this.#state = state;
     this.#trust = trust;
@@ -184,6 +195,11 @@ export class Authority {
     if (leaf !== undefined) this.#leaf.take(leaf);
     // A copy for people, which the next start puts right as well.
     await publishFile(dataDir, trust.rootsPem).catch((error: unknown) => log.error({ err: error }, 'ca.pem is stale'));
+    for (const attest of this.#witnesses) {
+      await attest().catch((error: unknown) =>
+        log.error({ err: error }, "what the CA's key signs was not signed anew"),
+      );
+    }
   }
 
   /** What ends soon, in sentences. */
@@ -203,6 +219,7 @@ export class Authority {
   close(): void {
     this.#leaf.close();
     this.#listeners.clear();
+    this.#witnesses.clear();
   }
 
   #tell(listener: (trust: TrustBundle) => void): void {

@@ -67,10 +67,10 @@ export function abort(record: CaRecord, back?: string): CaRecord {
 export function renewIntermediate(record: CaRecord, current: CaEntry, now: number): CaRecord {
   requirePhase(record, 'stable');
   const { request: _, ...rest } = record;
+  // The one of before stays also if it has expired: what it has signed is still to be signed anew.
   const before = record.current.intermediate;
-  const intermediates = [...(before === undefined ? [] : [before]), ...record.intermediates].filter(
-    (pem) => readCertificate(pem).validToDate.getTime() > now,
-  );
+  const others = record.intermediates.filter((pem) => readCertificate(pem).validToDate.getTime() > now);
+  const intermediates = [...(before === undefined ? [] : [before]), ...others];
   return { ...rest, current, intermediates: intermediates.slice(0, 8) };
 }
 

@@ -14,10 +14,11 @@ import { Budget } from '../../shared/mux/budget.ts';
 import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import { Door } from '../doors/door.ts';
+import type { AgentRefusal } from '../hosts/agent-refusals.ts';
 import { keepRecent } from '../keep-recent.ts';
 import { type SessionDeps, startSession } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
-import { type PeerIdentity, peerIdentity } from './peer-identity.ts';
+import { certificateRefusal, connectionUnder, type PeerIdentity, peerIdentity, peerSerial } from './peer-identity.ts';
 import { type Peer, Peers } from './peers.ts';
 import { refuseRequest, refuseUpgrade } from './refuse-upgrade.ts';
 import { sendTrust } from './trust-news.ts';
@@ -40,6 +41,8 @@ export interface AgentListenerOptions extends Omit<SessionDeps, 'clock' | 'log'>
   isActive(serial: string): boolean;
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers | undefined;
+  /** Somebody was refused by his certificate. Must return at once, and not throw. */
+  onRefused?(refusal: AgentRefusal): void;
   /** Why a serial may not, for the agent to read. */
   refusal(serial: string, address: string): Promise<FairleadError>;
   /** An agent has shown a certificate that is on the list; one that is new to the server supersedes the host's others. */
@@ -95,7 +98,10 @@ export class AgentListener {
     this.#door = new Door({ begin, clock, log, balancers });
     this.#port = createTcpServer({ pauseOnConnect: true }, (socket) => this.#door.enter(socket));
     this.#server.on('tlsClientError', (error, socket) => {
-      log.debug({ err: error, address: this.#door.addressOf(socket) }, 'TLS handshake refused');
+      const address = this.#door.addressOf(connectionUnder(socket) ?? socket) ?? '';
+      log.debug({ err: error, address }, 'TLS handshake refused');
+      const refusal = certificateRefusal(socket);
+      if (refusal !== undefined) options.onRefused?.({ error: refusal, address });
       socket.destroy();
     });
     this.#server.on('secureConnection', (socket) => this.#admit(socket));
@@ -204,7 +210,9 @@ export class AgentListener {
       this.#peers.add(socket, identity, HELLO_TIMEOUT_MS);
     } catch (error) {
       if (!isFairleadError(error)) throw error;
-      log.warn({ address: socket.remoteAddress, reason: error.message }, 'an agent connection was refused');
+      const address = socket.remoteAddress ?? '';
+      log.warn({ address, reason: error.message }, 'an agent connection was refused');
+      this.#options.onRefused?.({ error, address, serial: peerSerial(socket) });
       socket.destroy();
     }
   }
@@ -213,10 +221,7 @@ export class AgentListener {
     const peer = this.#peers.get(socket);
     if (peer === undefined) return void socket.destroy();
     const refusal = wrongRequest(request) ?? (await this.#refusal(peer));
-    if (refusal !== undefined) {
-      this.#options.log.warn({ hostId: peer.identity.hostId, code: refusal.code }, refusal.message);
-      return refuseUpgrade(socket, refusal);
-    }
+    if (refusal !== undefined) return refuseUpgrade(socket, refusal);
     if (socket.destroyed) return;
     peer.isRefused = false;
     this.#webSockets.handleUpgrade(request, socket, head, (ws) => {
@@ -257,12 +262,21 @@ export class AgentListener {
       response.writeHead(204, { connection: 'close' }).end();
       return;
     }
-    this.#options.log.warn({ hostId: peer.identity.hostId, code: refusal.code }, refusal.message);
     refuseRequest(response, refusal);
   }
 
-  /** Why a peer may not open a session; taking its certificate into use if it may. */
+  /** Why a peer may not open a session, which is reported; taking its certificate into use if it may. */
   async #refusal(peer: Peer): Promise<FairleadError | undefined> {
+    const error = await this.#look(peer);
+    if (error === undefined) return undefined;
+    const { identity, address } = peer;
+    const { hostId, serial } = identity;
+    this.#options.log.warn({ hostId, code: error.code }, error.message);
+    this.#options.onRefused?.({ error, address, hostId, serial });
+    return error;
+  }
+
+  async #look(peer: Peer): Promise<FairleadError | undefined> {
     const { identity, address } = peer;
     const { isActive, isForged, refusal, use } = this.#options;
     // Before anything is said or done in the name of its host.

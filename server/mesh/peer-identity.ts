@@ -1,4 +1,5 @@
 /** Who is at the other end of an agent connection, by its certificate alone. */
+import { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { parseAgentUri } from '../../certs/names.ts';
 import { pinOfSpki, spkiOf } from '../../certs/pin.ts';
@@ -42,6 +43,30 @@ export function peerIdentity(socket: TLSSocket, installationId: string): PeerIde
     notAfter: certificate.validToDate.getTime(),
     issuerKey: authorityKeyIdentifier(certificate)?.toString('hex') ?? '',
   };
+}
+
+/**
+ * The connection under a TLS socket, which still tells where it came from when TLS has destroyed the socket. Node has no
+ * public name for it.
+ */
+export function connectionUnder(socket: TLSSocket): Socket | undefined {
+  const { _parent: connection } = socket as { _parent?: unknown };
+  return connection instanceof Socket ? connection : undefined;
+}
+
+/** The serial of whatever certificate a peer has shown. */
+export function peerSerial(socket: TLSSocket): string | undefined {
+  const certificate = socket.getPeerX509Certificate();
+  return certificate && normalizeSerial(certificate.serialNumber);
+}
+
+/** Why TLS took no certificate of a peer, if it showed one at all. */
+export function certificateRefusal({ authorizationError: why }: TLSSocket): FairleadError | undefined {
+  // Node says a code, whatever its types say; most who come by chance show no certificate.
+  const code = why === undefined || why === null ? '' : String(why);
+  if (code === '' || code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE') return undefined;
+  if (code === 'CERT_HAS_EXPIRED') return new FairleadError('CERT_EXPIRED', 'the certificate has expired');
+  return new FairleadError('CERT_UNKNOWN', `the certificate is not of a CA of this installation (${code})`);
 }
 
 function unknown(why: string): FairleadError {

@@ -1,10 +1,10 @@
 /** Logins that fail: how many an address may have before it is turned away unheard, and what is written down of them. */
 import type { FastifyRequest } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import { Tally } from '../tally.ts';
 import type { Api } from './app-types.ts';
 import type { ApiDeps } from './deps.ts';
 import { counter, meter } from './limits.ts';
-import { Tally } from './tally.ts';
 
 export interface FailedLogins {
   /**

@@ -1,9 +1,9 @@
 /** Refusals in the audit log: rows up to a limit, and beyond it one a minute that says how many have none of their own. */
 import type { FastifyRequest } from 'fastify';
+import { Tally } from '../tally.ts';
 import type { Api } from './app-types.ts';
 import type { ApiDeps, ApiLimits, AuditEntry } from './deps.ts';
 import { meter } from './limits.ts';
-import { Tally } from './tally.ts';
 
 export interface RefusalLogOptions {
   /** The action of the row that counts those without one. */

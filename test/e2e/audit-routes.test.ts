@@ -1,9 +1,23 @@
 /** Every route that changes something leaves a row in the audit log: the list of routes comes from the server itself. */
 import assert from 'node:assert/strict';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
+import { join } from 'node:path';
 import { before, test } from 'node:test';
+import tls from 'node:tls';
+import Database from 'better-sqlite3';
+import { type Ca, createOfflineRoot, openCa } from '../../certs/authority.ts';
+import { createCsr } from '../../certs/csr.ts';
+import { readCaRequest } from '../../certs/intermediate.ts';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
+import { spkiOf } from '../../certs/pin.ts';
+import { proveRecovery } from '../../certs/recovery-proof.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { SUBPROTOCOL } from '../../shared/messages/index.ts';
 import { Api } from '../support/http.ts';
-import { enroll, newToken, type Server, startServer } from '../support/mesh.ts';
+import { newToken, type Server, startServer } from '../support/mesh.ts';
 import { fileCleanup } from '../support/tmp.ts';
+import { waitFor } from '../support/wait.ts';
+import { testCa } from '../unit/certs/fixtures.ts';
 
 const CHANGES = ['post', 'put', 'patch', 'delete'];
 /** Routes that change nothing, whatever their method. */
@@ -16,13 +30,81 @@ let server: Server;
 
 before(async () => {
   server = await startServer(cleanup);
-  await enroll(cleanup, server, 'one');
-  await enroll(cleanup, server, 'two');
+  for (const name of ['one', 'two', 'three', 'four']) await joined(name);
 });
+
+interface Pair {
+  readonly key: string;
+  readonly cert: string;
+}
+/** By host. */
+const pairs = new Map<string, Pair>();
+
+async function keyAndCsr(): Promise<{ key: string; csr: string }> {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), csr: await createCsr(privateKey) };
+}
+
+/** Enrolls a host, as its agent does. */
+async function joined(name: string): Promise<void> {
+  const { key, csr } = await keyAndCsr();
+  const { token } = await newToken(server);
+  const facts = { hostname: name, os: 'linux', arch: 'x64', agentVersion: '1' };
+  const { status, body, text } = await server.api.post('/api/v1/enroll', { token, csr, name, ...facts });
+  assert.equal(status, 201, text);
+  pairs.set(name, { key, cert: body.certificate });
+}
+
+function pairOf(name: string): Pair {
+  const pair = pairs.get(name);
+  assert.ok(pair);
+  return pair;
+}
+
+/** Does what only time and accidents do otherwise. */
+function inStore(statement: string, ...values: unknown[]): void {
+  const database = new Database(join(server.dataDir, 'fairlead.db'), { timeout: 5000 });
+  database.prepare(statement).run(...values);
+  database.close();
+}
+
+/** What a host sends whose certificate has expired. */
+async function recoveryOf(name: string) {
+  inStore('update certificates set not_after = 1 where host_id = (select id from hosts where name = ?)', name);
+  const { key, cert } = pairOf(name);
+  const certificate = new X509Certificate(cert);
+  const { csr } = await keyAndCsr();
+  const proof = await proveRecovery(certificate, csr, createPrivateKey(key));
+  return { certificate: certificate.toString(), csr, proof };
+}
+
+async function pendingRecovery(name: string): Promise<string> {
+  const answer = await server.api.post('/api/v1/recover', await recoveryOf(name));
+  assert.equal(answer.status, 202, answer.text);
+  const { items } = (await server.api.get('/api/v1/recoveries')).body;
+  return items.find((row: { hostName: string }) => row.hostName === name).id;
+}
+
+async function operatorCertificate(): Promise<Pair & { serial: string }> {
+  const { key, csr } = await keyAndCsr();
+  const { body } = await server.api.post('/api/v1/operator-certificates', { csr, name: 'ann', role: 'viewer' });
+  return { key, cert: body.certificate, serial: body.serial };
+}
+
+const PASSWORD = 'correct horse battery';
+async function user(name: string): Promise<{ user: string; password: string }> {
+  await server.api.post('/api/v1/users', { name, role: 'viewer', password: PASSWORD });
+  return { user: name, password: PASSWORD };
+}
+
+let offlineRoot: Ca;
 
 interface Call {
   readonly path: string;
   readonly body?: unknown;
+  readonly headers?: Record<string, string>;
+  /** Null: without a token. */
+  readonly token?: null;
   /** Of the row; without it, any that is new. */
   readonly action: string;
 }
@@ -39,6 +121,84 @@ const apiToken = async (): Promise<string> => {
 
 /** How each route is called so that it does something. One that is missing here fails the test. */
 const CALLS: Record<string, () => Promise<Call>> = {
+  'post /api/v1/recover': async () => ({
+    path: '/api/v1/recover',
+    body: await recoveryOf('three'),
+    action: 'recovery.request',
+  }),
+  'post /api/v1/recoveries/{id}/approve': async () => ({
+    path: `/api/v1/recoveries/${await pendingRecovery('three')}/approve`,
+    action: 'recovery.approve',
+  }),
+  'post /api/v1/recoveries/{id}/deny': async () => ({
+    path: `/api/v1/recoveries/${await pendingRecovery('four')}/deny`,
+    action: 'recovery.deny',
+  }),
+  [`post ${HOST}/release`]: async () => {
+    inStore(`update hosts set quarantined_at = 1, quarantine_reason = 'a copy came' where name = 'four'`);
+    return { path: '/api/v1/hosts/four/release', action: 'host.release' };
+  },
+  'post /api/v1/revocations': async () => ({
+    path: '/api/v1/revocations',
+    body: { hosts: ['three'] },
+    action: 'host.revoke',
+  }),
+  'post /api/v1/users': async () => ({
+    path: '/api/v1/users',
+    body: { name: 'eve', role: 'viewer', password: PASSWORD },
+    action: 'user.create',
+  }),
+  'put /api/v1/users/{user}/password': async () => ({
+    path: '/api/v1/users/eve/password',
+    body: { password: `${PASSWORD}!` },
+    action: 'user.password',
+  }),
+  'delete /api/v1/users/{user}': async () => ({ path: '/api/v1/users/eve', action: 'user.remove' }),
+  'post /api/v1/login': async () => ({
+    path: '/api/v1/login',
+    body: await user('ann'),
+    token: null,
+    action: 'login',
+  }),
+  'post /api/v1/logout': async () => {
+    const answer = await server.api.post('/api/v1/login', await user('bob'), { token: null });
+    const [cookie = ''] = (answer.headers['set-cookie'] ?? []).map((each) => each.split(';')[0] ?? '');
+    const headers = { cookie, 'x-csrf-token': answer.body.csrfToken, origin: server.runtime.apiUrl };
+    return { path: '/api/v1/logout', headers, token: null, action: 'logout' };
+  },
+  'post /api/v1/operator-certificates': async () => ({
+    path: '/api/v1/operator-certificates',
+    body: { csr: (await keyAndCsr()).csr, name: 'ann', role: 'viewer' },
+    action: 'operator-certificate.create',
+  }),
+  'delete /api/v1/operator-certificates/{serial}': async () => ({
+    path: `/api/v1/operator-certificates/${(await operatorCertificate()).serial}`,
+    action: 'operator-certificate.revoke',
+  }),
+  'post /api/v1/backup': async () => {
+    const [key, salt] = [32, 16].map((size) => randomBytes(size).toString('base64'));
+    return { path: '/api/v1/backup', body: { key, salt, log2N: 15, r: 8, p: 1 }, action: 'backup.create' };
+  },
+  'post /api/v1/ca/request': async () => ({ path: '/api/v1/ca/request', action: 'ca.request' }),
+  'post /api/v1/ca/import': async () => {
+    offlineRoot = openCa(await createOfflineRoot({ clock: systemClock, bits: 2048 }));
+    const { csr } = (await server.api.post('/api/v1/ca/request')).body;
+    const signed = await offlineRoot.issueIntermediate({
+      ...(await readCaRequest(csr)),
+      ...{ days: 30, clock: systemClock },
+    });
+    return { path: '/api/v1/ca/import', body: { bundle: offlineRoot.certPem + signed.certPem }, action: 'ca.import' };
+  },
+  'post /api/v1/ca/rotation': async () => ({
+    path: '/api/v1/ca/rotation',
+    body: { action: 'abort' },
+    action: 'ca.abort',
+  }),
+  'post /api/v1/api-tokens/{id}/rotate': async () => ({
+    path: `/api/v1/api-tokens/${await apiToken()}/rotate`,
+    body: {},
+    action: 'api-token.rotate',
+  }),
   'post /api/v1/enrollment-tokens': async () => ({
     path: '/api/v1/enrollment-tokens',
     body: {},
@@ -89,21 +249,77 @@ test('every route that changes something leaves a row', async (t) => {
     Object.keys(methods).flatMap((method) => (CHANGES.includes(method) ? [`${method} ${path}`] : [])),
   );
   assert.ok(routes.length >= 15, routes.join(', '));
+  const gone = Object.keys(CALLS).filter((route) => !routes.includes(route));
+  assert.deepEqual(gone, [], 'these routes are in CALLS and no longer there');
   const missing = routes.filter((route) => !NO_CHANGE.has(route) && CALLS[route] === undefined);
   assert.deepEqual(missing, [], 'say in CALLS how these routes are called and which row they leave');
   // The order of CALLS: what takes hosts away comes after what needs them.
   for (const [route, make] of Object.entries(CALLS)) {
-    if (!routes.includes(route)) continue;
     await t.test(route, async () => {
-      const { path, body, action } = await make();
+      const { path, body, action, headers = {}, token } = await make();
       const before = (await rows(action)).length;
       const [method = ''] = route.split(' ');
-      const answer = await server.api.request(method.toUpperCase(), path, body === undefined ? {} : { body });
+      const answer = await server.api.request(method.toUpperCase(), path, {
+        ...{ headers, ...(body === undefined ? {} : { body }), ...(token === undefined ? {} : { token }) },
+      });
       const after = await rows(action);
       assert.equal(after.length, before + 1, `${answer.status} ${answer.text}`);
       assert.equal(after[0]?.result, answer.status < 300 ? 'ok' : answer.status === 401 ? 'refused' : 'failed');
     });
   }
+});
+
+/** Whoever shows `pair` at the agents' port, and asks for a session if TLS lets it. */
+async function knock({ key, cert }: Pair): Promise<void> {
+  const { hostname: host, port } = new URL(server.runtime.agentUrl);
+  const trust = { ca: server.caPem, servername: INTERNAL_SERVER_NAME };
+  const socket = tls.connect({ host, port: Number(port), key, cert, ...trust });
+  const upgrade = [
+    'connection: upgrade',
+    'upgrade: websocket',
+    'sec-websocket-version: 13',
+    'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==',
+  ];
+  const lines = ['GET /agent HTTP/1.1', 'host: x', ...upgrade, `sec-websocket-protocol: ${SUBPROTOCOL}`, '', ''];
+  socket.once('secureConnect', () => socket.write(lines.join('\r\n')));
+  socket.on('error', () => undefined);
+  socket.resume();
+  await new Promise((resolve) => socket.once('close', resolve));
+}
+
+test('who is refused at the agents’ port leaves a row that says who, from where and why', async () => {
+  await joined('revoked');
+  const { id, certificate } = (await server.api.get('/api/v1/hosts/revoked')).body;
+  await server.api.post('/api/v1/hosts/revoked/revoke', { reason: 'stolen' });
+  const own = await operatorCertificate();
+  const stranger = await testCa();
+  const { key } = await keyAndCsr();
+  const spki = spkiOf(createPublicKey(key));
+  const { installationId } = (await server.api.get('/api/v1/ca')).body;
+  const foreign = await stranger.ca.issueAgent({ spki, hostId: id, installationId, clock: systemClock });
+  const before = (await rows('host.connect')).length;
+  for (const pair of [pairOf('revoked'), own, { key, cert: foreign.certPem }]) await knock(pair);
+  const found = await waitFor('the rows', async () => {
+    const all = (await server.api.get('/api/v1/audit?action=host.connect')).body.items;
+    return all.length >= before + 3 && all.slice(0, all.length - before);
+  });
+  const facts = found.map(({ actor, address, result, detail }: Record<string, Record<string, unknown>>) => [
+    ...[actor, address, result, detail?.['code'], detail?.['reason'], detail?.['serial']],
+  ]);
+  const from = ['127.0.0.1', 'refused'];
+  const wrongCa = 'the certificate is not of a CA of this installation (UNABLE_TO_VERIFY_LEAF_SIGNATURE)';
+  const stolen = "this host's certificate was revoked: stolen";
+  assert.deepEqual(facts.reverse(), [
+    ['host:revoked', ...from, 'CERT_REVOKED', stolen, certificate.serial],
+    ['anonymous', ...from, 'CERT_UNKNOWN', 'the certificate names no agent of this installation', own.serial],
+    ['anonymous', ...from, 'CERT_UNKNOWN', wrongCa, undefined],
+  ]);
+  // It comes back all the time.
+  for (let i = 0; i < 20; i++) await knock(pairOf('revoked'));
+  const { body } = await server.api.get(`/api/v1/audit?action=host.connect&host=${id}`);
+  assert.ok(body.items.length <= 3, `${body.items.length} rows of one host`);
+  const { body: other } = await server.api.get('/api/v1/audit/verify');
+  assert.equal(other.ok, true);
 });
 
 test('an exec, a login and refusals leave rows', async () => {

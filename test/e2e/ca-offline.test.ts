@@ -1,6 +1,6 @@
 /** The CA's keys: another passphrase while no server runs, and a root that lives on another machine. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { certificateBlocks } from '../../certs/pem.ts';
@@ -95,8 +95,17 @@ test('an offline root signs an intermediate, which then issues; hosts enroll by 
   const sign = ['ca', 'sign', '--root', root, '--passphrase-file', passphrase];
   assert.match(await cli(...sign, path('request.pem'), '--out', path('signed.pem')), /Signed an intermediate/);
   assert.match(await admin('ca', 'import', path('signed.pem')), /published/);
+  await cp(join(server.dataDir, 'admin-token'), path('old-token'));
   await admin('ca', 'rotate', '--activate');
+  // A token that names the old root leads to the intermediate that signs the log now.
+  const asBefore = ['--server', server.runtime.apiUrl, '--api-token-file', path('old-token')];
+  assert.match(await cli(...asBefore, 'audit', '--verify'), /The audit log is whole/);
   await admin('ca', 'rotate', '--retire');
+  assert.match(await admin('audit', '--verify'), /The audit log is whole/);
+  await admin('ca', 'export', '--out', path('ca.pem'));
+  await admin('audit', '--export', '--out', path('audit.ndjson'));
+  const kept = ['audit', '--verify', '--file', path('audit.ndjson'), '--ca-file', path('ca.pem')];
+  assert.match(await cli(...kept), /The audit log is whole/);
 
   const rootPem = await readFile(join(root, 'root.pem'), 'utf8');
   const pin = spkiPin(rootPem);

@@ -125,6 +125,9 @@ describe('renewal', { concurrency: true }, () => {
     assert.equal(await knock(copy), 'QUARANTINED');
     assert.equal(await within(2_000, 'the end of the session', cut, () => agent.process.transcript()), 'error');
     assert.equal((await hostOf('alpha')).state, 'offline');
+    const { items } = (await server.api.get('/api/v1/audit?action=host.connect&result=refused')).body;
+    const codes = items.map((row: { actor: string; detail: { code: string } }) => `${row.actor} ${row.detail.code}`);
+    assert.ok(codes.includes('host:alpha QUARANTINED'), codes.join());
   });
 
   it('tells a copy from its host: both are kept out, and after a release the host alone comes back', async (t) => {

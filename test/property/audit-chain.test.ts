@@ -4,7 +4,7 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { attesters } from '../../certs/attestation.ts';
+import { attestersIn } from '../../certs/attestation.ts';
 import { type Ca, createCa, openCa } from '../../certs/authority.ts';
 import { checkExport } from '../../server/cli/audit-check.ts';
 import { CHECKPOINT_PURPOSE, type ChainRow, checkpointText } from '../../shared/audit-chain.ts';
@@ -14,7 +14,7 @@ import { aChain, rehashed } from '../unit/shared/audit-chains.ts';
 
 const INSTALLATION = '00000000-0000-4000-8000-000000000000';
 const ca: Ca = openCa(await createCa({ installationId: INSTALLATION, clock: systemClock, bits: 2048 }));
-const keys = attesters(ca.certPem);
+const keys = attestersIn(ca.certPem);
 
 async function checkpointOn(rows: readonly ChainRow[], id: number): Promise<object> {
   const statement = {

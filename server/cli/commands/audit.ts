@@ -3,7 +3,8 @@ import { createReadStream } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type Attesters, attesters } from '../../../certs/attestation.ts';
+import { type Attesters, attestersFrom, attestersIn } from '../../../certs/attestation.ts';
+import { rootsIn } from '../../../certs/trust.ts';
 import type { ChainSummary } from '../../../shared/audit-chain.ts';
 import { FairleadError } from '../../../shared/errors.ts';
 import { ApiClient } from '../api-client.ts';
@@ -109,9 +110,14 @@ async function list(api: ApiClient, io: CliIo, options: Options): Promise<void> 
   ]);
 }
 
-/** The CA that counts is the one that the API token names, or a file's: never just one that the server shows. */
+/**
+ * The CA that counts is the one that the API token names, or what a login has followed from there, or a file's: never just
+ * one that the server shows.
+ */
 async function verifyServer(api: ApiClient, io: CliIo, options: Options, pin: string): Promise<void> {
-  const shown = attesters(await text(await api.stream('/ca.pem', { accept: '*/*' })), (each) => each === pin);
+  const bundle = await text(await api.stream('/ca.pem', { accept: '*/*' }));
+  const pins = api.trust.kind === 'internal' ? rootsIn(api.trust.ca).map((root) => root.pin) : pin;
+  const shown = attestersFrom(bundle, pins, io.now());
   const keys = new Map([...shown, ...(options.caFile === undefined ? [] : await caKeys(options.caFile))]);
   const body = await api.stream('/api/v1/audit/export', { accept: 'application/x-ndjson' });
   await report(io, options, await checkExport(body, { keys, expectHead: options.expectHead }));
@@ -134,7 +140,7 @@ async function caKeys(path: string): Promise<Attesters> {
   } catch (error) {
     throw new CliError(`cannot read the CA file: ${(error as Error).message}`, { cause: error });
   }
-  return attesters(pem);
+  return attestersIn(pem);
 }
 
 async function text(body: AsyncIterable<Buffer>): Promise<string> {

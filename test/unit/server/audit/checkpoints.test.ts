@@ -124,7 +124,7 @@ test('a new CA signs the log anew, and speaks for what the one before has signed
   await opened.add(3);
   await opened.trail.verify();
   const next = await aCa();
-  Object.assign(opened.authority, { ca: next, caPem: next.certPem });
+  Object.assign(opened.authority, { ca: next, trust: () => ({ pem: next.certPem }) });
   const end = await opened.trail.verify();
   assert.ok(!('kind' in end), JSON.stringify(end));
   assert.equal(end.signed.signer, next.fingerprint);

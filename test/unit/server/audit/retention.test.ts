@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sql } from 'kysely';
-import { attesters } from '../../../../certs/attestation.ts';
+import { attestersIn } from '../../../../certs/attestation.ts';
 import { Retention } from '../../../../server/audit/retention.ts';
 import { checkExport } from '../../../../server/cli/audit-check.ts';
 import type { ChainPosition } from '../../../../shared/audit-chain.ts';
@@ -42,7 +42,7 @@ test('rows go when they are old enough, and what is left is verifiable, here and
   const end = await trail.verify();
   assert.ok(!('kind' in end), JSON.stringify(end));
   assert.deepEqual([end.anchor?.id, end.anchor?.count, end.head.count], [5, 5, 14]);
-  const keys = attesters(authority.trust().pem);
+  const keys = attestersIn(authority.trust().pem);
   const exported = await checkExport(bytes(trail.export()), { keys, expectHead: end.anchor?.hash });
   assert.deepEqual(exported.head, end.head);
   const { rows } = await sql<{ n: number }>`select count(*) as n from audit_checkpoints where kind = 'anchor'`.execute(

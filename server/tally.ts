@@ -1,5 +1,5 @@
 /** Counts what is too much to be reported one by one, and reports once a minute how much it was. */
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../shared/clock.ts';
 
 const REPORT_MS = 60_000;
 
