@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Attesters, attesters } from '../../../certs/attestation.ts';
 import type { ChainSummary } from '../../../shared/audit-chain.ts';
-import { FairleadError } from '../../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
 import { ApiClient } from '../api-client.ts';
 import type { AuditRow } from '../api-types.ts';
 import { checkExport } from '../audit-check.ts';
@@ -134,7 +134,11 @@ async function caKeys(path: string): Promise<Attesters> {
   } catch (error) {
     throw new CliError(`cannot read the CA file: ${(error as Error).message}`, { cause: error });
   }
-  return attesters(pem);
+  try {
+    return attesters(pem);
+  } catch (error) {
+    throw isFairleadError(error) ? new CliError(`${path}: ${error.message}`, { cause: error }) : error;
+  }
 }
 
 async function text(body: AsyncIterable<Buffer>): Promise<string> {
