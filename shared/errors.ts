@@ -5,9 +5,9 @@ export const ERRORS = {
   // what a caller got wrong
   VALIDATION: { status: 400, title: 'The request is not valid' },
   CSR_INVALID: { status: 400, title: 'The certificate request is not acceptable' },
-  UNAUTHORIZED: { status: 401, title: 'An API token is required' },
+  UNAUTHORIZED: { status: 401, title: 'A token, a certificate or a login is required' },
   TOKEN_INVALID: { status: 401, title: 'The token is not valid' },
-  FORBIDDEN: { status: 403, title: 'The API token does not allow this' },
+  FORBIDDEN: { status: 403, title: 'The caller is not allowed to do this' },
   DENIED_BY_HOST: { status: 403, title: "The host's own policy denies this" },
   NOT_FOUND: { status: 404, title: 'There is no such thing' },
   HOST_NOT_FOUND: { status: 404, title: 'There is no such host' },

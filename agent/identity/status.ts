@@ -4,7 +4,9 @@ import { isFairleadError } from '../../shared/errors.ts';
 import { loadIdentity, readJournal } from './state-dir.ts';
 import { type RunRecord, readRun } from './state-lock.ts';
 
-const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 export interface AgentStatus {
   readonly enrolled: boolean;
@@ -28,6 +30,8 @@ export interface AgentStatus {
     readonly notAfter: string;
     /** Whole days; negative once expired. */
     readonly daysLeft: number;
+    /** Milliseconds; negative once expired. */
+    readonly msLeft: number;
   };
   /** A new key is on its way to replace the one of `certificate`; absent while none is. */
   readonly renewal?: { readonly since: string; readonly issued: boolean };
@@ -41,6 +45,7 @@ export async function readStatus(stateDir: string, now: number): Promise<AgentSt
     const { record, certificate } = await loadIdentity(stateDir);
     const { hostId, name, server, agentUrl, caFingerprint, enrolledAt } = record;
     const notAfter = certificate.validToDate;
+    const msLeft = notAfter.getTime() - now;
     const journal = await readJournal(stateDir);
     return {
       enrolled: true,
@@ -49,7 +54,8 @@ export async function readStatus(stateDir: string, now: number): Promise<AgentSt
       certificate: {
         serial: normalizeSerial(certificate.serialNumber),
         notAfter: notAfter.toISOString(),
-        daysLeft: Math.floor((notAfter.getTime() - now) / DAY_MS),
+        daysLeft: Math.floor(msLeft / DAY_MS),
+        msLeft,
       },
       ...(journal && { renewal: { since: journal.since, issued: journal.certPem !== undefined } }),
     };
@@ -70,7 +76,7 @@ export function formatStatus(status: AgentStatus): string {
     ['server', host.server],
     ['agent URL', host.agentUrl],
     ['CA', host.caFingerprint],
-    ['certificate', `${certificate.serial}, until ${certificate.notAfter} (${lasting(certificate.daysLeft)})`],
+    ['certificate', `${certificate.serial}, until ${certificate.notAfter} (${lasting(certificate.msLeft)})`],
     ...(renewal === undefined ? [] : [['renewal', describeRenewal(renewal)]]),
     ['session', run === null ? 'no agent runs here' : describeRun(run)],
   ];
@@ -81,8 +87,12 @@ function describeRenewal({ since, issued }: NonNullable<AgentStatus['renewal']>)
   return `pending since ${since}: ${issued ? 'issued, and not used yet' : 'a key was made'}`;
 }
 
-function lasting(days: number): string {
-  return days < 0 ? 'expired' : `${days} day${days === 1 ? '' : 's'} left`;
+/** In days, or what is smaller where there is no whole one: certificates may live for minutes. */
+function lasting(ms: number): string {
+  if (ms <= 0) return 'expired';
+  const [unitMs, name] = ms >= DAY_MS ? [DAY_MS, 'day'] : ms >= HOUR_MS ? [HOUR_MS, 'hour'] : [MINUTE_MS, 'minute'];
+  const count = Math.floor(ms / unitMs);
+  return `${count} ${name}${count === 1 ? '' : 's'} left`;
 }
 
 function describeRun(run: RunRecord): string {

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Attesters, attestersFrom, attestersIn } from '../../../certs/attestation.ts';
 import { rootsIn } from '../../../certs/trust.ts';
 import type { ChainSummary } from '../../../shared/audit-chain.ts';
-import { FairleadError } from '../../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
 import { ApiClient } from '../api-client.ts';
 import type { AuditRow } from '../api-types.ts';
 import { checkExport } from '../audit-check.ts';
@@ -140,7 +140,11 @@ async function caKeys(path: string): Promise<Attesters> {
   } catch (error) {
     throw new CliError(`cannot read the CA file: ${(error as Error).message}`, { cause: error });
   }
-  return attestersIn(pem);
+  try {
+    return attestersIn(pem);
+  } catch (error) {
+    throw isFairleadError(error) ? new CliError(`${path}: ${error.message}`, { cause: error }) : error;
+  }
 }
 
 async function text(body: AsyncIterable<Buffer>): Promise<string> {

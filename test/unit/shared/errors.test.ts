@@ -10,6 +10,10 @@ test('every code has an HTTP error status and a title', () => {
   }
 });
 
+test('who is turned away may have come with a token, a certificate or a password', () => {
+  for (const { title } of [ERRORS.UNAUTHORIZED, ERRORS.FORBIDDEN]) assert.doesNotMatch(title, /API token/);
+});
+
 test('an error crosses the wire with its code and text', () => {
   const wire = toWireError(new FairleadError('HOST_OFFLINE', 'the host is not connected'));
   assert.deepEqual(wire, { code: 'HOST_OFFLINE', message: 'the host is not connected' });

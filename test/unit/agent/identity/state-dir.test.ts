@@ -123,6 +123,13 @@ test('the status names the host, its certificate and the days left', async (t) =
   assert.equal(status.certificate?.daysLeft, 29);
   assert.match(status.certificate?.serial ?? '', /^[1-9A-F][0-9A-F]+$/);
   assert.match(formatStatus(status), /web-1.*\n.*fairlead:8440[\s\S]*29 days left[\s\S]*no agent runs here/);
+  const end = Date.parse(status.certificate?.notAfter ?? '');
+  const left = async (ms: number) => formatStatus(await readStatus(dir, end - ms));
+  assert.match(await left(86_400_000), /\(1 day left\)/);
+  assert.match(await left(86_400_000 - 1), /\(23 hours left\)/);
+  assert.match(await left(6 * 60_000), /\(6 minutes left\)/);
+  assert.match(await left(59_000), /\(0 minutes left\)/);
+  assert.match(await left(0), /\(expired\)/);
   const later = await readStatus(dir, Date.now() + 40 * 86_400_000);
   assert.match(formatStatus(later), /expired/);
   const nothing = await readStatus(await tempDir(t, 'identity'), Date.now());

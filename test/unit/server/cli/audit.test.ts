@@ -38,6 +38,15 @@ test('options that do not go together are bad usage', async (t) => {
   assert.equal(api.requests.length, 0);
 });
 
+test('a CA file that holds no certificate is named', async (t) => {
+  const api = await fakeApi(t, identity);
+  const file = join(await tempDir(t), 'roots.pem');
+  await writeFile(file, 'no PEM\n');
+  const run = await runAgainst(api, ['audit', '--verify', '--file', 'x', '--ca-file', file]);
+  assert.equal(run.code, 1);
+  assert.match(run.err, /roots\.pem: there is no certificate in PEM form/);
+});
+
 test('a log that a server sends unsigned, cut or with an error is not taken for a good one', async (t) => {
   const api = await fakeApi(t, identity);
   const rows = aChain(3);
