@@ -48,6 +48,10 @@ export const ServerFlags = Type.Object({
     "a file with a new passphrase: puts the CA's keys under it, says so and exits; what opens them now is given as ever",
   ),
   changeCaToMasterKey: flag("the same, but puts the CA's keys under a new <data-dir>/master.key"),
+  caRequestFile: file(
+    'asks for another intermediate below an offline root while no server runs, as when the old one has expired: writes the request here and exits',
+  ),
+  caImportFile: file('takes in what `fairlead ca sign` made of that request, and exits'),
   apiTls: choice(['internal', 'off', 'files'], {
     description: 'the certificate of the API: one of our CA, none (behind a TLS proxy only), or your own',
     default: 'internal',
@@ -104,6 +108,8 @@ export interface ServerConfig {
   readonly caPassphraseFile: string | undefined;
   /** What to put the CA's keys under instead of serving: the passphrase in a file, or a master key. */
   readonly changeCaSecret?: { readonly passphraseFile: string } | 'master-key';
+  /** What to do about an expired intermediate instead of serving: absolute paths. */
+  readonly intermediate?: { readonly requestFile: string } | { readonly importFile: string };
   readonly apiTls: ApiTls;
   readonly trustProxy: boolean;
   /** Those whose connections must begin with a PROXY header. */
@@ -141,6 +147,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     publicHosts: flags.publicHost.map(parsePublicHost),
     caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
     ...parseSecretChange(flags),
+    ...parseIntermediate(flags),
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
     ...(balancers === undefined ? {} : { balancers }),
@@ -272,6 +279,18 @@ function parseSecretChange({
 }
 
 /** @throws FairleadError VALIDATION */
+function parseIntermediate({
+  caRequestFile,
+  caImportFile,
+}: Static<typeof ServerFlags>): Pick<ServerConfig, 'intermediate'> {
+  if (caRequestFile !== undefined && caImportFile !== undefined) {
+    throw invalid('--ca-request-file and --ca-import-file exclude each other: the request is signed in between');
+  }
+  if (caRequestFile !== undefined) return { intermediate: { requestFile: resolve(caRequestFile) } };
+  return caImportFile === undefined ? {} : { intermediate: { importFile: resolve(caImportFile) } };
+}
+
+/** @throws FairleadError VALIDATION */
 function parseApiTls({ apiTls, apiCert, apiKey }: Static<typeof ServerFlags>): ApiTls {
   if (apiTls === 'files') {
     if (apiCert === undefined || apiKey === undefined) {
@@ -290,6 +309,11 @@ function firstOfChain(pem: string): X509Certificate {
   const [first] = blocks.map((block) => new X509Certificate(block));
   if (first === undefined) throw new Error('there is no certificate');
   return first;
+}
+
+/** What an offline root has signed, in PEM. @throws FairleadError VALIDATION */
+export async function readCaImport(path: string): Promise<string> {
+  return await readSmallFile('--ca-import-file', path);
 }
 
 async function readSmallFile(name: string, path: string): Promise<string> {

@@ -7,7 +7,7 @@ import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type App, startApp } from './app.ts';
-import { changeCaSecret } from './ca.ts';
+import { changeCaSecret, renewIntermediate } from './ca.ts';
 import { readConfig, type ServerConfig, ServerFlags } from './config.ts';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
@@ -61,6 +61,10 @@ async function configOf(given: Record<string, unknown>): Promise<ServerConfig> {
 async function run(config: ServerConfig): Promise<void> {
   const log = openLog(config.logLevel);
   if (config.changeCaSecret !== undefined) return await reseal(config, log);
+  if (config.intermediate !== undefined) {
+    process.stdout.write(`${await awake(renewIntermediate({ config, clock: systemClock, log }))}\n`);
+    return;
+  }
   const stopped = stopSignal(log);
   const app = await awake(startApp({ config, clock: systemClock, log, random: Math.random, pid: process.pid }));
   // Otherwise SIGHUP keeps its meaning: the terminal is gone.

@@ -71,11 +71,7 @@ export class OfflineRoot {
       }
       const keyPem = await authority.seal.unseal(request.sealedKey);
       const signed = readSigned(bundle, { keyPem, installationId: record.installationId, now: clock.now() });
-      const next: CaEntry = {
-        root: pemOf(signed.root),
-        intermediate: pemOf(signed.intermediate),
-        sealedKey: request.sealedKey,
-      };
+      const next = signedEntry(signed, request.sealedKey);
       if (pinOf(signed.root) === current.fingerprint) {
         const { name, address } = actor;
         const detail = { notAfter: signed.intermediate.validToDate.toISOString() };
@@ -99,14 +95,18 @@ export class OfflineRoot {
   }
 }
 
-interface Signed {
+/** What a root has signed for this installation. */
+export interface Signed {
   readonly root: X509Certificate;
   readonly intermediate: X509Certificate;
   readonly endorsements: readonly X509Certificate[];
 }
 
-/** @throws FairleadError VALIDATION that says what is wrong */
-function readSigned(bundle: string, own: { keyPem: string; installationId: string; now: number }): Signed {
+/**
+ * What stands in `bundle`, which answers the request whose key is `own.keyPem`.
+ * @throws FairleadError VALIDATION that says what is wrong
+ */
+export function readSigned(bundle: string, own: { keyPem: string; installationId: string; now: number }): Signed {
   const certificates = readBundle(bundle);
   const roots = certificates.filter(isRoot);
   const endorsements = certificates.filter(isEndorsement);
@@ -134,11 +134,17 @@ function readSigned(bundle: string, own: { keyPem: string; installationId: strin
   return { root, intermediate, endorsements };
 }
 
+/** The CA as it is stored then. @param sealedKey that of the request */
+export function signedEntry({ root, intermediate }: Signed, sealedKey: string): CaEntry {
+  return { root: pemOf(root), intermediate: pemOf(intermediate), sealedKey };
+}
+
 function pemOf(certificate: X509Certificate): string {
   return certificate.toString();
 }
 
-function pinOf(certificate: X509Certificate): string {
+/** The pin of a certificate's key. */
+export function pinOf(certificate: X509Certificate): string {
   return pinOfSpki(spkiOf(certificate.publicKey));
 }
 

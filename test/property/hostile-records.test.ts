@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
-import { attesters } from '../../certs/attestation.ts';
+import { attestersIn } from '../../certs/attestation.ts';
 import { createCa, openCa } from '../../certs/authority.ts';
 import { createCsr, readCsr } from '../../certs/csr.ts';
 import { isSignedBy } from '../../certs/endorsement.ts';
@@ -273,7 +273,7 @@ const recovery: HostileReader<Claim> = {
 };
 
 const ROWS = aChain(6);
-const KEYS = attesters(a.certPem);
+const KEYS = attestersIn(a.certPem);
 
 async function checkpointAt(id: number): Promise<object> {
   const at = { kind: 'head' as const, id, hash: ROWS[id - 1]?.hash ?? '', count: id, at: 5, signer: a.fingerprint };

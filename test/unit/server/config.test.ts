@@ -31,6 +31,8 @@ test('the flags are the documented ones', () => {
       '--ca-passphrase-file',
       '--change-ca-passphrase-file',
       '--change-ca-to-master-key',
+      '--ca-request-file',
+      '--ca-import-file',
       '--api-tls',
       '--api-cert',
       '--api-key',

@@ -56,7 +56,9 @@ async function open(t: TestContext, dataDir: string, clock: FakeClock): Promise<
   });
   const trail = await AuditTrail.open({ store, audit, authority, policy, clock, log, random: () => 0 });
   const stopSigning = authority.onChange(() => trail.sign());
-  const rotation = new Rotation({ authority, hosts: { list: async () => [] }, clock, log, caKeyBits: 2048 });
+  const operatorCertificates = { goodExceptOf: async () => [] };
+  const hosts = { list: async () => [] };
+  const rotation = new Rotation({ authority, hosts, operatorCertificates, clock, log, caKeyBits: 2048 });
   const opened: Opened = {
     ...{ store, authority, trail, clock, logged, stopSigning },
     offline: new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 }),

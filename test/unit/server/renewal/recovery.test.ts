@@ -265,7 +265,10 @@ test('a certificate that the store does not know stays out if the journal knows 
   await server.store.db.deleteFrom('certificates').execute();
   clock.advance(LIFE_MS + 1000);
   await assert.rejects(recovery.request(await claim(host.stateDir), ADDRESS), refusedAs('CERT_REVOKED', /revoked/));
-  await assert.rejects(recovery.request(await claim(renewed.stateDir), ADDRESS), refusedAs('CERT_REVOKED', /superseded/));
+  await assert.rejects(
+    recovery.request(await claim(renewed.stateDir), ADDRESS),
+    refusedAs('CERT_REVOKED', /superseded/),
+  );
   assert.deepEqual((await recovery.list({})).items, []);
 });
 
