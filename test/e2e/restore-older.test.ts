@@ -148,16 +148,21 @@ async function rowsOf(action: string): Promise<{ target: string; detail: Record<
   return (await server.api.get(`/api/v1/audit?limit=100&action=${action}`)).body.items;
 }
 
+const KINDS = ['api-token', 'certificate', 'enrollment-token', 'enrollment-token-used', 'host'];
+
 /** What was said, once, and that the log is whole: now and after the next start. */
-async function logIsWhole(replayed: number): Promise<void> {
+async function logIsWhole(): Promise<void> {
+  const replayed = await rowsOf('revocation.replay');
+  const kinds = new Set(replayed.map(({ detail }) => detail['kind']));
+  assert.deepEqual([...kinds].sort(), [...KINDS, 'operator-certificate', 'superseded', 'user']);
   for (const when of ['after the restore', 'after the next start']) {
     assert.equal((await cli('audit', '--verify')).exit?.code, 0);
     assert.match((await server.api.get('/metrics')).text, /^fairlead_audit_intact 1$/m, when);
     assert.deepEqual(await rowsOf('audit.broken'), [], when);
     const [told, ...more] = await rowsOf('backup.restore');
-    assert.equal(told?.detail['journaledRevocations'], replayed, when);
+    assert.ok(Number(told?.detail['journaledRevocations']) >= replayed.length, when);
     assert.deepEqual(more, []);
-    assert.equal((await rowsOf('revocation.replay')).length, replayed, when);
+    assert.deepEqual(await rowsOf('revocation.replay'), replayed, when);
     const { dataDir } = server;
     if (when === 'after the next start') return;
     await server.process.stop();
@@ -167,26 +172,24 @@ async function logIsWhole(replayed: number): Promise<void> {
 
 test('restored in its place, the journal that is there counts', { timeout: 300_000 }, async (t) => {
   const { dataDir, adminToken } = server;
-  const before = (await readFile(join(dataDir, 'revoked.ndjson'), 'utf8')).trim().split('\n').length;
   assert.match(await restore(dataDir, '--force'), /^Restored installation /);
   server = await startServer(shared, { dataDir, ...ports });
   assert.equal(server.adminToken, adminToken);
   assert.equal((await server.api.get('/api/v1/whoami')).body.role, 'admin');
   await nothingComesBack(t);
   await renewedComesBack(t);
-  await logIsWhole(before);
+  await logIsWhole();
   await server.process.stop();
 });
 
 test('restored elsewhere, with the journal of the lost server', { timeout: 300_000 }, async (t) => {
   const [aside = ''] = (await readdir(server.dataDir)).filter((name) => name.startsWith('before-restore-'));
   const lost = join(server.dataDir, aside, 'revoked.ndjson');
-  const known = (await readFile(lost, 'utf8')).trim().split('\n').length;
   const dataDir = join(dir, 'elsewhere');
   await restore(dataDir, '--revocations', lost);
   server = await startServer(shared, { dataDir, ...ports });
   await nothingComesBack(t);
   await renewedComesBack(t);
-  await logIsWhole(known);
+  await logIsWhole();
   await server.process.stop();
 });
