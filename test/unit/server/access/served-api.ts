@@ -21,6 +21,7 @@ import { Audit } from '../../../../server/audit/audit.ts';
 import { Authority } from '../../../../server/authority/authority.ts';
 import { Rotation } from '../../../../server/authority/rotation.ts';
 import type { ApiTls } from '../../../../server/config.ts';
+import { listenApi } from '../../../../server/listen.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import { openStore } from '../../../../server/store/store.ts';
 import { systemClock } from '../../../../shared/clock.ts';
@@ -124,7 +125,7 @@ export async function serveApi(cleanup: Cleanup, options: ServeOptions = {}) {
   });
   const api = await buildApi(fakes.deps);
   const stop = tls.follow(api.server as unknown as Server);
-  await api.listen({ host: '127.0.0.1', port: 0 });
+  await listenApi(api, { host: '127.0.0.1', port: 0 });
   defer(cleanup, async () => {
     stop();
     logins.close();

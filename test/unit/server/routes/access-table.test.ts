@@ -10,6 +10,7 @@ import { allows } from '../../../../server/access/roles.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
 import { Hosts } from '../../../../server/hosts/hosts.ts';
 import { HostRegistry } from '../../../../server/hosts/registry.ts';
+import { listenApi } from '../../../../server/listen.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Access, Api, ScopeRule } from '../../../../server/routes/app-types.ts';
 import type { ApiDeps } from '../../../../server/routes/deps.ts';
@@ -118,7 +119,7 @@ before(async () => {
     new ApiTokens({ store, audit, clock, log, caFingerprint: `sha256:${'ab'.repeat(32)}` });
   const apiTokens = tokensAt(systemClock);
   api = await buildApi({ ...fakeDeps().deps, hosts: hostsService(audit), audit, apiTokens, limits: noLimits() });
-  base = await api.listen({ host: '127.0.0.1', port: 0 });
+  base = `http://127.0.0.1:${await listenApi(api, { host: '127.0.0.1', port: 0 })}`;
   await makeIdentities(apiTokens, tokensAt({ ...systemClock, now: () => systemClock.now() - 7_200_000 }));
 });
 
