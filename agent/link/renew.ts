@@ -20,8 +20,8 @@ const ANSWER_MS = 30_000;
 const LOOK_MS = 60_000;
 /** Hosts that the server wishes to renew come within this time. */
 const WISH_SPREAD_MS = 15_000;
-/** A wish this soon after a renewal over the same session was sent before it. */
-const WISH_PAUSE_MS = 60_000;
+/** A wish this soon after a renewal over the same session was sent before it: the next heartbeat brings it again. */
+const WISH_PAUSE_MS = 10_000;
 const RETRY_MIN_MS = 5_000;
 const RETRY_MAX_MS = 60 * 60_000;
 

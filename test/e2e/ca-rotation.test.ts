@@ -24,7 +24,7 @@ import {
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 
-const PATIENT_MS = 60_000;
+const PATIENT_MS = 90_000;
 
 const shared = fileCleanup();
 let server: Server;
