@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { restoreBackup } from '../../server/backup/restore.ts';
+import { lineOf } from '../../server/store/revocation-journal.ts';
 import { openStore } from '../../server/store/store.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { fileCleanup, tempDir } from '../support/tmp.ts';
@@ -16,6 +17,9 @@ import { aHost, HOST_IDS, openTestStore } from '../unit/server/store/fixture.ts'
 
 const CHILD = fileURLToPath(new URL('backup-child.ts', import.meta.url));
 const MOST_STEPS = 30;
+/** Lines of the journal. */
+const A = lineOf({ kind: 'certificate', id: 'A', at: 1 });
+const B = lineOf({ kind: 'certificate', id: 'B', at: 1 });
 
 const shared = fileCleanup();
 let file: string;
@@ -26,7 +30,7 @@ before(async () => {
   file = join(await tempDir(shared, 'killed'), 'backup');
   const { store, backups, dataDir } = await openBackups(shared);
   await store.hosts.insert(aHost(HOST_IDS[0], 'new'));
-  await writeFile(join(dataDir, 'revoked.ndjson'), '{"serial":"A"}\n');
+  await writeFile(join(dataDir, 'revoked.ndjson'), A);
   await writeBackup(backups, file);
 
   const old = await openTestStore(shared);
@@ -34,7 +38,7 @@ before(async () => {
   await old.store.close();
   used = old.dataDir;
   await writeFile(join(used, 'master.key'), 'old\n');
-  await writeFile(join(used, 'revoked.ndjson'), '{"serial":"B"}\n');
+  await writeFile(join(used, 'revoked.ndjson'), B);
 });
 
 /** @returns the signal that ended it, and what it said */
@@ -57,7 +61,7 @@ async function stateOf(dataDir: string): Promise<'old' | 'new'> {
   assert.deepEqual(hosts, [state]);
   assert.equal((await readFile(join(dataDir, 'master.key'), 'utf8')) === 'old\n', state === 'old');
   const journal = await readFile(join(dataDir, 'revoked.ndjson'), 'utf8');
-  assert.equal(journal, state === 'old' ? '{"serial":"B"}\n' : '{"serial":"A"}\n{"serial":"B"}\n');
+  assert.equal(journal, state === 'old' ? B : A + B);
   return state;
 }
 
@@ -102,6 +106,10 @@ test('a backup that is killed while it copies and while it sends', async (t) => 
     const again = await openStore({ dataDir, clock: systemClock });
     assert.equal((await again.settings.get('ballast 15'))?.length, 1024 * 1024);
     await again.close();
-    assert.deepEqual((await readdir(dataDir)).sort(), ['fairlead.db', 'fairlead.lock', 'master.key'], moment);
+    assert.deepEqual(
+      (await readdir(dataDir)).sort(),
+      ['fairlead.db', 'fairlead.lock', 'master.key', 'revoked.ndjson'],
+      moment,
+    );
   }
 });
