@@ -8,7 +8,6 @@ import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
-import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type AppDeps, hostFacts, runAgent, unenroll } from './app.ts';
 import {
   DEFAULT_STATE_DIR,
@@ -34,7 +33,6 @@ const EXIT_GRACE_MS = 500;
 type Given = Readonly<Record<string, unknown>>;
 type Action<S extends TObject> = (flags: Static<S>, given: Given) => Promise<ExitCode>;
 
-keepYoungHeapSmall();
 process.exitCode = await main();
 // By now nothing is left to do; what still holds the process shall not hold it for ever.
 setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();

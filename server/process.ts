@@ -5,7 +5,6 @@ import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
-import { keepYoungHeapSmall } from '../shared/young-heap.ts';
 import { type App, startApp } from './app.ts';
 import { changeCaSecret, renewIntermediate } from './ca.ts';
 import { readConfig, type ServerConfig, ServerFlags } from './config.ts';
@@ -17,7 +16,6 @@ const STOP_LIMIT_MS = 9_000;
 /** A wrong flag: the process exits with 2. */
 class UsageError extends Error {}
 
-keepYoungHeapSmall();
 await main();
 
 async function main(): Promise<void> {
