@@ -2,10 +2,10 @@
 import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_OVERLAP_SECONDS } from '../access/rotation.ts';
+import type { HostScope } from '../access/scope.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext, RouteDeps } from './context.ts';
-import type { HostScope } from './deps.ts';
 import {
   ApiTokenView,
   IdParams,

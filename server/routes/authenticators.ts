@@ -2,7 +2,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
 import { clientCertificate } from './client-certificate.ts';
-import type { ApiDeps, Principal } from './deps.ts';
+import type { Principal } from './deps/caller.ts';
+import type { ApiDeps } from './deps.ts';
 import { sessionCookie } from './session-cookie.ts';
 
 const MAX_TOKEN_CHARS = 1024;

@@ -3,7 +3,7 @@ import Type from 'typebox';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import type { AuthorityView, RotationService } from './deps.ts';
+import type { AuthorityView, RotationService } from './deps/authority.ts';
 import { Instant } from './schemas.ts';
 
 const strict = { additionalProperties: false };

@@ -1,6 +1,7 @@
 /** What every family of routes is given. */
 import type { AnswerBudget } from './answer-budget.ts';
-import type { ApiDeps, HostsService } from './deps.ts';
+import type { HostsService } from './deps/hosts.ts';
+import type { ApiDeps } from './deps.ts';
 import type { HostLinks } from './host-links.ts';
 import type { LiveStreams } from './live-streams.ts';
 import type { WebSockets } from './web-sockets.ts';

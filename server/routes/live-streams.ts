@@ -6,7 +6,8 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { includesHost } from '../access/scope.ts';
-import type { HostsService, Principal, Revocable } from './deps.ts';
+import type { Principal, Revocable } from './deps/caller.ts';
+import type { HostsService } from './deps/hosts.ts';
 import { Expiry } from './expiry.ts';
 import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
 

@@ -2,7 +2,8 @@
 import type { FastifyRequest } from 'fastify';
 import { Tally } from '../tally.ts';
 import type { Api } from './app-types.ts';
-import type { ApiDeps, ApiLimits, AuditEntry } from './deps.ts';
+import type { AuditEntry } from './deps/audit.ts';
+import type { ApiDeps, ApiLimits } from './deps.ts';
 import { meter } from './limits.ts';
 
 export interface RefusalLogOptions {

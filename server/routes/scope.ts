@@ -2,7 +2,8 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { isFairleadError } from '../../shared/errors.ts';
 import type { Access, Api, ScopeRule } from './app-types.ts';
-import type { ApiDeps, AuditEntry } from './deps.ts';
+import type { AuditEntry } from './deps/audit.ts';
+import type { ApiDeps } from './deps.ts';
 
 const RULES: Readonly<Record<ScopeRule, string>> = {
   host: 'A token with a scope may use it for hosts in it; others do not exist for it.',

@@ -1,22 +1,12 @@
 /** Rows of the services in the form in which they leave the API: times as RFC 3339, nothing as null, no field too many. */
 import type { LinkFigures } from '../../shared/messages/link.ts';
+import type { HostScope } from '../access/scope.ts';
 import type { LinkTraffic } from '../hosts/host-link.ts';
-import type {
-  ApiTokenRecord,
-  AuditRecord,
-  CertificateRecord,
-  EnrollmentTokenRecord,
-  HostRecord,
-  HostScope,
-  MadeToken,
-  OperatorCertificateRecord,
-  Page,
-  Paged,
-  RecoveryRecord,
-  SessionRecord,
-  Time,
-  UserRecord,
-} from './deps.ts';
+import type { ApiTokenRecord, MadeToken, OperatorCertificateRecord, SessionRecord, UserRecord } from './deps/access.ts';
+import type { AuditRecord } from './deps/audit.ts';
+import type { EnrollmentTokenRecord, RecoveryRecord } from './deps/enrollment.ts';
+import type { CertificateRecord, HostRecord } from './deps/hosts.ts';
+import type { Page, Paged, Time } from './deps/rows.ts';
 import {
   type ApiTokenView,
   type AuditRow,

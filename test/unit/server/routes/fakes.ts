@@ -8,7 +8,9 @@ import type { HostLink, LinkDescription, LinkStream } from '../../../../server/h
 import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Api } from '../../../../server/routes/app-types.ts';
-import type { ApiDeps, AuditEntry, HostRecord } from '../../../../server/routes/deps.ts';
+import type { AuditEntry } from '../../../../server/routes/deps/audit.ts';
+import type { HostRecord } from '../../../../server/routes/deps/hosts.ts';
+import type { ApiDeps } from '../../../../server/routes/deps.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import type { Role, StreamKind } from '../../../../shared/messages/kind.ts';

@@ -1,7 +1,8 @@
 /** What is refused is written down, but nobody can fill the audit log without a token, nor hide behind forged addresses. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ApiLimits, AuditEntry } from '../../../../server/routes/deps.ts';
+import type { AuditEntry } from '../../../../server/routes/deps/audit.ts';
+import type { ApiLimits } from '../../../../server/routes/deps.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { ask, fakeDeps, fixture } from './fakes.ts';
 
