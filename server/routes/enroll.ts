@@ -6,7 +6,7 @@ import { Tags } from '../../shared/messages/control.ts';
 import { EnrollmentRefused } from '../enrollment/redeem.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import { limiter, MAX_ENROLL_BODY_BYTES } from './limits.ts';
+import { publicEntry } from './limits.ts';
 import { refusalLog } from './refusals.ts';
 import { HostName, Instant } from './schemas.ts';
 import { instant } from './views.ts';
@@ -34,20 +34,12 @@ const Enrolled = Type.Object({
 });
 
 export function enrollRoute(api: Api, { deps }: RouteContext): void {
-  const perAddress = limiter(api, 'enrollsPerMinute', deps.limits);
-  const inTotal = limiter(api, 'enrollsPerMinuteInTotal', deps.limits, true);
   const refused = refusalLog(api, deps, { action: 'host.enroll', perAddress: 'refusedEnrollsPerMinute' });
 
   api.post(
     '/api/v1/enroll',
     {
-      config: { access: 'public', scope: 'none' },
-      bodyLimit: MAX_ENROLL_BODY_BYTES,
-      // Before the body is read.
-      onRequest: async (request) => {
-        await perAddress(request);
-        await inTotal(request);
-      },
+      ...publicEntry(api, deps.limits),
       schema: {
         tags: ['enrollment'],
         summary: 'Enrolls a host by its token and a certificate request',

@@ -9,7 +9,7 @@ const MIB = 1024 * 1024;
 
 /** The largest JSON body of a route that does not set its own. */
 export const MAX_BODY_BYTES = 256 * 1024;
-export const MAX_ENROLL_BODY_BYTES = 64 * 1024;
+const MAX_ENROLL_BODY_BYTES = 64 * 1024;
 /** Hosts, and serials, that one call may revoke; more with a tag. */
 export const MAX_REVOCATIONS = 10_000;
 export const MAX_REVOCATION_BODY_BYTES = 1 * MIB;
@@ -93,10 +93,15 @@ export function limitOf(name: keyof ApiLimits, limits: Partial<ApiLimits> = {}):
   return limits[name] ?? DEFAULTS[name];
 }
 
+function rate(api: Api, name: keyof ApiLimits, limits: Partial<ApiLimits> | undefined, inTotal: boolean) {
+  const max = limitOf(name, limits);
+  const keys = inTotal ? { keyGenerator: () => 'all' } : {};
+  return { max, count: api.createRateLimit({ max, timeWindow: 60_000, ...keys }) };
+}
+
 /** Counts by address, or all as one, what happens within a minute of the first. It remembers 5,000 addresses, those seen last. */
 export function counter(api: Api, name: keyof ApiLimits, limits?: Partial<ApiLimits>, inTotal = false) {
-  const max = limitOf(name, limits);
-  const count = api.createRateLimit({ max, timeWindow: 60_000, ...(inTotal ? { keyGenerator: () => 'all' } : {}) });
+  const { max, count } = rate(api, name, limits, inTotal);
   const ask = async (request: FastifyRequest, increment: boolean) => {
     const found = await count(request, { increment });
     // There is no list of those who are never counted.
@@ -120,13 +125,7 @@ export function meter(
   limits: Partial<ApiLimits> = {},
   inTotal = false,
 ): (request: FastifyRequest) => Promise<FairleadError | undefined> {
-  const max = limitOf(name, limits);
-  // It remembers 5,000 addresses, those that asked last.
-  const count = api.createRateLimit({
-    max,
-    timeWindow: 60_000,
-    ...(inTotal ? { keyGenerator: () => 'all' } : {}),
-  });
+  const { max, count } = rate(api, name, limits, inTotal);
   const whose = inTotal ? 'too many requests' : 'too many requests from this address';
   return async (request) => {
     const found = await count(request);
@@ -144,4 +143,21 @@ export function limiter(...options: Parameters<typeof meter>): (request: Fastify
     const excess = await count(request);
     if (excess !== undefined) throw excess;
   };
+}
+
+/**
+ * What a route sets that takes a host in by what is in the body, before which it knows nobody. @throws FairleadError
+ * RATE_LIMITED, before the body is read
+ */
+export function publicEntry(api: Api, limits?: Partial<ApiLimits>) {
+  const perAddress = limiter(api, 'enrollsPerMinute', limits);
+  const inTotal = limiter(api, 'enrollsPerMinuteInTotal', limits, true);
+  return {
+    config: { access: 'public', scope: 'none' },
+    bodyLimit: MAX_ENROLL_BODY_BYTES,
+    onRequest: async (request: FastifyRequest) => {
+      await perAddress(request);
+      await inTotal(request);
+    },
+  } as const;
 }

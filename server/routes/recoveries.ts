@@ -6,7 +6,7 @@ import { RecoveryRefused } from '../renewal/recovery.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import { limiter, MAX_ENROLL_BODY_BYTES } from './limits.ts';
+import { publicEntry } from './limits.ts';
 import { refusalLog } from './refusals.ts';
 import { HostParams, HostView, IdParams, Instant, NoContent, PageQuery, pageOf, RecoveryView } from './schemas.ts';
 import { hostView, instant, pageRequest, pageView, recoveryView } from './views.ts';
@@ -48,20 +48,12 @@ export function recoveryRoutes(api: Api, context: RouteContext): void {
 
 /** Public, since the proof in the body is what counts. */
 function recoverRoute(api: Api, { deps }: RouteContext): void {
-  const perAddress = limiter(api, 'enrollsPerMinute', deps.limits);
-  const inTotal = limiter(api, 'enrollsPerMinuteInTotal', deps.limits, true);
   const refused = refusalLog(api, deps, { action: 'host.recover', perAddress: 'refusedEnrollsPerMinute' });
 
   api.post(
     '/api/v1/recover',
     {
-      config: { access: 'public', scope: 'none' },
-      bodyLimit: MAX_ENROLL_BODY_BYTES,
-      // Before the body is read.
-      onRequest: async (request) => {
-        await perAddress(request);
-        await inTotal(request);
-      },
+      ...publicEntry(api, deps.limits),
       schema: {
         tags: ['recoveries'],
         summary: 'Asks for a new certificate by the key of one that has expired, or that this server does not know',
