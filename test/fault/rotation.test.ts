@@ -49,14 +49,25 @@ function killedBehind(step: number): { files: IdentityFiles; killed: Promise<voi
 /** The key, then the certificate; what follows puts them in place. */
 const ISSUED = 2;
 
+/** Starts an agent that is killed with a new certificate in its journal that it has not used. */
+async function killHoldingUnused(t: TestContext, host: { stateDir: string }): Promise<void> {
+  const { files, killed } = killedBehind(ISSUED);
+  const doomed = await startAgent(t, host.stateDir, { files });
+  await killed;
+  await doomed.stop();
+}
+
 async function online(fleet: TestFleet, hostId: string): Promise<void> {
   await waitFor(
     'the session',
-    async () =>
-      (await fleet.registry
-        .link(hostId)
-        ?.ping()
-        .catch(() => -1)) ?? -1 >= 0,
+    async () => {
+      const link = fleet.registry.link(hostId);
+      if (link === undefined) return false;
+      return await link.ping().then(
+        () => true,
+        () => false,
+      );
+    },
     PATIENT,
   );
 }
@@ -141,10 +152,7 @@ test('an agent and a server that are killed between a certificate of the new roo
   await told(fleet);
   await first.stop();
   await fleet.take('activate');
-  const { files, killed } = killedBehind(ISSUED);
-  const doomed = await startAgent(t, host.stateDir, { files });
-  await killed;
-  await doomed.stop();
+  await killHoldingUnused(t, host);
   await fleet.kill();
   const [pending, ...more] = await withFleet(t, place, (one) => one.store.certificates.pending());
   assert.ok(pending);
@@ -201,10 +209,7 @@ test('a step back from the new root waits for a host that has a certificate of i
   await told(fleet);
   await fleet.take('activate');
   await first.stop();
-  const { files, killed } = killedBehind(ISSUED);
-  const doomed = await startAgent(t, host.stateDir, { files });
-  await killed;
-  await doomed.stop();
+  await killHoldingUnused(t, host);
   await fleet.take('abort');
   await assert.rejects(fleet.take('abort'), { code: 'CONFLICT', message: /alpha$/ });
   await startAgent(t, host.stateDir);
@@ -220,10 +225,7 @@ test('a key that was answered by a root that was given up since gets no answer o
   await told(fleet);
   await fleet.take('activate');
   await first.stop();
-  const { files, killed } = killedBehind(ISSUED);
-  const doomed = await startAgent(t, host.stateDir, { files });
-  await killed;
-  await doomed.stop();
+  await killHoldingUnused(t, host);
   await fleet.take('abort');
   await fleet.take('abort', true);
   // It has the key, and lost the answer.
@@ -312,10 +314,7 @@ test('below an offline root a host renews with its chain, and another intermedia
   await fleet.take('activate');
   await agent.stop();
   // Killed with the chain in its journal.
-  const { files, killed } = killedBehind(ISSUED);
-  const doomed = await startAgent(t, host.stateDir, { files });
-  await killed;
-  await doomed.stop();
+  await killHoldingUnused(t, host);
   agent = await startAgent(t, host.stateDir);
   await followed(fleet, host);
   const { certPem, certificate } = await loadIdentity(host.stateDir);
