@@ -61,7 +61,8 @@ function request(csr: string, token = options.token): string {
 /** The token with one character changed and a checksum that is right again. */
 function forged(): string {
   const bytes = Buffer.from(options.token.slice(5), 'base64url');
-  bytes[32 + randomInt(32)] = randomInt(256);
+  const place = 32 + randomInt(32);
+  bytes.writeUInt8(bytes.readUInt8(place) ^ randomInt(1, 256), place);
   const body = bytes.subarray(0, -4);
   const sum = createHash('sha256').update('fle1').update(body).digest().subarray(0, 4);
   return `fle1.${Buffer.concat([body, sum]).toString('base64url')}`;
