@@ -29,11 +29,16 @@ export function decodePem(label: string, pem: string): Buffer | undefined {
 export function readCertificate(pem: string): X509Certificate {
   const der = decodePem('CERTIFICATE', pem);
   if (der === undefined) throw new FairleadError('VALIDATION', 'this is not exactly one certificate in PEM form');
+  const damaged = (cause?: unknown) => new FairleadError('VALIDATION', 'the certificate is damaged', { cause });
+  let certificate: X509Certificate;
   try {
-    return new X509Certificate(der);
+    certificate = new X509Certificate(der);
   } catch (cause) {
-    throw new FairleadError('VALIDATION', 'the certificate is damaged', { cause });
+    throw damaged(cause);
   }
+  // OpenSSL reads one certificate and leaves what follows it.
+  if (certificate.raw.length !== der.length) throw damaged();
+  return certificate;
 }
 
 const CERTIFICATE_BLOCKS = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;

@@ -348,13 +348,13 @@ const duration: HostileReader<number> = {
   runs: 3_000,
 };
 
-/** @param takes whether some of the changed bytes are right; else every change is to be found */
+/** @param takes whether changed bytes may be right, be it rarely; else every change is to be found */
 function attack<T>(reader: HostileReader<T>, { takes }: { takes: boolean }): void {
   test(`${reader.name}: changed bytes are refused, or are right by another judgement`, async (t) => {
     const { taken, refused } = await attackReader(reader);
     t.diagnostic(`${taken} taken, ${refused} refused`);
     assert.ok(refused > 0);
-    assert.equal(taken > 0, takes);
+    if (!takes) assert.equal(taken, 0);
   });
 }
 

@@ -1,6 +1,7 @@
 /** Starts real programs for tests, keeps what they say, and leaves none of them running. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { type Cleanup, defer } from './tmp.ts';
@@ -126,10 +127,14 @@ export class Launched {
 
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {};
+  const compileCache = process.env['NODE_COMPILE_CACHE'];
   for (const [name, value] of Object.entries(process.env)) {
     // NODE_TEST_CONTEXT would make a child report to this file's test runner.
     if (!name.startsWith('FAIRLEAD_') && name !== 'NODE_TEST_CONTEXT' && !/_proxy$/i.test(name)) env[name] = value;
   }
+  // The programs set flags of V8, which takes no code that was compiled under others: one cache would be written anew by
+  // each process that follows one of the other sort.
+  if (compileCache !== undefined) env['NODE_COMPILE_CACHE'] = join(compileCache, 'programs');
   return env;
 }
 

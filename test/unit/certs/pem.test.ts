@@ -48,3 +48,14 @@ test('a certificate is read alone; a second one behind it would be trusted unsee
     );
   }
 });
+
+test('bytes behind a certificate, which OpenSSL leaves unread, are refused', async () => {
+  const { certPem } = (await testCa()).ca;
+  const der = decodePem('CERTIFICATE', certPem) ?? Buffer.alloc(0);
+  for (const more of [Buffer.of(0), der]) {
+    assert.throws(
+      () => readCertificate(encodePem('CERTIFICATE', Buffer.concat([der, more]))),
+      (error) => isFairleadError(error, 'VALIDATION'),
+    );
+  }
+});
