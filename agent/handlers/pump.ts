@@ -3,13 +3,31 @@ import type { Readable, Writable } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
 
 /**
+ * What is gathered at most of chunks that come in one turn. Docker sends each line of a log as a chunk of its own: passed on
+ * one by one, each costs many times its bytes in objects, and outlives the young garbage that it should be part of.
+ */
+const MAX_GATHERED_BYTES = 64 * 1024;
+
+/**
  * Copies `source` into `sink` until it ends. Unlike `stream.pipeline` it neither ends nor destroys either of them: the
  * caller knows what an error means, and which code to reset the other end with.
  * Rejects with the error of the one that fails, and with the signal's reason as soon as it is aborted.
  */
 export function pump(source: Readable, sink: Writable, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    const maxGathered = Math.min(MAX_GATHERED_BYTES, sink.writableHighWaterMark);
     let settled = false;
+    let gathered: Buffer[] = [];
+    let bytes = 0;
+    const flush = () => {
+      const chunks = gathered;
+      if (settled || chunks.length === 0) return;
+      const length = bytes;
+      gathered = [];
+      bytes = 0;
+      const [only] = chunks;
+      if (!sink.write(chunks.length === 1 ? only : Buffer.concat(chunks, length))) source.pause();
+    };
     const settle = (error?: unknown) => {
       if (settled) return;
       settled = true;
@@ -20,11 +38,20 @@ export function pump(source: Readable, sink: Writable, signal: AbortSignal): Pro
       else reject(error);
     };
     const onData = (chunk: Buffer) => {
-      if (!sink.write(chunk)) source.pause();
+      gathered.push(chunk);
+      bytes += chunk.byteLength;
+      if (bytes >= maxGathered) flush();
+      else if (gathered.length === 1) process.nextTick(flush);
     };
     const onDrain = () => source.resume();
-    const onEnd = () => settle();
-    const onClose = () => settle(source.errored ?? broken('it was closed before its end'));
+    const onEnd = () => {
+      flush();
+      settle();
+    };
+    const onClose = () => {
+      flush();
+      settle(source.errored ?? broken('it was closed before its end'));
+    };
     const onSinkClose = () => settle(sink.errored ?? broken('its reader is gone'));
     const onAbort = () => settle(signal.reason);
     // These two stay: either may fail later, when nobody else listens any more.

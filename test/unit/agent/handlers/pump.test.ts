@@ -14,6 +14,35 @@ test('everything arrives, in order, and the sink stays open', async () => {
   assert.equal(await text(sink.end()), 'ab');
 });
 
+test('small chunks that come in one turn go on as one, and at once', async () => {
+  const written: string[] = [];
+  const source = new PassThrough();
+  const sink = new Writable({
+    write(chunk, _encoding, done) {
+      written.push(String(chunk));
+      done();
+    },
+  });
+  const pumping = pump(source, sink, NEVER);
+  for (const turn of ['abc', 'de']) {
+    for (const chunk of turn) source.write(chunk);
+    await new Promise(setImmediate);
+  }
+  assert.deepEqual(written, ['abc', 'de']);
+  source.end('f');
+  await pumping;
+  assert.deepEqual(written, ['abc', 'de', 'f']);
+});
+
+test('what came before the source broke off is passed on', async () => {
+  const [source, sink] = [new PassThrough(), new PassThrough()];
+  const pumping = pump(source, sink, NEVER);
+  source.on('data', () => source.destroy());
+  source.write('abc');
+  await assert.rejects(pumping, (error) => isFairleadError(error, 'STREAM_INTERRUPTED'));
+  assert.equal(String(sink.read()), 'abc');
+});
+
 test('a slow sink holds the source back', async () => {
   let read = 0;
   const source = new Readable({
