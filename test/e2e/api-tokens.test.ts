@@ -6,10 +6,10 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { before, test } from 'node:test';
+import { runCliHere } from '../support/cli.ts';
 import { type TestContainer, testContainer } from '../support/docker.ts';
 import { ExecClient } from '../support/exec-client.ts';
 import { Api } from '../support/http.ts';
-import { run } from '../support/launcher.ts';
 import { addHost, enroll, modeOf, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { within } from '../support/wait.ts';
@@ -140,7 +140,7 @@ test('the admin rotates the token in the file by the CLI, and goes on with the n
   const first = await makeToken({ role: 'admin' });
   const cli = async (tokenFile: string, ...args: string[]) => {
     const target = ['--server', server.runtime.apiUrl, '--api-token-file', tokenFile];
-    const done = await run(t, 'cli', [...target, ...args], { input: first.api.token ?? '' });
+    const done = await runCliHere([...target, ...args], { input: first.api.token ?? '' });
     assert.equal(done.exit.code, 0, done.transcript());
     return done;
   };

@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers';
 import { before, test } from 'node:test';
 import Database from 'better-sqlite3';
 import { chainHash, GENESIS_HASH } from '../../shared/audit-chain.ts';
-import { run } from '../support/launcher.ts';
+import { runCliHere } from '../support/cli.ts';
 import { newToken, restartServer, type Server, startServer } from '../support/mesh.ts';
 import { fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
@@ -56,7 +56,7 @@ before(async () => {
 /** `fairlead audit`, as administrator. */
 async function audit(...args: string[]) {
   const credentials = { FAIRLEAD_SERVER: server.runtime.apiUrl, FAIRLEAD_API_TOKEN: server.adminToken };
-  const { exit, stdout, stderr } = await run(cleanup, 'cli', ['audit', ...args], {
+  const { exit, stdout, stderr } = await runCliHere(['audit', ...args], {
     env: { ...credentials, HOME: dir },
   });
   return { code: exit.code, out: stdout, err: stderr };

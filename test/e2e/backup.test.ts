@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { runCliHere } from '../support/cli.ts';
 import { testContainer } from '../support/docker.ts';
-import { run } from '../support/launcher.ts';
 import { addHost, enroll, modeOf, type Server, startServer, waitForState } from '../support/mesh.ts';
 import { fileCleanup, tempDir } from '../support/tmp.ts';
 
@@ -43,11 +43,11 @@ test('restored on another data directory, agents, tokens and logs go on', { time
   await writeFile(wrong, 'another\n', { mode: 0o600 });
 
   const access = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  const backup = await run(t, 'cli', ['backup', ...access, '--out', file, '--passphrase-file', secret]);
+  const backup = await runCliHere(['backup', ...access, '--out', file, '--passphrase-file', secret]);
   assert.equal(backup.exit.code, 0, backup.transcript());
   assert.match(backup.stdout, /Verified: +yes/);
   assert.equal(await modeOf(file), 0o600);
-  const busy = await run(t, 'cli', [
+  const busy = await runCliHere([
     'restore',
     file,
     '--data-dir',
@@ -59,7 +59,7 @@ test('restored on another data directory, agents, tokens and logs go on', { time
   assert.equal(busy.exit.code, 1);
   assert.match(busy.stderr, /in use by another fairlead-server/);
   const dataDir = join(dir, 'new', 'data');
-  const refused = await run(t, 'cli', ['restore', file, '--data-dir', dataDir, '--passphrase-file', wrong]);
+  const refused = await runCliHere(['restore', file, '--data-dir', dataDir, '--passphrase-file', wrong]);
   assert.equal(refused.exit.code, 1);
   assert.match(refused.stderr, /^fairlead: the backup cannot be read: the passphrase is wrong[^\n]*\n$/);
   assert.deepEqual((await readdir(dir)).sort(), ['b', 'passphrase', 'wrong']);
@@ -69,7 +69,7 @@ test('restored on another data directory, agents, tokens and logs go on', { time
   const late = (await serials(server)).filter((serial) => !before.includes(serial));
   await server.process.kill();
 
-  const restored = await run(t, 'cli', ['restore', file, '--data-dir', dataDir, '--passphrase-file', secret]);
+  const restored = await runCliHere(['restore', file, '--data-dir', dataDir, '--passphrase-file', secret]);
   assert.equal(restored.exit.code, 0, restored.transcript());
   assert.match(restored.stdout, /^Restored installation .*--public-host.*revoke it again/s);
 

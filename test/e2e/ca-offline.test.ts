@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { certificateBlocks } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
+import { runCliHere } from '../support/cli.ts';
 import { fetchBlindly } from '../support/http.ts';
 import { launchCommand, run } from '../support/launcher.ts';
 import { enroll, modeOf, type Server, serverArgs, startAgent, startServer, waitForState } from '../support/mesh.ts';
@@ -18,7 +19,7 @@ let server: Server;
 let files: string;
 
 async function cli(...args: string[]): Promise<string> {
-  const done = await run(shared, 'cli', args, { timeoutMs: PATIENT_MS });
+  const done = await runCliHere(args, { timeoutMs: PATIENT_MS });
   assert.equal(done.exit.code, 0, done.transcript());
   return done.stdout;
 }
@@ -88,7 +89,7 @@ test('an offline root signs an intermediate, which then issues; hosts enroll by 
   );
   assert.equal(await modeOf(join(root, 'root.key')), 0o600);
   assert.deepEqual((await readdir(root)).sort(), ['root.key', 'root.pem']);
-  const twice = await run(shared, 'cli', ['ca', 'init', '--offline', '--out', root, '--passphrase-file', passphrase]);
+  const twice = await runCliHere(['ca', 'init', '--offline', '--out', root, '--passphrase-file', passphrase]);
   assert.match(twice.stderr, /is there already and is not overwritten/);
 
   await admin('ca', 'request', '--out', path('request.pem'));

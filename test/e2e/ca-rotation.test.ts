@@ -8,6 +8,7 @@ import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { certificateBlocks, firstCertificate } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
 import { rootsIn } from '../../certs/trust.ts';
+import { runCliHere } from '../support/cli.ts';
 import { testContainer } from '../support/docker.ts';
 import { Api, fetchBlindly } from '../support/http.ts';
 import { type Launched, run } from '../support/launcher.ts';
@@ -88,13 +89,13 @@ async function joined(name: string): Promise<Enrolled & { process: Launched }> {
 
 /** A command with the login that was stored before anything changed. */
 async function cli(...args: string[]): Promise<string> {
-  const done = await run(shared, 'cli', args, { env, timeoutMs: 90_000 });
+  const done = await runCliHere(args, { env, timeoutMs: 90_000 });
   assert.equal(done.exit.code, 0, done.transcript());
   return done.stdout;
 }
 
 async function refusedCli(...args: string[]): Promise<string> {
-  const done = await run(shared, 'cli', args, { env, timeoutMs: 90_000 });
+  const done = await runCliHere(args, { env, timeoutMs: 90_000 });
   assert.equal(done.exit.code, 1, done.transcript());
   return done.stderr;
 }
@@ -274,11 +275,11 @@ test('tokens and logins of a retired root count no more', async (t) => {
   assert.equal(rootsIn(context.trust.ca).length, 1);
   assert.equal(spkiPin(firstCertificate(context.trust.ca)), server.runtime.caFingerprint);
   const options = { env: { FAIRLEAD_API_TOKEN: oldToken, XDG_CONFIG_HOME: await tempDir(t, 'config') } };
-  const stale = await run(t, 'cli', ['--server', server.runtime.apiUrl, 'host', 'ls'], options);
+  const stale = await runCliHere(['--server', server.runtime.apiUrl, 'host', 'ls'], options);
   assert.match(stale.stderr, /from before the CA was changed \(make a new one\)/);
   assert.equal(stale.exit.code, 1);
   const file = join(server.dataDir, 'admin-token');
-  const current = await run(t, 'cli', ['--server', server.runtime.apiUrl, '--api-token-file', file, 'host', 'ls']);
+  const current = await runCliHere(['--server', server.runtime.apiUrl, '--api-token-file', file, 'host', 'ls']);
   assert.equal(current.exit.code, 0, current.transcript());
 
   const stateDir = join(await tempDir(t, 'agent'), 'state');

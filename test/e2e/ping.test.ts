@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type Launched, run } from '../support/launcher.ts';
+import { type CliRun, runCliHere } from '../support/cli.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
@@ -29,9 +29,9 @@ async function post(path: string, body: object): Promise<{ status: number; recor
   return { status, records: lines.map((line) => JSON.parse(line) as NdjsonRecord) };
 }
 
-async function cli(t: Cleanup, args: string[], tokenFile = join(server.dataDir, 'admin-token')): Promise<Launched> {
+async function cli(t: Cleanup, args: string[], tokenFile = join(server.dataDir, 'admin-token')): Promise<CliRun> {
   const base = ['--server', server.runtime.apiUrl, '--api-token-file', tokenFile];
-  return await run(t, 'cli', [...base, ...args], { env: { XDG_CONFIG_HOME: await tempDir(t) } });
+  return await runCliHere([...base, ...args], { env: { XDG_CONFIG_HOME: await tempDir(t) } });
 }
 
 async function viewerToken(t: Cleanup): Promise<string> {

@@ -10,6 +10,7 @@ import { CATALOGUE, SUBPROTOCOL } from '../../shared/messages/index.ts';
 import { greetServer } from '../../shared/mux/handshake.ts';
 import { Session } from '../../shared/mux/session.ts';
 import { WS_OPTIONS, wsTransport } from '../../shared/mux/ws-transport.ts';
+import { runCliHere } from '../support/cli.ts';
 import { run } from '../support/launcher.ts';
 import {
   type Enrolled,
@@ -21,7 +22,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { HELLO } from '../support/mux.ts';
-import { type Cleanup, fileCleanup } from '../support/tmp.ts';
+import { fileCleanup } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
 
 /** As short as it may be: these hosts are to run out. */
@@ -35,9 +36,9 @@ before(async () => {
   hosts = await Promise.all(['hostile', 'away', 'denied', 'policy'].map((name) => enroll(shared, server, name)));
 });
 
-async function cli(t: Cleanup, ...args: string[]): Promise<string> {
+async function cli(...args: string[]): Promise<string> {
   const options = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  const ended = await run(t, 'cli', [...options, ...args]);
+  const ended = await runCliHere([...options, ...args]);
   assert.equal(ended.exit.code, 0, ended.transcript());
   return ended.stdout;
 }
@@ -81,8 +82,8 @@ test('a host that was away for too long waits, is approved, and comes back as th
   await waitFor('its request', () => recoveryOf('away'), { timeoutMs: 60_000, context: () => agent.transcript() });
   const status = await run(t, 'agent', ['status', '--state-dir', host.stateDir]);
   assert.match(status.stdout, /recovering since .*expired on .*approve/, status.stdout);
-  assert.match(await cli(t, 'host', 'recoveries'), /away +pending/);
-  assert.match(await cli(t, 'host', 'approve', 'away'), /Approved away/);
+  assert.match(await cli('host', 'recoveries'), /away +pending/);
+  assert.match(await cli('host', 'approve', 'away'), /Approved away/);
   const after = await waitForState(server, 'away', 'online', 60_000);
   assert.equal(after['id'], before.id);
   assert.notEqual((after['certificate'] as { serial: string }).serial, before.certificate.serial);

@@ -7,9 +7,10 @@ import { before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { runCliHere } from '../support/cli.ts';
 import { testContainer } from '../support/docker.ts';
 import { ExecClient } from '../support/exec-client.ts';
-import { type Launched, run } from '../support/launcher.ts';
+import type { Launched } from '../support/launcher.ts';
 import { type Enrolled, enroll, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
@@ -49,9 +50,9 @@ async function stateOf(serial: string): Promise<string> {
   return items.find((row: { serial: string }) => row.serial === serial).state;
 }
 
-async function cli(t: Cleanup, ...args: string[]): Promise<string> {
+async function cli(...args: string[]): Promise<string> {
   const options = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  const ended = await run(t, 'cli', [...options, ...args]);
+  const ended = await runCliHere([...options, ...args]);
   assert.equal(ended.exit.code, 0, ended.transcript());
   return ended.stdout;
 }
@@ -139,12 +140,12 @@ describe('renewal', { concurrency: true }, () => {
     await waitForState(server, 'beta', 'offline', START_MS);
     const { quarantine } = await hostOf('beta');
     assert.match(quarantine.reason, new RegExp(`superseded certificate ${first} came back.*snapshot`));
-    assert.match(await cli(t, 'host', 'ls'), /beta +quarantined/);
+    assert.match(await cli('host', 'ls'), /beta +quarantined/);
     await clone.waitForOutput(/in quarantine/, START_MS);
     await agent.process.waitForOutput(/in quarantine/);
     assert.equal(clone.exit, undefined, 'quarantine is not for ever');
 
-    assert.match(await cli(t, 'host', 'release', 'beta'), /Released/);
+    assert.match(await cli('host', 'release', 'beta'), /Released/);
     await waitForState(server, 'beta', 'online', COMES_BACK_MS);
     // By now TLS itself may find the copy's certificate expired.
     assert.equal(await knock(copy).catch(() => 'CERT_REVOKED'), 'CERT_REVOKED');

@@ -7,6 +7,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { type CliRun, runCliHere } from '../support/cli.ts';
 import { type Launched, run } from '../support/launcher.ts';
 import {
   type Enrolled,
@@ -36,9 +37,9 @@ let apiToken: string;
 let enrollmentTokens: string[];
 let ports: { apiPort: number; agentPort: number };
 
-async function cli(...args: string[]): Promise<Launched> {
+async function cli(...args: string[]): Promise<CliRun> {
   const access = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  const done = await run(shared, 'cli', [...access, ...args], { timeoutMs: PATIENT_MS, input: `${PASSWORD}\n` });
+  const done = await runCliHere([...access, ...args], { timeoutMs: PATIENT_MS, input: `${PASSWORD}\n` });
   assert.equal(done.exit?.code, 0, done.transcript());
   return done;
 }
@@ -109,7 +110,7 @@ before(async () => {
 
 async function restore(dataDir: string, ...args: string[]): Promise<string> {
   const given = ['restore', backup, '--data-dir', dataDir, '--passphrase-file', secret, ...args];
-  const done = await run(shared, 'cli', given, { timeoutMs: PATIENT_MS });
+  const done = await runCliHere(given, { timeoutMs: PATIENT_MS });
   assert.equal(done.exit?.code, 0, done.transcript());
   await writeFile(join(dataDir, 'admin-token'), server.adminToken, { mode: 0o600 });
   return done.stdout;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { runCliHere } from '../support/cli.ts';
 import { dockerApi, testContainer } from '../support/docker.ts';
 import { DockerProxy } from '../support/docker-proxy.ts';
 import { ExecClient } from '../support/exec-client.ts';
@@ -87,7 +88,7 @@ test('a Docker call that is denied in agent.json is never made, whatever asks fo
     `container.log.stream kept/${id}`,
     `container.exec kept/${id}`,
   ]);
-  const shown = await run(t, 'cli', [
+  const shown = await runCliHere([
     ...['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')],
     ...['host', 'show', 'kept'],
   ]);

@@ -4,7 +4,8 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
-import { type Launched, launchCommand, run } from '../support/launcher.ts';
+import { type CliRun, runCliHere } from '../support/cli.ts';
+import { launchCommand } from '../support/launcher.ts';
 import { addHost, modeOf, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
@@ -19,10 +20,10 @@ before(async () => {
   server = await startServer(shared);
 });
 
-async function cli(t: Cleanup, args: string[], input = ''): Promise<Launched> {
+async function cli(args: string[], input = ''): Promise<CliRun> {
   const tokenFile = join(server.dataDir, 'admin-token');
   const env = { XDG_CONFIG_HOME: dir };
-  return await run(t, 'cli', ['--server', server.runtime.apiUrl, '--api-token-file', tokenFile, ...args], {
+  return await runCliHere(['--server', server.runtime.apiUrl, '--api-token-file', tokenFile, ...args], {
     env,
     input,
   });
@@ -44,13 +45,13 @@ async function curl(t: Cleanup, from: string, path: string, ...more: string[]): 
 
 test('the CLI makes what curl needs; an agent gets nowhere with its own, and an operator not to the agents’ port', async (t) => {
   const out = join(dir, 'ann');
-  const made = await cli(t, ['operator', 'create', 'ann', '--role', 'admin', '--ttl', '1d', '--out', out]);
+  const made = await cli(['operator', 'create', 'ann', '--role', 'admin', '--ttl', '1d', '--out', out]);
   assert.equal(made.exit?.code, 0, made.transcript());
   assert.deepEqual((await readdir(out)).sort(), ['ca.pem', 'cert.pem', 'key.pem']);
   assert.deepEqual([await modeOf(join(out, 'key.pem')), await modeOf(out)], [0o600, 0o700]);
   assert.match(await curl(t, out, '/api/v1/whoami'), /"tokenId":"cert:[0-9A-F]+","name":"ann","role":"admin".*\n200$/s);
 
-  const again = await cli(t, ['operator', 'create', 'ann', '--role', 'admin', '--out', out]);
+  const again = await cli(['operator', 'create', 'ann', '--role', 'admin', '--out', out]);
   assert.equal(again.exit?.code, 1);
   assert.match(again.stderr, /already: choose an empty directory/);
 
@@ -81,16 +82,16 @@ test('the CLI makes what curl needs; an agent gets nowhere with its own, and an 
   }
 
   const serial = /Serial:?\s+([0-9A-F]{32})/.exec(made.stdout)?.[1] ?? '';
-  assert.match((await cli(t, ['operator', 'ls'])).stdout, new RegExp(`${serial} +ann +admin +active`));
-  assert.equal((await cli(t, ['operator', 'rm', serial])).exit?.code, 0);
+  assert.match((await cli(['operator', 'ls'])).stdout, new RegExp(`${serial} +ann +admin +active`));
+  assert.equal((await cli(['operator', 'rm', serial])).exit?.code, 0);
   assert.match(await curl(t, out, '/api/v1/whoami'), /revoked.*\n401$/s);
 });
 
 test('a user logs in by password with curl, and is gone with the user', async (t) => {
   const add = ['user', 'create', 'bea', '--role', 'viewer'];
-  const made = await cli(t, [...add, '--tag', 'eu'], `${PASSWORD}\n`);
+  const made = await cli([...add, '--tag', 'eu'], `${PASSWORD}\n`);
   assert.equal(made.exit?.code, 0, made.transcript());
-  assert.match((await cli(t, [...add], 'too short')).stderr, /not acceptable|already|at least 12/);
+  assert.match((await cli([...add], 'too short')).stderr, /not acceptable|already|at least 12/);
 
   const ca = join(dir, 'server-ca.pem');
   await writeFile(ca, server.caPem);
@@ -124,11 +125,11 @@ test('a user logs in by password with curl, and is gone with the user', async (t
   assert.equal(await output(t, 'curl', ['-H', `x-csrf-token: ${csrfToken}`, ...logout]), '204');
   assert.match(await get(), /UNAUTHORIZED/);
   await login(PASSWORD);
-  const changed = await cli(t, ['user', 'passwd', 'bea'], 'another long password');
+  const changed = await cli(['user', 'passwd', 'bea'], 'another long password');
   assert.equal(changed.exit?.code, 0, changed.transcript());
   assert.match(await get(), /UNAUTHORIZED/);
-  assert.match((await cli(t, ['user', 'ls'])).stdout, /bea +viewer/);
-  assert.equal((await cli(t, ['user', 'rm', 'bea'])).exit?.code, 0);
+  assert.match((await cli(['user', 'ls'])).stdout, /bea +viewer/);
+  assert.equal((await cli(['user', 'rm', 'bea'])).exit?.code, 0);
   assert.ok(!server.process.stderr.includes(PASSWORD));
 });
 

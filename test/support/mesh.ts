@@ -1,10 +1,14 @@
 /** A whole mesh of real processes for tests: one server, agents enrolled by token, a client of the API. */
 import { readFile, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { enroll as enrollHere } from '../../agent/identity/enroll.ts';
 import { firstCertificate } from '../../certs/pem.ts';
 import { spkiPin } from '../../certs/pin.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { VERSION } from '../../shared/version.ts';
 import { Api, fetchBlindly } from './http.ts';
-import { type Launched, type LaunchOptions, launch, run } from './launcher.ts';
+import { type Launched, type LaunchOptions, launch } from './launcher.ts';
 import { type Cleanup, tempDir } from './tmp.ts';
 import { waitFor } from './wait.ts';
 
@@ -102,15 +106,17 @@ export async function newToken(
   return answer.body;
 }
 
-/** Enrolls an agent by a fresh token. */
+const FACTS = { hostname: hostname(), os: process.platform, arch: process.arch, agentVersion: VERSION };
+
+/** Enrolls an agent by a fresh token, as `fairlead-agent enroll` does, in this process. */
 export async function enroll(cleanup: Cleanup, server: Server, name: string): Promise<Enrolled> {
   const stateDir = join(await tempDir(cleanup, 'agent'), 'state');
   const { token } = await newToken(server);
-  const args = ['enroll', '--server', server.runtime.apiUrl, '--token', token, '--name', name, '--state-dir', stateDir];
-  const enrolled = await run(cleanup, 'agent', args);
-  if (enrolled.exit.code !== 0) throw new Error(`enroll failed\n${enrolled.transcript()}`);
-  const host = await server.api.get(`/api/v1/hosts/${name}`);
-  return { stateDir, hostId: host.body.id, name };
+  const { hostId } = await enrollHere(
+    { server: server.runtime.apiUrl, token, stateDir, name, tags: [] },
+    { clock: systemClock, facts: FACTS, claim: () => () => undefined },
+  );
+  return { stateDir, hostId, name };
 }
 
 /** Starts an enrolled agent; does not wait until it is online. */
