@@ -24,12 +24,11 @@ let usedBytes = Number.POSITIVE_INFINITY;
  * young, and V8 lets the garbage of a larger space reach tens of MiB before it looks: a log of 100 MB that a client
  * reads slowly costs two processes 100 MiB without this and 20 to 50 with it; and a link of 1 GB/s loses a third of its
  * rate to pauses of 2 to 12 ms.
- * V8 reads the first two flags each time it thinks of growing, so that they may be set while it runs; the third is only
+ * V8 reads the first flag each time it thinks of growing, so that it may be set while it runs; the second is only
  * needed to get hold of the function.
  */
 export function keepYoungHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
-  setFlagsFromString(`--heap-growing-percent=${MARK_AFTER_GROWTH_PERCENT}`);
   setFlagsFromString('--expose-gc');
   collect = runInNewContext('gc') as Collect;
   setFlagsFromString('--no-expose-gc');
@@ -41,6 +40,8 @@ export function countStreamedBytes(bytes: number): void {
   if (uncollectedBytes < COLLECT_EVERY_BYTES) return;
   uncollectedBytes = 0;
   if (collect === undefined) return;
+  // Not before: a program that is being loaded grows all the time, and is no garbage.
+  if (usedBytes === Number.POSITIVE_INFINITY) setFlagsFromString(`--heap-growing-percent=${MARK_AFTER_GROWTH_PERCENT}`);
   collect({ type: 'minor' });
   const heldBytes = getHeapStatistics().external_memory;
   usedBytes = Math.min(usedBytes, heldBytes);
