@@ -11,7 +11,7 @@ import type { Store } from '../store/store.ts';
 /** Rows that may wait; whoever brings more is refused. */
 export const MAX_QUEUED_ROWS = 20_000;
 /** Rows that are written without giving others a turn. */
-const WRITE_ROWS = 20;
+const WRITE_ROWS = 32;
 
 export interface RowQueueOptions {
   readonly store: Pick<Store, 'audit' | 'synced'>;

@@ -1,5 +1,5 @@
 /** Table `audit`: what was done, by whom and with what result. Rows are only ever added, each bound to the one before it. */
-import type { Selectable } from 'kysely';
+import { CompiledQuery, type Selectable } from 'kysely';
 import { type ChainFields, type ChainRow, chainHash, GENESIS_HASH } from '../../shared/audit-chain.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import type { AuditTable } from './schema.ts';
@@ -54,8 +54,14 @@ export interface AuditRows {
   dropThrough(id: number): Promise<number>;
 }
 
-/** Rows of one statement. Few sizes, so that few statements are kept prepared. */
-const INSERT_ROWS = [16, 4, 1] as const;
+const COLUMNS = ['id', 'at', 'actor', 'address', 'action', 'target', 'result', 'detail', 'hash'] as const;
+/** Rows of one statement, and so of one commit: each writes the last page of the table and of every index anew. */
+const MAX_INSERT_ROWS = 32;
+/** The statement for so many rows, made once: to build one for each write takes longer than the write. */
+const INSERTS = Array.from({ length: MAX_INSERT_ROWS + 1 }, (_, rows) => {
+  const values = `(${COLUMNS.map(() => '?').join(', ')})`;
+  return `insert into audit (${COLUMNS.join(', ')}) values ${Array(rows).fill(values).join(', ')}`;
+});
 /** Rows that one statement of a list looks at: a search must not hold up the server, however long the log is. */
 const SEARCH_ROWS = 5_000;
 
@@ -103,13 +109,10 @@ async function append(db: Db, added: readonly NewAuditRow[]): Promise<void> {
     hash = chainHash(hash, values);
     return { ...values, hash };
   });
-  for (let at = 0; at < chained.length; ) {
-    const size = INSERT_ROWS.find((rows) => rows <= chained.length - at) ?? 1;
-    await db
-      .insertInto('audit')
-      .values(chained.slice(at, at + size))
-      .execute();
-    at += size;
+  for (let at = 0; at < chained.length; at += MAX_INSERT_ROWS) {
+    const rows = chained.slice(at, at + MAX_INSERT_ROWS);
+    const values = rows.flatMap((row) => COLUMNS.map((column) => row[column]));
+    await db.executeQuery(CompiledQuery.raw(INSERTS[rows.length] ?? '', values));
   }
 }
 

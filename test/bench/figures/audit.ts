@@ -51,6 +51,8 @@ export async function audit(): Promise<Row[]> {
       waiting.add(row);
       void row.finally(() => waiting.delete(row));
     });
+    // The log's timer keeps no process alive.
+    await log.drain();
     await Promise.all(waiting);
     if (lost.length > 0) throw new Error(`${lost.length} rows were lost`);
     return [
