@@ -1,13 +1,14 @@
 /** Keeps in the store when each host was last seen, so that a restart knows it. */
 import type { Logger } from 'pino';
 import type { Clock, Timer } from '../../shared/clock.ts';
+import type { SeenHost } from '../store/hosts.ts';
 import type { Store } from '../store/store.ts';
 import type { HostLink } from './host-link.ts';
 import type { HostRegistry } from './registry.ts';
 
 /** How much of a host's last sign of life a crash may lose. */
 const SAVE_INTERVAL_MS = 60_000;
-/** Each takes a tenth of a millisecond of the loop. */
+/** Hosts of one statement: thousands at once would hold up all else for a second. */
 const SAVES_PER_TURN = 50;
 
 export interface PresenceDeps {
@@ -17,15 +18,17 @@ export interface PresenceDeps {
   readonly log: Logger;
 }
 
-/** Saves at once when a host comes or goes, and every minute while it is there. */
+/** Saves when a host comes or goes, together with all that do in the same turn of the loop, and every minute while it is there. */
 export class Presence {
   readonly #deps: PresenceDeps;
   readonly #unsubscribe: () => void;
   readonly #timer: Timer;
   /** Saves under way, so that `close` can wait for them. */
   readonly #saving = new Set<Promise<void>>();
-  /** The turn that goes on with the save of every minute. */
-  #rest: NodeJS.Immediate | undefined;
+  /** What is to be saved, by host: the latest of each. */
+  readonly #due = new Map<string, SeenHost>();
+  /** The turn that saves the next of them. */
+  #turn: NodeJS.Immediate | undefined;
 
   constructor(deps: PresenceDeps) {
     this.#deps = deps;
@@ -36,32 +39,38 @@ export class Presence {
         this.#save(link, false);
       },
     });
-    this.#timer = deps.clock.setInterval(() => this.#saveAll([...deps.registry.links()]), SAVE_INTERVAL_MS);
+    this.#timer = deps.clock.setInterval(() => {
+      for (const link of deps.registry.links()) this.#save(link, false);
+    }, SAVE_INTERVAL_MS);
   }
 
-  /** Stops and waits for the saves under way. Idempotent. */
+  /** Saves what is due, and waits for it. Idempotent. */
   async close(): Promise<void> {
     this.#unsubscribe();
     this.#timer.cancel();
-    clearImmediate(this.#rest);
+    clearImmediate(this.#turn);
+    while (this.#due.size > 0) this.#saveSome();
     await Promise.all(this.#saving);
-  }
-
-  /** Saves from `start` on, a few in each turn of the loop: thousands at once would hold up all else for a second. */
-  #saveAll(links: readonly HostLink[], start = 0): void {
-    const end = start + SAVES_PER_TURN;
-    for (const link of links.slice(start, end)) {
-      if (this.#deps.registry.link(link.hostId) === link) this.#save(link, false);
-    }
-    if (end < links.length) this.#rest = setImmediate(() => this.#saveAll(links, end));
   }
 
   #save(link: HostLink, withFacts: boolean): void {
     const { os, arch, hostname, agentVersion, lastSeenAt } = link.describe();
-    const facts = withFacts ? { os, arch, hostname, agentVersion } : undefined;
+    const facts = withFacts ? { os, arch, hostname, agentVersion } : this.#due.get(link.hostId)?.facts;
+    this.#due.set(link.hostId, { id: link.hostId, at: lastSeenAt, facts });
+    this.#turn ??= setImmediate(() => this.#nextTurn());
+  }
+
+  #nextTurn(): void {
+    this.#saveSome();
+    this.#turn = this.#due.size > 0 ? setImmediate(() => this.#nextTurn()) : undefined;
+  }
+
+  #saveSome(): void {
+    const seen = this.#due.values().take(SAVES_PER_TURN).toArray();
+    for (const { id } of seen) this.#due.delete(id);
     const save = this.#deps.store.hosts
-      .markSeen(link.hostId, lastSeenAt, facts)
-      .catch((error: unknown) => this.#deps.log.error({ err: error, hostId: link.hostId }, 'presence was not saved'))
+      .markSeen(seen)
+      .catch((error: unknown) => this.#deps.log.error({ err: error }, `presence of ${seen.length} hosts was not saved`))
       .finally(() => this.#saving.delete(save));
     this.#saving.add(save);
   }

@@ -1,6 +1,7 @@
 /** Table `audit`: what was done, by whom and with what result. Rows are only ever added, each bound to the one before it. */
 import { CompiledQuery, type Selectable } from 'kysely';
 import { type ChainFields, type ChainRow, chainHash, GENESIS_HASH } from '../../shared/audit-chain.ts';
+import { placeholders } from './many-rows.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import type { AuditTable } from './schema.ts';
 import type { Db } from './tables.ts';
@@ -57,11 +58,6 @@ export interface AuditRows {
 const COLUMNS = ['id', 'at', 'actor', 'address', 'action', 'target', 'result', 'detail', 'hash'] as const;
 /** Rows of one statement, and so of one commit: each writes the last page of the table and of every index anew. */
 const MAX_INSERT_ROWS = 32;
-/** The statement for so many rows, made once: to build one for each write takes longer than the write. */
-const INSERTS = Array.from({ length: MAX_INSERT_ROWS + 1 }, (_, rows) => {
-  const values = `(${COLUMNS.map(() => '?').join(', ')})`;
-  return `insert into audit (${COLUMNS.join(', ')}) values ${Array(rows).fill(values).join(', ')}`;
-});
 /** Rows that one statement of a list looks at: a search must not hold up the server, however long the log is. */
 const SEARCH_ROWS = 5_000;
 
@@ -112,7 +108,8 @@ async function append(db: Db, added: readonly NewAuditRow[]): Promise<void> {
   for (let at = 0; at < chained.length; at += MAX_INSERT_ROWS) {
     const rows = chained.slice(at, at + MAX_INSERT_ROWS);
     const values = rows.flatMap((row) => COLUMNS.map((column) => row[column]));
-    await db.executeQuery(CompiledQuery.raw(INSERTS[rows.length] ?? '', values));
+    const sql = `insert into audit (${COLUMNS.join(', ')}) values ${placeholders(rows.length, COLUMNS.length)}`;
+    await db.executeQuery(CompiledQuery.raw(sql, values));
   }
 }
 

@@ -1,9 +1,10 @@
 /** Table `hosts`: every host that was ever enrolled and not removed. */
-import type { Selectable } from 'kysely';
+import { CompiledQuery, type Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { checkHostName, hostNameKey, isHostId, numberedName } from './host-names.ts';
 import { type HostScope, inScope } from './host-scope.ts';
 import { putTags } from './host-tags.ts';
+import { placeholders } from './many-rows.ts';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
 import { revokedHost } from './revocations.ts';
 import type { HostsTable } from './schema.ts';
@@ -26,6 +27,18 @@ export interface HostRow {
   readonly quarantinedAt: number | undefined;
   readonly quarantineReason: string | undefined;
 }
+
+/** A sign of life. */
+export interface SeenHost {
+  readonly id: string;
+  /** ms since 1970. */
+  readonly at: number;
+  readonly facts?: HostFacts | undefined;
+}
+
+const MARK_SEEN = `update hosts set last_seen_at = seen.column2, os = coalesce(seen.column3, os),
+  arch = coalesce(seen.column4, arch), hostname = coalesce(seen.column5, hostname),
+  agent_version = coalesce(seen.column6, agent_version) from`;
 
 export type NewHost = Omit<
   HostRow,
@@ -56,8 +69,8 @@ export interface Hosts {
   freeName(base: string): Promise<string>;
   /** @throws FairleadError HOST_NOT_FOUND, CONFLICT if the name is taken, VALIDATION if it is none. */
   update(id: string, change: { name?: string; tags?: readonly string[] }): Promise<HostRow>;
-  /** Notes that a host was seen at `at`, and what it says of itself if it has just connected. */
-  markSeen(id: string, at: number, facts?: HostFacts): Promise<void>;
+  /** Notes, in one statement, when hosts were seen, and what those say of themselves that have just connected. A few dozen at most. */
+  markSeen(seen: readonly SeenHost[]): Promise<void>;
   /** Marks the host as revoked, once. Its certificates are another table's. */
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
   /** The same for many, in one statement. */
@@ -151,13 +164,13 @@ export function hostsTable(db: Db, note: Note): Hosts {
       return host;
     },
 
-    async markSeen(id, at, facts) {
-      const set: Partial<HostsTable> = { last_seen_at: at };
-      if (facts !== undefined) {
-        const { os, arch, hostname, agentVersion } = facts;
-        Object.assign(set, { os, arch, hostname, agent_version: agentVersion });
-      }
-      await db.updateTable('hosts').set(set).where('id', '=', id).execute();
+    async markSeen(seen) {
+      const values = seen.flatMap(({ id, at, facts }) => [
+        ...[id, at, facts?.os ?? null, facts?.arch ?? null],
+        ...[facts?.hostname ?? null, facts?.agentVersion ?? null],
+      ]);
+      const sql = `${MARK_SEEN} (values ${placeholders(seen.length, 6)}) as seen where hosts.id = seen.column1`;
+      await db.executeQuery(CompiledQuery.raw(sql, values));
     },
 
     async markRevoked(id, at, reason) {

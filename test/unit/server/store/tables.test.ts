@@ -57,10 +57,19 @@ test('free names are numbered without gaps, and look-alikes do not count', async
 test('signs of life and revocation are kept', async (t) => {
   const { store } = await openTestStore(t);
   await store.hosts.insert(aHost(A, 'a'));
-  await store.hosts.markSeen(A, 5);
-  await store.hosts.markSeen(A, 7, { os: 'linux', arch: 'arm64', hostname: 'new', agentVersion: '2' });
+  await store.hosts.insert(aHost(B, 'b'));
+  await store.hosts.insert(aHost(C, 'c'));
+  const before = await store.hosts.get(B);
+  const facts = { os: 'linux', arch: 'arm64', hostname: 'new', agentVersion: '2' };
+  await store.hosts.markSeen([
+    { id: A, at: 7, facts },
+    { id: B, at: 8 },
+    { id: 'none', at: 9 },
+  ]);
   const seen = await store.hosts.get(A);
   assert.deepEqual([seen.lastSeenAt, seen.arch, seen.hostname, seen.agentVersion], [7, 'arm64', 'new', '2']);
+  assert.deepEqual(await store.hosts.get(B), { ...before, lastSeenAt: 8 });
+  assert.equal((await store.hosts.get(C)).lastSeenAt, undefined);
   await store.hosts.markRevoked(A, 9, 'stolen');
   const revoked = await store.hosts.markRevoked(A, 10, 'again');
   assert.deepEqual([revoked.revokedAt, revoked.revokeReason], [9, 'stolen']);
