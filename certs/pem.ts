@@ -36,8 +36,8 @@ export function readCertificate(pem: string): X509Certificate {
   } catch (cause) {
     throw damaged(cause);
   }
-  // OpenSSL reads one certificate and leaves what follows it.
-  if (certificate.raw.length !== der.length) throw damaged();
+  // OpenSSL reads one certificate, in any encoding of its outermost length, and leaves what follows it.
+  if (!certificate.raw.equals(der)) throw damaged();
   return certificate;
 }
 

@@ -7,8 +7,13 @@ import { runInNewContext } from 'node:vm';
  * marks the whole heap; a collection of young objects alone, before that, frees the same buffers in a tenth of the time.
  */
 const COLLECT_EVERY_BYTES = 6 * 1024 * 1024;
-/** What waits for a slow reader outlives two collections of young objects, and is garbage that only a full one finds. */
+/**
+ * What waits for a slow reader outlives two collections of young objects, and is garbage that only a full one finds. It
+ * comes when what is held has grown by so much, and by half of what is in use: most of the growth may be in use as well.
+ */
 const MAX_OLD_GARBAGE_BYTES = 24 * 1024 * 1024;
+/** A full collection stops everything, and is due again only after this multiple of its time. */
+const REST_AFTER_FULL = 20;
 /** After how much growth of what is old V8 begins to mark by itself, in steps that hold nobody up; else up to fourfold. */
 const MARK_AFTER_GROWTH_PERCENT = 20;
 
@@ -16,6 +21,8 @@ type Collect = (options: { type: 'minor' | 'major' }) => void;
 
 let collect: Collect | undefined;
 let uncollectedBytes = 0;
+/** When a full collection may be made again, in ms of the monotonic clock. */
+let restsUntil = 0;
 /** The least bytes outside the heap that were seen since the last full collection here: what is in use. */
 let usedBytes = Number.POSITIVE_INFINITY;
 
@@ -45,7 +52,11 @@ export function countStreamedBytes(bytes: number): void {
   collect({ type: 'minor' });
   const heldBytes = getHeapStatistics().external_memory;
   usedBytes = Math.min(usedBytes, heldBytes);
-  if (heldBytes - usedBytes < MAX_OLD_GARBAGE_BYTES) return;
+  if (heldBytes - usedBytes < Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2)) return;
+  const from = performance.now();
+  if (from < restsUntil) return;
   collect({ type: 'major' });
   usedBytes = getHeapStatistics().external_memory;
+  const now = performance.now();
+  restsUntil = now + REST_AFTER_FULL * (now - from);
 }

@@ -5,13 +5,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import type { NewAuditRow } from '../store/audit-rows.ts';
+import { MAX_INSERT_ROWS, type NewAuditRow } from '../store/audit-rows.ts';
 import type { Store } from '../store/store.ts';
 
 /** Rows that may wait; whoever brings more is refused. */
 export const MAX_QUEUED_ROWS = 20_000;
-/** Rows that are written without giving others a turn. */
-const WRITE_ROWS = 32;
 
 export interface RowQueueOptions {
   readonly store: Pick<Store, 'audit' | 'synced'>;
@@ -89,9 +87,10 @@ export class RowQueue {
     this.#waiting = [];
     this.#writing = batch.length;
     const written: Waiting[] = [];
-    for (let at = 0; at < batch.length; at += WRITE_ROWS) {
+    for (let at = 0; at < batch.length; at += MAX_INSERT_ROWS) {
       if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-      const rows = batch.slice(at, at + WRITE_ROWS);
+      // One statement: all of them are written, or none is.
+      const rows = batch.slice(at, at + MAX_INSERT_ROWS);
       if (await this.#write(rows)) written.push(...rows);
     }
     await this.#sync(written);

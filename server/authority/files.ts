@@ -31,16 +31,25 @@ export async function replaceFile(file: string, content: string, mode: number): 
   await place(file, content, mode, (temporary) => rename(temporary, file));
 }
 
+/** Removes what a crash may have left beside `file` as it was put in place: the same content under another name. */
+export async function removeLeftover(file: string): Promise<void> {
+  await rm(temporaryOf(file), { force: true });
+}
+
+/** One fixed name, so that a crash leaves at most one behind; one server holds the directory at a time. */
+function temporaryOf(file: string): string {
+  return `${file}.tmp`;
+}
+
 async function place(
   file: string,
   content: string,
   mode: number,
   move: (temporary: string) => Promise<void>,
 ): Promise<void> {
-  // One fixed name, so that a crash leaves at most one behind; one server holds the directory at a time.
-  const temporary = `${file}.tmp`;
+  const temporary = temporaryOf(file);
   try {
-    await rm(temporary, { force: true });
+    await removeLeftover(file);
     await writeDurably(temporary, content, mode);
     await move(temporary);
     await syncDirectory(dirname(file));

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { MASTER_KEY_BYTES } from '../../certs/key-at-rest.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import { createFile, readIfThere } from './files.ts';
+import { createFile, readIfThere, removeLeftover } from './files.ts';
 
 const FILE = 'master.key';
 const FORM = /^([0-9a-f]{64})\n?$/;
@@ -38,6 +38,8 @@ export async function readOrCreateMasterKey(dataDir: string): Promise<Buffer> {
 async function parseMasterKey(file: string): Promise<Buffer | undefined> {
   const text = await readIfThere(file);
   if (text === undefined) return undefined;
+  // A start that was killed right after it had made the file left a second name of it.
+  await removeLeftover(file);
   const hex = FORM.exec(text.toString('latin1'))?.[1];
   if (hex !== undefined) return Buffer.from(hex, 'hex');
   throw new FairleadError('VALIDATION', `${file} is damaged: it must hold 64 hex digits; put it back from a backup`);

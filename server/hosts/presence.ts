@@ -33,14 +33,14 @@ export class Presence {
   constructor(deps: PresenceDeps) {
     this.#deps = deps;
     this.#unsubscribe = deps.registry.subscribe({
-      online: (link) => this.#save(link, true),
+      online: (link) => this.#save(link),
       offline: (link, cause) => {
         deps.log.info({ hostId: link.hostId, code: cause.code, reason: cause.message }, 'host offline');
-        this.#save(link, false);
+        this.#save(link);
       },
     });
     this.#timer = deps.clock.setInterval(() => {
-      for (const link of deps.registry.links()) this.#save(link, false);
+      for (const link of deps.registry.links()) this.#save(link);
     }, SAVE_INTERVAL_MS);
   }
 
@@ -53,10 +53,9 @@ export class Presence {
     await Promise.all(this.#saving);
   }
 
-  #save(link: HostLink, withFacts: boolean): void {
+  #save(link: HostLink): void {
     const { os, arch, hostname, agentVersion, lastSeenAt } = link.describe();
-    const facts = withFacts ? { os, arch, hostname, agentVersion } : this.#due.get(link.hostId)?.facts;
-    this.#due.set(link.hostId, { id: link.hostId, at: lastSeenAt, facts });
+    this.#due.set(link.hostId, { id: link.hostId, at: lastSeenAt, os, arch, hostname, agentVersion });
     this.#turn ??= setImmediate(() => this.#nextTurn());
   }
 
@@ -70,7 +69,9 @@ export class Presence {
     for (const { id } of seen) this.#due.delete(id);
     const save = this.#deps.store.hosts
       .markSeen(seen)
-      .catch((error: unknown) => this.#deps.log.error({ err: error }, `presence of ${seen.length} hosts was not saved`))
+      .catch((err: unknown) => {
+        this.#deps.log.error({ err, hostIds: seen.map(({ id }) => id) }, 'presence was not saved');
+      })
       .finally(() => this.#saving.delete(save));
     this.#saving.add(save);
   }

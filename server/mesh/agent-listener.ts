@@ -195,7 +195,11 @@ export class AgentListener {
     await stopped;
   }
 
-  /** Synchronous on purpose: between the handshake and the allow-list nothing can slip in. */
+  /**
+   * Synchronous on purpose: nothing is read before it is known whose key this is. The allow-list is asked as the connection
+   * asks for a session and again at its hello, so that a revoked host can be told why; until then it holds a silent socket,
+   * for as long as the door leaves one open.
+   */
   #admit(socket: TLSSocket): void {
     const { log, installationId } = this.#options;
     this.#door.secured(socket);

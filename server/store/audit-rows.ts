@@ -57,7 +57,7 @@ export interface AuditRows {
 
 const COLUMNS = ['id', 'at', 'actor', 'address', 'action', 'target', 'result', 'detail', 'hash'] as const;
 /** Rows of one statement, and so of one commit: each writes the last page of the table and of every index anew. */
-const MAX_INSERT_ROWS = 32;
+export const MAX_INSERT_ROWS = 32;
 /** Rows that one statement of a list looks at: a search must not hold up the server, however long the log is. */
 const SEARCH_ROWS = 5_000;
 

@@ -28,17 +28,15 @@ export interface HostRow {
   readonly quarantineReason: string | undefined;
 }
 
-/** A sign of life. */
-export interface SeenHost {
+/** A sign of life, and what the host says of itself. */
+export interface SeenHost extends HostFacts {
   readonly id: string;
   /** ms since 1970. */
   readonly at: number;
-  readonly facts?: HostFacts | undefined;
 }
 
-const MARK_SEEN = `update hosts set last_seen_at = seen.column2, os = coalesce(seen.column3, os),
-  arch = coalesce(seen.column4, arch), hostname = coalesce(seen.column5, hostname),
-  agent_version = coalesce(seen.column6, agent_version) from`;
+const MARK_SEEN = `update hosts set last_seen_at = seen.column2, os = seen.column3, arch = seen.column4,
+  hostname = seen.column5, agent_version = seen.column6 from`;
 
 export type NewHost = Omit<
   HostRow,
@@ -69,7 +67,7 @@ export interface Hosts {
   freeName(base: string): Promise<string>;
   /** @throws FairleadError HOST_NOT_FOUND, CONFLICT if the name is taken, VALIDATION if it is none. */
   update(id: string, change: { name?: string; tags?: readonly string[] }): Promise<HostRow>;
-  /** Notes, in one statement, when hosts were seen, and what those say of themselves that have just connected. A few dozen at most. */
+  /** Notes, in one statement, when hosts were seen and what they say of themselves: a few dozen at most, each once. */
   markSeen(seen: readonly SeenHost[]): Promise<void>;
   /** Marks the host as revoked, once. Its certificates are another table's. */
   markRevoked(id: string, at: number, reason: string): Promise<HostRow>;
@@ -165,9 +163,9 @@ export function hostsTable(db: Db, note: Note): Hosts {
     },
 
     async markSeen(seen) {
-      const values = seen.flatMap(({ id, at, facts }) => [
-        ...[id, at, facts?.os ?? null, facts?.arch ?? null],
-        ...[facts?.hostname ?? null, facts?.agentVersion ?? null],
+      if (seen.length === 0) return;
+      const values = seen.flatMap(({ id, at, os, arch, hostname, agentVersion }) => [
+        ...[id, at, os, arch, hostname, agentVersion],
       ]);
       const sql = `${MARK_SEEN} (values ${placeholders(seen.length, 6)}) as seen where hosts.id = seen.column1`;
       await db.executeQuery(CompiledQuery.raw(sql, values));

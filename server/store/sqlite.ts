@@ -13,8 +13,9 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
+import { keepRecent } from '../keep-recent.ts';
 
-/** Prepared statements kept; the store's own queries are far fewer. */
+/** Prepared statements kept, those of late; lists and filters of many lengths would push out those in constant use. */
 const MAX_STATEMENTS = 256;
 /** Queries and transactions that may wait for the connection. */
 const MAX_WAITING = 20_000;
@@ -160,13 +161,8 @@ class SqliteConnection implements DatabaseConnection {
 
   #prepare(sql: string): BetterSqlite3.Statement<unknown[]> {
     const known = this.#statements.get(sql);
-    if (known !== undefined) return known;
-    const statement = this.#database.prepare<unknown[]>(sql);
-    if (this.#statements.size >= MAX_STATEMENTS) {
-      const oldest = this.#statements.keys().next().value;
-      if (oldest !== undefined) this.#statements.delete(oldest);
-    }
-    this.#statements.set(sql, statement);
+    const statement = known ?? this.#database.prepare<unknown[]>(sql);
+    keepRecent(this.#statements, sql, statement, MAX_STATEMENTS);
     return statement;
   }
 }

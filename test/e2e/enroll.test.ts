@@ -4,10 +4,13 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { createCsr } from '../../certs/csr.ts';
+import { formatToken, parseToken } from '../../certs/enrollment-token.ts';
 import { type Launched, type LaunchOptions, launchCommand, run } from '../support/launcher.ts';
 import { addHost, modeOf, newToken, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
+import { p256 } from '../unit/certs/fixtures.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -86,23 +89,47 @@ test('a used token is refused', async (t) => {
   await assertRefused(t, ['--token', token], /token/i);
 });
 
-test('a revoked, an expired and an unknown token are refused in the same way', async (t) => {
+/** What whoever has no agent sends. */
+async function redeem(token: string) {
+  const csr = await createCsr(p256().privateKey);
+  const facts = { hostname: 'by-hand', os: 'linux', arch: 'x64', agentVersion: '1' };
+  return await server.api.post('/api/v1/enroll', { ...facts, token, csr }, { token: null });
+}
+
+test('a used, a revoked, an expired and an unknown token are refused in the same way', async (t) => {
+  const used = await newToken(server);
+  assert.equal((await redeem(used.token)).status, 201);
   const revoked = await newToken(server);
   assert.ok((await server.api.delete(`/api/v1/enrollment-tokens/${revoked.id}`)).status < 300);
   await assertRefused(t, ['--token', revoked.token], /token/i);
+  const unknown = formatToken({ ...parseToken(revoked.token), id: 'A'.repeat(22) });
   const brief = await newToken(server, { ttlSeconds: 1 });
   await waitFor('the token to expire', async () => {
     const { body } = await server.api.get('/api/v1/enrollment-tokens');
     return body.items.some((one: { id: string; state: string }) => one.id === brief.id && one.state === 'expired');
   });
   await assertRefused(t, ['--token', brief.token], /token/i);
+  await assertRefused(t, ['--token', unknown], /token/i);
+  const answers = await Promise.all([used.token, revoked.token, brief.token, unknown].map(redeem));
+  for (const { status, body } of answers) {
+    assert.equal(status, 401);
+    assert.deepEqual({ ...body, requestId: '' }, { ...answers[0]?.body, requestId: '' });
+  }
+});
+
+test('of many who redeem one token at once, one gets a certificate', async () => {
+  const { token } = await newToken(server);
+  const answers = await Promise.all(Array.from({ length: 20 }, () => redeem(token)));
+  const issued = answers.filter(({ status }) => status === 201);
+  assert.equal(issued.length, 1);
+  for (const { status } of answers) assert.ok([201, 401, 429].includes(status), `${status}`);
 });
 
 test('a truncated, a mistyped and an empty token are refused before anything is sent', async (t) => {
   const { token, id } = await newToken(server);
   const middle = Math.floor(token.length / 2);
   const typo = token.slice(0, middle) + (token[middle] === 'a' ? 'b' : 'a') + token.slice(middle + 1);
-  for (const bad of [token.slice(0, -5), token.slice(0, 20), typo, 'nonsense']) {
+  for (const bad of [token.slice(0, -5), token.slice(0, 20), typo, 'nonsense', '']) {
     await assertRefused(t, ['--token', bad], /token/i);
   }
   const { body } = await server.api.get('/api/v1/enrollment-tokens');

@@ -31,6 +31,11 @@ before(async () => {
   agent = await addHost(shared, server, 'shed', ['--docker', proxy.path]);
 });
 
+/** A row that tells of a session taken over. */
+interface Row {
+  detail: { older: { instanceId: string }; newer: { instanceId: string } };
+}
+
 const route = (container: string, rest: string) => `/api/v1/hosts/shed/containers/${container}${rest}`;
 
 async function runs(container: string, command: string): Promise<boolean> {
@@ -85,7 +90,7 @@ test('a killed server comes back and so do its hosts, by themselves', async () =
   await waitForState(server, 'shed', 'online', 45_000);
   assert.equal((await server.api.get('/api/v1/hosts/shed/containers')).status, 200);
   server = await restartServer(shared, server, 'stop');
-  await waitForState(server, 'shed', 'online', 45_000);
+  await waitForState(server, 'shed', 'online', 90_000);
 });
 
 test('a half-open session is replaced at once by a new one of the same host', async (t) => {
@@ -100,7 +105,7 @@ test('a half-open session is replaced at once by a new one of the same host', as
   assert.equal((await server.api.get('/api/v1/hosts/shed/info')).status, 200);
   await replacement.stop();
   agent.process.signal('SIGCONT');
-  await waitForState(server, 'shed', 'online', 45_000);
+  await waitForState(server, 'shed', 'online', 90_000);
 });
 
 test('two agents with one certificate do not chase each other away for ever', async (t) => {
@@ -113,6 +118,10 @@ test('two agents with one certificate do not chase each other away for ever', as
   const count = connections(second) + connections(agent.process);
   await waitFor('a while', () => false, { timeoutMs: 3_000, everyMs: 500 }).catch(() => undefined);
   assert.ok(connections(second) + connections(agent.process) - count <= 2, 'they flap');
+  const { items } = (await server.api.get('/api/v1/audit?limit=100&action=session.replace')).body;
+  const told = items.filter((row: { target: string }) => row.target === agent.hostId).map(({ detail }: Row) => detail);
+  assert.ok(told.length > 0, 'that one took over from another is in the audit log');
+  for (const { older, newer } of told) assert.notEqual(older.instanceId, newer.instanceId);
   await second.stop();
   await waitForState(server, 'shed', 'online', 90_000);
 });

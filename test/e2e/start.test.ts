@@ -6,6 +6,8 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import Database from 'better-sqlite3';
+import { decodeRecord, encodeRecord } from '../../server/authority/ca-record.ts';
 import { testContainer } from '../support/docker.ts';
 import { Api } from '../support/http.ts';
 import { type Launched, run } from '../support/launcher.ts';
@@ -108,6 +110,32 @@ test('the CA opens with its passphrase and with no other', async (t) => {
   assertRefused(none, /passphrase/i);
   const again = await startServer(t, { dataDir: server.dataDir, args });
   assert.equal(again.runtime.caFingerprint, server.runtime.caFingerprint);
+});
+
+test('with one byte of the CA changed no server starts, and nothing is overwritten', async (t) => {
+  const server = await startServer(t);
+  await server.process.stop();
+  const file = join(server.dataDir, 'fairlead.db');
+  const withStore = <T>(use: (database: Database.Database) => T): T => {
+    const database = new Database(file);
+    try {
+      return use(database);
+    } finally {
+      database.close();
+    }
+  };
+  const stored = () =>
+    withStore((database) => database.prepare("select value from settings where key = 'authority.ca'").pluck().get());
+  const record = decodeRecord(stored() as Buffer);
+  const sealed = Buffer.from(record.current.sealedKey, 'base64');
+  sealed[sealed.length - 20] = (sealed.at(-20) ?? 0) ^ 1;
+  const damaged = encodeRecord({ ...record, current: { ...record.current, sealedKey: sealed.toString('base64') } });
+  withStore((database) => database.prepare("update settings set value = ? where key = 'authority.ca'").run(damaged));
+  const ports = { apiPort: Number(new URL(server.runtime.apiUrl).port) };
+  const refused = await run(t, 'server', serverArgs(server.dataDir, ports));
+  assertRefused(refused, /master\.key|damaged/);
+  assert.ok(!refused.stderr.includes('the API listens'), refused.transcript());
+  assert.deepEqual(stored(), damaged);
 });
 
 test('bad usage exits with 2, help and version with 0', async (t) => {

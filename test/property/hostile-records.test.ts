@@ -348,13 +348,13 @@ const duration: HostileReader<number> = {
   runs: 3_000,
 };
 
-/** @param takes whether changed bytes may be right, be it rarely; else every change is to be found */
-function attack<T>(reader: HostileReader<T>, { takes }: { takes: boolean }): void {
+/** @param takes whether some of the changed bytes are right; `rarely` is so rarely that a run may see none */
+function attack<T>(reader: HostileReader<T>, { takes }: { takes: boolean | 'rarely' }): void {
   test(`${reader.name}: changed bytes are refused, or are right by another judgement`, async (t) => {
     const { taken, refused } = await attackReader(reader);
     t.diagnostic(`${taken} taken, ${refused} refused`);
     assert.ok(refused > 0);
-    if (!takes) assert.equal(taken, 0);
+    if (takes !== 'rarely') assert.equal(taken > 0, takes);
   });
 }
 
@@ -363,7 +363,7 @@ attack(backup, { takes: false });
 attack(content, { takes: true });
 attack(journal, { takes: true });
 attack(bundle, { takes: true });
-attack(recovery, { takes: true });
-attack(auditExport, { takes: true });
+attack(recovery, { takes: 'rarely' });
+attack(auditExport, { takes: 'rarely' });
 attack(cookie, { takes: true });
 attack(duration, { takes: true });

@@ -1,6 +1,6 @@
 /** The CLI as its program runs it, in this process: what it is asked and what it says are streams. */
 import { PassThrough } from 'node:stream';
-import { text } from 'node:stream/consumers';
+import { finished } from 'node:stream/promises';
 import { runCli } from '../../server/cli/program.ts';
 import type { Exit, Launched } from './launcher.ts';
 import { within } from './wait.ts';
@@ -24,15 +24,17 @@ export async function runCliHere(args: readonly string[], options: CliRunOptions
   const { env = {}, input = '', timeoutMs = 30_000 } = options;
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   stdin.end(input);
-  const said = Promise.all([text(stdout), text(stderr)]);
+  const said = { stdout: '', stderr: '' };
+  stdout.setEncoding('utf8').on('data', (text: string) => {
+    said.stdout += text;
+  });
+  stderr.setEncoding('utf8').on('data', (text: string) => {
+    said.stderr += text;
+  });
   const io = { stdin, stdout, stderr, env, now: () => Date.now(), onKill: () => () => undefined };
   const name = `fairlead ${args.join(' ')}`;
-  const code = await within(timeoutMs, `the end of ${name}`, runCli(args, io));
-  stdout.end();
-  stderr.end();
-  const [out, err] = await said;
-  return {
-    ...{ name, stdout: out, stderr: err, exit: { code, signal: null } },
-    transcript: () => `--- ${name} ended with ${code}\n--- stdout\n${out}\n--- stderr\n${err}---`,
-  };
+  const transcript = () => `--- ${name}\n--- stdout\n${said.stdout}\n--- stderr\n${said.stderr}---`;
+  const code = await within(timeoutMs, `the end of ${name}`, runCli(args, io), transcript);
+  await Promise.all([stdout, stderr].map((stream) => finished(stream.end())));
+  return { ...said, name, exit: { code, signal: null }, transcript: () => `${transcript()} ended with ${code}` };
 }

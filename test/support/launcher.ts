@@ -127,15 +127,20 @@ export class Launched {
 
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {};
-  const compileCache = process.env['NODE_COMPILE_CACHE'];
   for (const [name, value] of Object.entries(process.env)) {
     // NODE_TEST_CONTEXT would make a child report to this file's test runner.
     if (!name.startsWith('FAIRLEAD_') && name !== 'NODE_TEST_CONTEXT' && !/_proxy$/i.test(name)) env[name] = value;
   }
-  // The programs set flags of V8, which takes no code that was compiled under others: one cache would be written anew by
-  // each process that follows one of the other sort.
-  if (compileCache !== undefined) env['NODE_COMPILE_CACHE'] = join(compileCache, 'programs');
   return env;
+}
+
+/**
+ * Server and agent set flags of V8, which takes no code that was compiled under others: one compile cache for all would be
+ * written anew by each process that follows one of another sort.
+ */
+function compileCacheOf(program: Program): Record<string, string> {
+  const cache = process.env['NODE_COMPILE_CACHE'];
+  return cache === undefined || program === 'cli' ? {} : { NODE_COMPILE_CACHE: join(cache, 'lean') };
 }
 
 /** Starts any command; killed after the test. */
@@ -161,7 +166,7 @@ export function launch(
     `fairlead ${program} ${args[0] ?? ''}`,
     process.execPath,
     [`${ROOT}${ENTRIES[program]}`, ...args],
-    options,
+    { ...options, env: { ...compileCacheOf(program), ...options.env } },
   );
   defer(cleanup, () => launched.kill().catch(() => undefined)); // a program that never started is gone as well
   return launched;

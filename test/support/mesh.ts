@@ -108,7 +108,7 @@ export async function newToken(
 
 const FACTS = { hostname: hostname(), os: process.platform, arch: process.arch, agentVersion: VERSION };
 
-/** Enrolls an agent by a fresh token, as `fairlead-agent enroll` does, in this process. */
+/** Enrolls an agent by a fresh token, as `fairlead-agent enroll` does but for its lock, in this process. */
 export async function enroll(cleanup: Cleanup, server: Server, name: string): Promise<Enrolled> {
   const stateDir = join(await tempDir(cleanup, 'agent'), 'state');
   const { token } = await newToken(server);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, randomUUID, X509Certificate } from 'node:crypto';
-import { chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, link, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { spkiOf, spkiPin } from '../../../../certs/pin.ts';
@@ -88,6 +88,15 @@ test('a master key that is wrong or damaged is refused and left as it is', async
     await assert.rejects(open(), refused(why));
     assert.equal(await readFile(file, 'utf8'), text);
   }
+});
+
+test('a start that was killed as it made the master key leaves no second name of it', async (t) => {
+  const { open, options } = await testAuthority(t);
+  await open();
+  const file = join(options.dataDir, 'master.key');
+  await link(file, `${file}.tmp`);
+  await open();
+  assert.deepEqual((await readdir(options.dataDir)).sort(), ['ca.pem', 'master.key']);
 });
 
 test('a damaged master key without a CA is not overwritten either', async (t) => {

@@ -59,17 +59,19 @@ test('signs of life and revocation are kept', async (t) => {
   await store.hosts.insert(aHost(A, 'a'));
   await store.hosts.insert(aHost(B, 'b'));
   await store.hosts.insert(aHost(C, 'c'));
-  const before = await store.hosts.get(B);
   const facts = { os: 'linux', arch: 'arm64', hostname: 'new', agentVersion: '2' };
+  await store.hosts.markSeen([]);
   await store.hosts.markSeen([
-    { id: A, at: 7, facts },
-    { id: B, at: 8 },
-    { id: 'none', at: 9 },
+    { id: A, at: 7, ...facts },
+    { id: B, at: 8, ...facts, hostname: 'other' },
+    { id: 'none', at: 9, ...facts },
   ]);
   const seen = await store.hosts.get(A);
   assert.deepEqual([seen.lastSeenAt, seen.arch, seen.hostname, seen.agentVersion], [7, 'arm64', 'new', '2']);
-  assert.deepEqual(await store.hosts.get(B), { ...before, lastSeenAt: 8 });
-  assert.equal((await store.hosts.get(C)).lastSeenAt, undefined);
+  const other = await store.hosts.get(B);
+  assert.deepEqual([other.lastSeenAt, other.hostname], [8, 'other']);
+  const third = await store.hosts.get(C);
+  assert.deepEqual([third.lastSeenAt, third.hostname], [undefined, aHost(C, 'c').hostname]);
   await store.hosts.markRevoked(A, 9, 'stolen');
   const revoked = await store.hosts.markRevoked(A, 10, 'again');
   assert.deepEqual([revoked.revokedAt, revoked.revokeReason], [9, 'stolen']);
