@@ -11,9 +11,9 @@ const COLLECT_EVERY_BYTES = 6 * 1024 * 1024;
  * What waits for a slow reader outlives two collections of young objects, and is garbage that only a full one finds. It
  * comes when what is held has grown by so much, and by half of what is in use: most of the growth may be in use as well.
  */
-const MAX_OLD_GARBAGE_BYTES = 24 * 1024 * 1024;
-/** A full collection stops everything, and is due again only after this multiple of its time. */
-const REST_AFTER_FULL = 20;
+const MAX_OLD_GARBAGE_BYTES = 8 * 1024 * 1024;
+/** A full collection stops everything, and is due again only after this multiple of what it took of a processor. */
+const REST_AFTER_FULL = 4;
 /** After how much growth of what is old V8 begins to mark by itself, in steps that hold nobody up; else up to fourfold. */
 const MARK_AFTER_GROWTH_PERCENT = 20;
 
@@ -53,10 +53,10 @@ export function countStreamedBytes(bytes: number): void {
   const heldBytes = getHeapStatistics().external_memory;
   usedBytes = Math.min(usedBytes, heldBytes);
   if (heldBytes - usedBytes < Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2)) return;
-  const from = performance.now();
-  if (from < restsUntil) return;
+  if (performance.now() < restsUntil) return;
+  const before = process.threadCpuUsage();
   collect({ type: 'major' });
   usedBytes = getHeapStatistics().external_memory;
-  const now = performance.now();
-  restsUntil = now + REST_AFTER_FULL * (now - from);
+  const { user, system } = process.threadCpuUsage(before);
+  restsUntil = performance.now() + (REST_AFTER_FULL * (user + system)) / 1000;
 }

@@ -29,5 +29,5 @@ test('what streams past a slow reader, and grows old as it waits, does not pile 
   }
   assert.equal(objects.length, 600);
   assert.ok(peak > WAITING_BYTES);
-  assert.ok(peak < 56 * MIB, `${(peak / MIB).toFixed(1)} MiB are held for ${WAITING_BYTES / MIB}`);
+  assert.ok(peak < 40 * MIB, `${(peak / MIB).toFixed(1)} MiB are held for ${WAITING_BYTES / MIB}`);
 });
