@@ -5,14 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { launchCommand } from '../support/launcher.ts';
 import { within } from '../support/wait.ts';
 
+/** Only root may make a network by itself; others become root of a namespace of users first. */
+const NAMESPACE = process.getuid?.() === 0 ? ['--net'] : ['--net', '--map-root-user'];
 const CHILD = fileURLToPath(new URL('../support/air-gap-child.ts', import.meta.url));
 
 test('server, agent and an offline root work with no internet and no DNS', { timeout: 180_000 }, async (t) => {
   const site = launchCommand(t, 'unshare', [
-    '--net',
+    ...NAMESPACE,
     'sh',
     '-c',
-    'ip link set lo up && exec "$0" "$1"',
+    'PATH=$PATH:/usr/sbin:/sbin ip link set lo up && exec "$0" "$1"',
     process.execPath,
     CHILD,
   ]);
