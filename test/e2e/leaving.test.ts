@@ -87,10 +87,10 @@ test('a killed agent takes its host offline at once, and back when it returns', 
 
 test('a killed server comes back and so do its hosts, by themselves', async () => {
   server = await restartServer(shared, server, 'kill');
-  await waitForState(server, 'shed', 'online', 45_000);
+  await waitForState(server, 'shed', 'online', 20_000);
   assert.equal((await server.api.get('/api/v1/hosts/shed/containers')).status, 200);
   server = await restartServer(shared, server, 'stop');
-  await waitForState(server, 'shed', 'online', 90_000);
+  await waitForState(server, 'shed', 'online', 20_000);
 });
 
 test('a half-open session is replaced at once by a new one of the same host', async (t) => {
@@ -105,7 +105,7 @@ test('a half-open session is replaced at once by a new one of the same host', as
   assert.equal((await server.api.get('/api/v1/hosts/shed/info')).status, 200);
   await replacement.stop();
   agent.process.signal('SIGCONT');
-  await waitForState(server, 'shed', 'online', 90_000);
+  await waitForState(server, 'shed', 'online', 20_000);
 });
 
 test('two agents with one certificate do not chase each other away for ever', async (t) => {
