@@ -17,10 +17,14 @@ const REST_AFTER_FULL = 4;
 /** After how much growth of what is old V8 begins to mark by itself, in steps that hold nobody up; else up to fourfold. */
 const MARK_AFTER_GROWTH_PERCENT = 20;
 
+/** Streamed bytes between two looks at what is held: some are copied on their way, and leave more garbage than they are. */
+const LOOK_EVERY_BYTES = 1024 * 1024;
+
 type Collect = (options: { type: 'minor' | 'major' }) => void;
 
 let collect: Collect | undefined;
 let uncollectedBytes = 0;
+let unseenBytes = 0;
 /** When a full collection may be made again, in ms of the monotonic clock. */
 let restsUntil = 0;
 /** The least bytes outside the heap that were seen since the last full collection here: what is in use. */
@@ -44,12 +48,16 @@ export function keepYoungHeapSmall(): void {
 /** Tells of bytes that have come in buffers of their own and will soon be garbage. Cheap; does nothing unless `keepYoungHeapSmall` was called. */
 export function countStreamedBytes(bytes: number): void {
   uncollectedBytes += bytes;
-  if (uncollectedBytes < COLLECT_EVERY_BYTES) return;
-  uncollectedBytes = 0;
+  unseenBytes += bytes;
+  if (unseenBytes < LOOK_EVERY_BYTES) return;
+  unseenBytes = 0;
   if (collect === undefined) return;
   // Not before: a program that is being loaded grows all the time, and is no garbage.
   if (usedBytes === Number.POSITIVE_INFINITY) setFlagsFromString(`--heap-growing-percent=${MARK_AFTER_GROWTH_PERCENT}`);
-  collect({ type: 'minor' });
+  if (uncollectedBytes >= COLLECT_EVERY_BYTES) {
+    uncollectedBytes = 0;
+    collect({ type: 'minor' });
+  }
   const heldBytes = getHeapStatistics().external_memory;
   usedBytes = Math.min(usedBytes, heldBytes);
   if (heldBytes - usedBytes < Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2)) return;
