@@ -5,13 +5,13 @@ import { existsSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
-import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
 import { loadIdentity, readJournal } from '../../agent/identity/state-dir.ts';
 import { createCsr } from '../../certs/csr.ts';
 import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
 import { requestPinned } from '../../shared/pinned-http.ts';
 import { forgedCertificate } from '../support/forged.ts';
+import { killedAt } from '../support/killed-files.ts';
 import {
   enrollHost,
   type Installation,
@@ -36,27 +36,6 @@ before(async () => {
 /** Writes of an agent's renewal: key, certificate, then three to put them in place. */
 const AGENT_STEPS = 5;
 const SERVER_STEPS = ['the certificate is stored', 'the certificate is activated'];
-
-/** Files of a process that is killed before or after one of its changes: nothing it does afterwards counts. */
-function killedAt(step: number, when: 'before' | 'after'): { files: IdentityFiles; killed: Promise<void> } {
-  const { promise: killed, resolve } = Promise.withResolvers<void>();
-  let steps = 0;
-  const change = async (work: () => Promise<void>) => {
-    steps += 1;
-    const isLast = steps === step;
-    if (steps < step || (isLast && when === 'after')) await work();
-    if (steps < step) return;
-    resolve();
-    throw new Error('killed');
-  };
-  return {
-    killed,
-    files: {
-      write: (...args) => change(() => durableFiles.write(...args)),
-      remove: (...args) => change(() => durableFiles.remove(...args)),
-    },
-  };
-}
 
 /** The host is online by a new pair, which is the only one that counts at either end. */
 async function assertRenewed(server: TestServer, host: { stateDir: string; hostId: string; serial: string }) {

@@ -8,7 +8,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
-import { durableFiles, type IdentityFiles } from '../../agent/identity/renewal-journal.ts';
+import { durableFiles } from '../../agent/identity/renewal-journal.ts';
 import { loadIdentity } from '../../agent/identity/state-dir.ts';
 import { formatStatus, readStatus } from '../../agent/identity/status.ts';
 import { createOfflineRoot, openCa } from '../../certs/authority.ts';
@@ -20,38 +20,19 @@ import { rootsIn } from '../../certs/trust.ts';
 import { authorityKeyIdentifier } from '../../certs/x509-fields.ts';
 import { OfflineRoot } from '../../server/authority/offline-root.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { killedAt } from '../support/killed-files.ts';
 import { ADMIN, startAgent, type TestAgent } from '../support/renewal.ts';
 import { newPlace, startFleet, type TestFleet } from '../support/rotation.ts';
 import { waitFor } from '../support/wait.ts';
 
 const PATIENT = { timeoutMs: 30_000 };
 
-/** Files of an agent that is killed right behind its nth change. */
-function killedBehind(step: number): { files: IdentityFiles; killed: Promise<void> } {
-  const { promise: killed, resolve } = Promise.withResolvers<void>();
-  let steps = 0;
-  const change = async (work: () => Promise<void>) => {
-    steps += 1;
-    if (steps <= step) await work();
-    if (steps < step) return;
-    resolve();
-    throw new Error('killed');
-  };
-  return {
-    killed,
-    files: {
-      write: (...args) => change(() => durableFiles.write(...args)),
-      remove: (...args) => change(() => durableFiles.remove(...args)),
-    },
-  };
-}
-
 /** The key, then the certificate; what follows puts them in place. */
 const ISSUED = 2;
 
 /** Starts an agent that is killed with a new certificate in its journal that it has not used. */
 async function killHoldingUnused(t: TestContext, host: { stateDir: string }): Promise<void> {
-  const { files, killed } = killedBehind(ISSUED);
+  const { files, killed } = killedAt(ISSUED, 'after');
   const doomed = await startAgent(t, host.stateDir, { files });
   await killed;
   await doomed.stop();
@@ -202,7 +183,8 @@ test('hosts that renewed by a root that is taken back are served by it meanwhile
   await online(fleet, host.hostId);
 });
 
-test('a step back from the new root waits for a host that has a certificate of it in hand, unused', async (t) => {
+/** A rotation that was activated and given up, and a host that holds a certificate of the new root and never used it. */
+async function givenUpHoldingUnused(t: TestContext) {
   const { fleet, host } = await setUp(t);
   const first = await startAgent(t, host.stateDir);
   await fleet.take('publish');
@@ -211,6 +193,11 @@ test('a step back from the new root waits for a host that has a certificate of i
   await first.stop();
   await killHoldingUnused(t, host);
   await fleet.take('abort');
+  return { fleet, host };
+}
+
+test('a step back from the new root waits for a host that has a certificate of it in hand, unused', async (t) => {
+  const { fleet, host } = await givenUpHoldingUnused(t);
   await assert.rejects(fleet.take('abort'), { code: 'CONFLICT', message: /alpha$/ });
   await startAgent(t, host.stateDir);
   await followed(fleet, host);
@@ -219,14 +206,7 @@ test('a step back from the new root waits for a host that has a certificate of i
 });
 
 test('a key that was answered by a root that was given up since gets no answer of before', async (t) => {
-  const { fleet, host } = await setUp(t);
-  const first = await startAgent(t, host.stateDir);
-  await fleet.take('publish');
-  await told(fleet);
-  await fleet.take('activate');
-  await first.stop();
-  await killHoldingUnused(t, host);
-  await fleet.take('abort');
+  const { fleet, host } = await givenUpHoldingUnused(t);
   await fleet.take('abort', true);
   // It has the key, and lost the answer.
   const journal = join(host.stateDir, 'renewal.json');
