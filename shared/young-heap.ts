@@ -25,6 +25,8 @@ type Collect = (options: { type: 'minor' | 'major' }) => void;
 let collect: Collect | undefined;
 let uncollectedBytes = 0;
 let unseenBytes = 0;
+/** Too much was held at the last look, and what was young of it has been collected. */
+let isOverdue = false;
 /** When a full collection may be made again, in ms of the monotonic clock. */
 let restsUntil = 0;
 /** The least bytes outside the heap that were seen since the last full collection here: what is in use. */
@@ -54,16 +56,24 @@ export function countStreamedBytes(bytes: number): void {
   if (collect === undefined) return;
   // Not before: a program that is being loaded grows all the time, and is no garbage.
   if (usedBytes === Number.POSITIVE_INFINITY) setFlagsFromString(`--heap-growing-percent=${MARK_AFTER_GROWTH_PERCENT}`);
-  if (uncollectedBytes >= COLLECT_EVERY_BYTES) {
-    uncollectedBytes = 0;
-    collect({ type: 'minor' });
-  }
   const heldBytes = getHeapStatistics().external_memory;
   usedBytes = Math.min(usedBytes, heldBytes);
-  if (heldBytes - usedBytes < Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2)) return;
+  const isTooMuch = heldBytes - usedBytes >= Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2);
+  const wasTooMuch = isOverdue;
+  isOverdue = isTooMuch;
+  // What is freed counts only a while after its collection: whether it was enough, the next look tells.
+  if (uncollectedBytes >= COLLECT_EVERY_BYTES || (isTooMuch && !wasTooMuch)) {
+    uncollectedBytes = 0;
+    collect({ type: 'minor' });
+  } else if (isTooMuch) collectAll(collect);
+}
+
+/** Frees what has grown old, unless the last time was so costly that it rests. */
+function collectAll(collect: Collect): void {
   if (performance.now() < restsUntil) return;
   const before = process.threadCpuUsage();
   collect({ type: 'major' });
+  isOverdue = false;
   usedBytes = getHeapStatistics().external_memory;
   const { user, system } = process.threadCpuUsage(before);
   restsUntil = performance.now() + (REST_AFTER_FULL * (user + system)) / 1000;

@@ -38,9 +38,11 @@ export async function readOrCreateMasterKey(dataDir: string): Promise<Buffer> {
 async function parseMasterKey(file: string): Promise<Buffer | undefined> {
   const text = await readIfThere(file);
   if (text === undefined) return undefined;
+  const hex = FORM.exec(text.toString('latin1'))?.[1];
+  if (hex === undefined) {
+    throw new FairleadError('VALIDATION', `${file} is damaged: it must hold 64 hex digits; put it back from a backup`);
+  }
   // A start that was killed right after it had made the file left a second name of it.
   await removeLeftover(file);
-  const hex = FORM.exec(text.toString('latin1'))?.[1];
-  if (hex !== undefined) return Buffer.from(hex, 'hex');
-  throw new FairleadError('VALIDATION', `${file} is damaged: it must hold 64 hex digits; put it back from a backup`);
+  return Buffer.from(hex, 'hex');
 }

@@ -164,11 +164,16 @@ export function hostsTable(db: Db, note: Note): Hosts {
 
     async markSeen(seen) {
       if (seen.length === 0) return;
-      const values = seen.flatMap(({ id, at, os, arch, hostname, agentVersion }) => [
-        ...[id, at, os, arch, hostname, agentVersion],
+      const rows = seen.map(({ id, at, os, arch, hostname, agentVersion }) => [
+        id,
+        at,
+        os,
+        arch,
+        hostname,
+        agentVersion,
       ]);
       const sql = `${MARK_SEEN} (values ${placeholders(seen.length, 6)}) as seen where hosts.id = seen.column1`;
-      await db.executeQuery(CompiledQuery.raw(sql, values));
+      await db.executeQuery(CompiledQuery.raw(sql, rows.flat()));
     },
 
     async markRevoked(id, at, reason) {
