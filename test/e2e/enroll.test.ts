@@ -4,9 +4,10 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createCsr } from '../../certs/csr.ts';
 import { formatToken, parseToken } from '../../certs/enrollment-token.ts';
-import { type Launched, type LaunchOptions, launchCommand, run } from '../support/launcher.ts';
+import { type Launched, type LaunchOptions, launch, launchCommand, run } from '../support/launcher.ts';
 import { addHost, modeOf, newToken, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
@@ -80,6 +81,33 @@ test('a token as an argument, on stdin and in a file', async (t) => {
   const states = new Map(tokens.body.items.map((one: { id: string; state: string }) => [one.id, one.state]));
   for (const { id } of [byArgument, onStdin, inFile]) assert.equal(states.get(id), 'used');
   for (const { token } of [byArgument, onStdin, inFile]) assert.ok(!tokens.text.includes(token));
+});
+
+/** What the process list shows of a program until it ends. */
+async function argumentsOf(program: Launched): Promise<string> {
+  let shown = '';
+  while (program.exit === undefined) {
+    // It may end in between.
+    shown += await readFile(`/proc/${program.pid}/cmdline`, 'utf8').catch(() => '');
+    await sleep(20);
+  }
+  return shown;
+}
+
+test('a token on stdin or in a file is in no process list', async (t) => {
+  const file = join(await tempDir(t), 'token');
+  for (const how of ['-', file]) {
+    const { token } = await newToken(server);
+    await writeFile(file, token, { mode: 0o600 });
+    const given = how === '-' ? ['--token', '-'] : ['--token-file', file];
+    const state = ['--state-dir', join(await tempDir(t), 'state')];
+    const args = ['enroll', '--server', server.runtime.apiUrl, ...state, ...given];
+    const enrolling = launch(t, 'agent', args, { input: token });
+    const shown = await argumentsOf(enrolling);
+    assert.equal(enrolling.exit?.code, 0, enrolling.transcript());
+    assert.ok(shown.includes('enroll'), 'it was seen');
+    for (const secret of [token, parseToken(token).secret.toString('base64url')]) assert.ok(!shown.includes(secret));
+  }
 });
 
 test('a used token is refused', async (t) => {

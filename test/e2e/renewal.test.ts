@@ -94,6 +94,15 @@ async function copyOf(t: Cleanup, stateDir: string): Promise<string> {
 }
 
 describe('renewal', { concurrency: true }, () => {
+  it('begins so long before the end as --renew-before says, if that is less than half of the life', async (t) => {
+    const host = await enroll(t, server, 'late');
+    startAgent(t, host, ['--renew-before', '6s']);
+    const { serial, notAfter } = (await hostOf('late')).certificate;
+    await renewed('late', serial);
+    const laterMs = Date.parse((await hostOf('late')).certificate.notAfter) - Date.parse(notAfter);
+    assert.ok(laterMs >= LIFE_MS - 8_000, `it was renewed after ${laterMs} ms of ${LIFE_MS}`);
+  });
+
   it('interrupts neither a log nor an exec, and the superseded pair opens nothing any more', async (t) => {
     const agent = await online(t, 'alpha');
     const count = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done';

@@ -13,11 +13,9 @@ import { fileCleanup } from '../support/tmp.ts';
 import { p256 } from '../unit/certs/fixtures.ts';
 
 const MAX_P99_MS = 50;
-/** How much later than under honest requests the loop may be, where the machine is so busy that these make it late as well. */
-const MAX_RATIO = 1.5;
 const ROUND_MS = 3_000;
 /** Other programs of the machine can only make a round worse than it is. */
-const ROUNDS = 3;
+const ROUNDS = 8;
 const AT_ONCE = 16;
 
 const shared = fileCleanup();
@@ -42,7 +40,6 @@ before(async () => {
     csr: await createCsr(p256().privateKey),
     agent: { key: key ?? '', cert: cert ?? '' },
     hello: HELLO,
-    throws: 'garbage',
   };
 });
 
@@ -54,10 +51,10 @@ async function serverDelayMs(): Promise<number> {
   return 1000 * Number(value);
 }
 
-/** The p99 of the delay of the server's loop while somebody throws. */
-async function delayUnderMs(t: TestContext, throws: GarbageOptions['throws']): Promise<number> {
+/** The p99 of the delay of the server's loop while garbage is thrown at it. */
+async function delayUnderGarbageMs(t: TestContext): Promise<number> {
   await serverDelayMs();
-  const thrown = await throwGarbage(t, { ...options, throws });
+  const thrown = await throwGarbage(t, options);
   const delayMs = await serverDelayMs();
   t.diagnostic(`p99 ${Math.round(delayMs)} ms under ${JSON.stringify(thrown)}`);
   assert.ok(Object.values(thrown).reduce((sum, count) => sum + count) > 50);
@@ -65,16 +62,9 @@ async function delayUnderMs(t: TestContext, throws: GarbageOptions['throws']): P
 }
 
 test('under garbage the loop is late by less than 50 ms at p99, and agent, API and tokens are as before', async (t) => {
-  const rounds: string[] = [];
-  let isFree = false;
-  for (let round = 0; round < ROUNDS && !isFree; round++) {
-    const garbageMs = await delayUnderMs(t, 'garbage');
-    isFree = garbageMs < MAX_P99_MS;
-    const honestMs = isFree ? undefined : await delayUnderMs(t, 'honest');
-    if (honestMs !== undefined) isFree = garbageMs < MAX_RATIO * honestMs;
-    rounds.push(`${garbageMs} ms (honest requests: ${honestMs} ms)`);
-  }
-  assert.ok(isFree, `the loop is late by ${rounds.join(', ')}`);
+  const rounds: number[] = [];
+  while (rounds.length < ROUNDS && !rounds.some((ms) => ms < MAX_P99_MS)) rounds.push(await delayUnderGarbageMs(t));
+  assert.ok(Math.min(...rounds) < MAX_P99_MS, `the loop is late by ${rounds.join(', ')} ms`);
   assert.equal(server.process.exit, undefined, server.process.transcript());
   assert.equal((await server.api.get('/api/v1/hosts/good/containers')).status, 200);
   assert.equal((await server.api.get('/api/v1/hosts/good')).body.state, 'online');

@@ -14,7 +14,8 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { LOCAL_HEADER, proxyHeader } from '../support/proxy-header.ts';
 import { waitFor, within } from '../support/wait.ts';
 import { testCa } from '../unit/certs/fixtures.ts';
-import { as, type FixtureOptions, fixture, frame, listen } from '../unit/server/routes/fakes.ts';
+import { frame } from '../unit/server/routes/fake-host.ts';
+import { as, type FixtureOptions, fixture, listen } from '../unit/server/routes/fakes.ts';
 
 /** Short enough to wait for. */
 const TIMES = { handshakeMs: 400, headersMs: 400, requestMs: 800, checkMs: 50 };

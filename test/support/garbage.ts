@@ -16,8 +16,6 @@ export interface GarbageOptions {
   /** The identity of an enrolled agent that misbehaves. */
   readonly agent: { readonly key: string; readonly cert: string };
   readonly hello: Hello;
-  /** Garbage, or for comparison as many requests as anyone may make. */
-  readonly throws: 'garbage' | 'honest';
 }
 
 /** Throws until its time is over. @returns how often it threw what */

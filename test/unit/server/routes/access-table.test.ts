@@ -19,7 +19,8 @@ import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import type { Role } from '../../../../shared/messages/kind.ts';
 import { fileCleanup, tempDir } from '../../../support/tmp.ts';
 import { aCertificate, aHost, HOST_IDS } from '../store/fixture.ts';
-import { FakeHost, fakeDeps } from './fakes.ts';
+import { FakeHost } from './fake-host.ts';
+import { fakeDeps } from './fakes.ts';
 
 const C = '/api/v1/hosts/:host/containers/:container';
 

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { declareAccess } from '../../../../server/routes/access.ts';
-import { as, ask, fakeDeps, fixture, HOST } from './fakes.ts';
+import { HOST } from './fake-host.ts';
+import { as, ask, fakeDeps, fixture } from './fakes.ts';
 
 const PUBLIC = [
   'GET /healthz',

@@ -7,7 +7,8 @@ import { setImmediate } from 'node:timers/promises';
 import { AUDIT_READS, SEND_MS } from '../../../../server/routes/limits.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { as, ask, fixture, HOST, listen } from './fakes.ts';
+import { HOST } from './fake-host.ts';
+import { as, ask, fixture, listen } from './fakes.ts';
 
 test('filters are checked and passed on', async (t) => {
   const { api, calls } = await fixture();

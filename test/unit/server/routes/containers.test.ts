@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { type Asked, as, ask, fixture, HOST, NOW } from './fakes.ts';
+import { type Asked, HOST, NOW } from './fake-host.ts';
+import { as, ask, fixture } from './fakes.ts';
 
 const BASE = '/api/v1/hosts/edge-1/containers';
 const listed = (...items: object[]) => ({

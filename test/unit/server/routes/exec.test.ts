@@ -7,7 +7,8 @@ import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { FairleadError } from '../../../../shared/errors.ts';
 import type { Role } from '../../../../shared/messages/kind.ts';
-import { as, ask, type FakeStream, type Fixture, fixture, frame, listen } from './fakes.ts';
+import { type FakeStream, frame } from './fake-host.ts';
+import { as, ask, type Fixture, fixture, listen } from './fakes.ts';
 
 const EXEC = '/api/v1/hosts/edge-1/containers/web/exec';
 

@@ -1,10 +1,9 @@
-/** Services and hosts made up for the tests of the routes. */
-import { Duplex, PassThrough, Readable } from 'node:stream';
+/** Services made up for the tests of the routes. */
+import { Readable } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
 import { includesHost } from '../../../../server/access/scope.ts';
 import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
-import type { HostLink, LinkDescription, LinkStream } from '../../../../server/hosts/host-link.ts';
 import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
 import type { Api } from '../../../../server/routes/app-types.ts';
@@ -13,132 +12,8 @@ import type { HostRecord } from '../../../../server/routes/deps/hosts.ts';
 import type { ApiDeps } from '../../../../server/routes/deps.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
-import type { Role, StreamKind } from '../../../../shared/messages/kind.ts';
-
-export const NOW = Date.parse('2026-01-02T03:04:05Z');
-
-export const HOST: HostRecord = {
-  id: '0b7e3c1e-58f7-4a52-9f0e-6a2f0d3c9a11',
-  name: 'edge-1',
-  kind: 'native',
-  state: 'online',
-  os: 'linux',
-  arch: 'x64',
-  agentVersion: '0.1.0',
-  tags: ['lab', 'eu'],
-  docker: { reachable: true, version: '20.10' },
-  createdAt: NOW,
-  lastSeenAt: NOW,
-  connectedAt: NOW,
-  certificate: { serial: 'AB12', notAfter: NOW + 1000 },
-};
-
-/** One duplex of two ways. */
-function joined(readable: PassThrough, writable: PassThrough): Duplex {
-  return Duplex.from({ readable, writable } as unknown as Parameters<typeof Duplex.from>[0]);
-}
-
-/** A call or a stream that a fake host was asked for. */
-export interface Asked {
-  kind: string;
-  params: Record<string, unknown>;
-  timeoutMs?: number | undefined;
-  stream: FakeStream;
-}
-
-/** The host's side of a stream. */
-export class FakeStream {
-  /** What the server wrote. */
-  readonly input = new PassThrough();
-  /** What the host writes. */
-  readonly output = new PassThrough();
-  readonly bytes: Duplex;
-  readonly signals: unknown[] = [];
-  readonly trailer = Promise.withResolvers<unknown>();
-  readonly wasReset = Promise.withResolvers<FairleadError>();
-  itemList: AsyncIterable<unknown> | Iterable<unknown> = [];
-  resetWith: FairleadError | undefined;
-
-  constructor(signal: AbortSignal | undefined) {
-    this.bytes = joined(this.output, this.input);
-    this.bytes.on('error', () => undefined);
-    this.trailer.promise.catch(() => undefined);
-    signal?.addEventListener('abort', () => this.interrupt(signal.reason));
-  }
-
-  /** What a lost connection or a reset does to a stream. */
-  interrupt(error: FairleadError): void {
-    this.resetWith ??= error;
-    this.wasReset.resolve(error);
-    this.bytes.destroy(error);
-    this.trailer.reject(error);
-  }
-}
-
-type Answer = (asked: Asked) => unknown;
-
-/** A host that answers each kind as `answers` says; a thrown error is the answer, too. */
-export class FakeHost implements HostLink {
-  readonly hostId: string = HOST.id;
-  readonly instanceId: string = 'process-1';
-  readonly asked: Asked[] = [];
-  readonly closed = new Promise<FairleadError>(() => undefined);
-  readonly answers: Record<string, Answer>;
-
-  constructor(answers: Record<string, Answer> = {}) {
-    this.answers = answers;
-  }
-
-  call: HostLink['call'] = async (kind, params, options) => {
-    return (await this.#ask(kind, params, options)).reply as never;
-  };
-
-  open: HostLink['open'] = async (kind, params, options) => {
-    const { asked, reply } = await this.#ask(kind, params, options);
-    const { stream } = asked;
-    return {
-      reply,
-      bytes: stream.bytes,
-      items: async function* () {
-        yield* stream.itemList;
-      },
-      trailer: stream.trailer.promise,
-      signal: (value: unknown) => stream.signals.push(value),
-      reset: (error: FairleadError) => stream.interrupt(error),
-      closed: stream.wasReset.promise,
-    } as unknown as LinkStream<typeof kind>;
-  };
-
-  /** What pings meet, one after the other; the last one again and again. */
-  pings: (number | FairleadError)[] = [new FairleadError('UNSUPPORTED', 'a fake host answers no ping')];
-
-  async ping(): Promise<number> {
-    const [next] = this.pings.length > 1 ? this.pings.splice(0, 1) : this.pings;
-    if (typeof next !== 'number') throw next;
-    return next;
-  }
-
-  traffic(): undefined {
-    return undefined;
-  }
-
-  describe(): LinkDescription {
-    return { capabilities: Object.keys(this.answers) } as unknown as LinkDescription;
-  }
-
-  close(): void {
-    throw new Error('no test asks for it');
-  }
-
-  async #ask(kind: StreamKind, params: unknown, options: Parameters<HostLink['call']>[2]) {
-    const stream = new FakeStream(options?.signal);
-    const asked = { kind: kind.name, params: params as Asked['params'], timeoutMs: options?.timeoutMs, stream };
-    this.asked.push(asked);
-    const answer = this.answers[kind.name];
-    if (answer === undefined) throw new FairleadError('UNSUPPORTED', `the host has no ${kind.name}`);
-    return { asked, reply: await answer(asked) };
-  }
-}
+import type { Role } from '../../../../shared/messages/kind.ts';
+import { type Answer, FakeHost, HOST, NOW } from './fake-host.ts';
 
 export interface Fixture {
   api: Api;
@@ -392,13 +267,4 @@ export function ask(api: Api, request: InjectOptions | string): Promise<Response
 /** Listens on a free port. @returns the base URL */
 export function listen({ api }: Pick<Fixture, 'api'>): Promise<string> {
   return api.listen({ host: '127.0.0.1', port: 0 });
-}
-
-/** A frame of Docker's multiplexed output. */
-export function frame(stream: 1 | 2, text: string | Buffer): Buffer {
-  const body = Buffer.from(text);
-  const head = Buffer.alloc(8);
-  head.writeUInt8(stream, 0);
-  head.writeUInt32BE(body.length, 4);
-  return Buffer.concat([head, body]);
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { as, ask, fakeDeps, fixture, HOST, NOW } from './fakes.ts';
+import { HOST, NOW } from './fake-host.ts';
+import { as, ask, fakeDeps, fixture } from './fakes.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 

@@ -8,7 +8,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { type Asked, as, ask, fixture, HOST, listen } from './fakes.ts';
+import { type Asked, HOST } from './fake-host.ts';
+import { as, ask, fixture, listen } from './fakes.ts';
 
 const LIST = '/api/v1/hosts/edge-1/containers';
 

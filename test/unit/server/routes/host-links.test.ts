@@ -5,7 +5,8 @@ import { FairleadError } from '../../../../shared/errors.ts';
 import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { as, ask, type FixtureOptions, fixture, HOST, listen } from './fakes.ts';
+import { HOST } from './fake-host.ts';
+import { as, ask, type FixtureOptions, fixture, listen } from './fakes.ts';
 
 const BASE = '/api/v1/hosts/edge-1';
 const denial = () => new FairleadError('DENIED_BY_HOST', "this host's policy does not allow it");

@@ -5,7 +5,8 @@ import http from 'node:http';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { type Asked, as, ask, type Fixture, fixture, listen } from './fakes.ts';
+import type { Asked } from './fake-host.ts';
+import { as, ask, type Fixture, fixture, listen } from './fakes.ts';
 
 const FAST = { count: 3, intervalMs: 200, timeoutMs: 100 };
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { declareAccess } from '../../../../server/routes/access.ts';
 import { declareScope } from '../../../../server/routes/scope.ts';
-import { as, ask, fixture, HOST } from './fakes.ts';
+import { HOST } from './fake-host.ts';
+import { as, ask, fixture } from './fakes.ts';
 
 const route = (url: string, config: object) => ({ method: 'GET', url, handler: () => '', config });
 

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { as, type FakeStream, type Fixture, fixture, frame, listen } from './fakes.ts';
+import { type FakeStream, frame } from './fake-host.ts';
+import { as, type Fixture, fixture, listen } from './fakes.ts';
 
 const BASE = '/api/v1/hosts/edge-1/containers/web';
 const NDJSON = { accept: 'application/x-ndjson' };
