@@ -1,18 +1,21 @@
-/** The host's Docker Engine: is it there, and how to ask it. The only file that knows dockerode. */
-import { Agent, IncomingMessage } from 'node:http';
+/** The host's Docker Engine: is it there, and how to ask it. */
+import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { inspect } from 'node:util';
-import Docker from 'dockerode';
 import type { Logger } from 'pino';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import { permitsCall } from '../policy/docker-calls.ts';
+import type { PolicySubject } from '../policy/policy.ts';
+import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
+import type { DockerCall } from './call.ts';
 import { answerFailure, connectionFailure, unreachable } from './failure.ts';
 import { asObject, parseDockerJson, readText } from './json.ts';
+import { Modem } from './modem.ts';
+import { beginExchange, type RawExchange, type RawRequest } from './raw-exchange.ts';
 
 /** How often Docker is asked whether it is there, while it is and while it is not. */
 const POLL_REACHABLE_MS = 15_000;
@@ -36,47 +39,6 @@ export interface EngineOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** One exchange with Docker's API. */
-export interface DockerCall {
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Without the query; its variable parts are escaped by `dockerPath`. */
-  readonly path: string;
-  readonly query?: Readonly<Record<string, string | number>>;
-  readonly body?: Readonly<Record<string, unknown>>;
-  /** Ends the exchange, its streamed answer included. */
-  readonly signal?: AbortSignal | undefined;
-  /** Time for the answer: for its head where the body is streamed, else for all of it. 30 s unless given. */
-  readonly timeoutMs?: number;
-  /** The largest answer taken in, where it is taken in whole. 4 MiB unless given. */
-  readonly maxBytes?: number;
-}
-
-/** A path of Docker's API; the values are escaped, so that none can reach another path. */
-export function dockerPath(strings: TemplateStringsArray, ...values: string[]): string {
-  return String.raw({ raw: strings }, ...values.map(encodeURIComponent));
-}
-
-/** The part of docker-modem that is used: it calls back with a response, or with the socket of an upgrade. */
-interface Modem {
-  dial(options: DialOptions, callback: (error: unknown, answer: unknown) => void): void;
-}
-
-interface DialOptions {
-  readonly path: string;
-  readonly method: string;
-  readonly options: { readonly _query: object; readonly _body: object };
-  /** The answer is handed over at its head; docker-modem would collect a body of any size. */
-  readonly isStream: true;
-  readonly hijack: boolean;
-  readonly statusCodes: Readonly<Record<number, true>>;
-  readonly abortSignal: AbortSignal;
-}
-
-/** Every status comes back as an answer: docker-modem's own errors hold the text in a form of their own. */
-const ANY_STATUS: Readonly<Record<number, true>> = Object.fromEntries(
-  Array.from({ length: 600 }, (_, status) => [status, true]),
-);
-
 /**
  * The Docker Engine of this host. It is polled, so that `state` is true within seconds whether or not anyone calls;
  * a call that cannot connect changes it at once. Every call throws FairleadError: DOCKER_UNREACHABLE, TIMEOUT,
@@ -88,7 +50,6 @@ export class DockerEngine {
   readonly #address: DockerAddress;
   readonly #policy: HostPolicy;
   readonly #log: EngineOptions['log'];
-  readonly #agent = opaque(new Agent({ keepAlive: false }));
   readonly #modem: Modem;
   readonly #listeners = new Set<(state: DockerState) => void>();
   readonly #closing = new AbortController();
@@ -103,7 +64,7 @@ export class DockerEngine {
     this.#log = options.log;
     this.#policy = options.policy;
     this.#address = parseDockerAddress(options.socket);
-    this.#modem = openModem(this.#address, this.#agent);
+    this.#modem = new Modem(this.#address);
   }
 
   /** What is known of Docker now. */
@@ -127,7 +88,7 @@ export class DockerEngine {
   close(): void {
     this.#timer?.cancel();
     this.#closing.abort(new FairleadError('SHUTDOWN', 'the agent is stopping'));
-    this.#agent.destroy();
+    this.#modem.close();
   }
 
   /** Docker's answer as parsed JSON. */
@@ -176,13 +137,28 @@ export class DockerEngine {
   }
 
   /**
+   * Puts a client's own request to Docker, which came in a stream of `kind`. It ends when the agent stops; all else that
+   * ends it is the caller's affair.
+   * @throws FairleadError DENIED_BY_HOST (Docker was sent nothing), MESSAGE_INVALID, SHUTDOWN
+   */
+  exchange(kind: PolicySubject, request: RawRequest): RawExchange {
+    const { method, target } = request;
+    if (!permitsProxied(this.#policy, kind, method, target)) throw denied(method, target.split('?')[0] ?? '');
+    const { signal } = this.#closing;
+    signal.throwIfAborted();
+    const exchange = beginExchange(this.#address, request);
+    const stop = () => exchange.destroy();
+    signal.addEventListener('abort', stop);
+    exchange.body.once('close', () => signal.removeEventListener('abort', stop));
+    return exchange;
+  }
+
+  /**
    * Asks beforehand whether the host's policy permits a call, for work that must not stop half way.
    * @throws FairleadError DENIED_BY_HOST
    */
   requirePermitted({ method, path }: Pick<DockerCall, 'method' | 'path'>): void {
-    if (permitsCall(this.#policy, method, path)) return;
-    const shown = path.length > MAX_SHOWN_PATH_CHARS ? `${path.slice(0, MAX_SHOWN_PATH_CHARS)}…` : path;
-    throw new FairleadError('DENIED_BY_HOST', `this host's policy does not let Docker be asked ${method} ${shown}`);
+    if (!permitsCall(this.#policy, method, path)) throw denied(method, path);
   }
 
   /** The FairleadError for a connection or a stream that broke, which is then looked into; anything else as it is. */
@@ -209,7 +185,8 @@ export class DockerEngine {
     for (const signal of signals) signal.addEventListener('abort', onAbort);
     const timer = this.clock.setTimeout(() => abort.abort(this.#timedOut(limitMs)), limitMs);
     try {
-      const answer = await this.#dial(call, hijack, abort.signal);
+      this.requirePermitted(call);
+      const answer = await this.#modem.dial(call, hijack, abort.signal);
       const stop = () => answer.destroy();
       abort.signal.addEventListener('abort', stop);
       const value = await take(answer);
@@ -222,26 +199,6 @@ export class DockerEngine {
       timer.cancel();
       for (const signal of signals) signal.removeEventListener('abort', onAbort);
     }
-  }
-
-  /** Every call goes through here, and its path goes out as it is judged: docker-modem puts the query behind it alone. */
-  #dial(call: DockerCall, hijack: boolean, signal: AbortSignal): Promise<IncomingMessage | Socket> {
-    this.requirePermitted(call);
-    return new Promise((resolve, reject) => {
-      const options: DialOptions = {
-        path: `${call.path}?`,
-        method: call.method,
-        options: { _query: call.query ?? {}, _body: call.body ?? {} },
-        isStream: true,
-        hijack,
-        statusCodes: ANY_STATUS,
-        abortSignal: opaque(signal),
-      };
-      this.#modem.dial(options, (error, answer) => {
-        if (answer instanceof IncomingMessage || answer instanceof Socket) resolve(answer);
-        else reject(error ?? new FairleadError('DOCKER_ERROR', 'Docker gave no answer'));
-      });
-    });
   }
 
   #timedOut(limitMs: number): FairleadError {
@@ -318,24 +275,9 @@ export class DockerEngine {
   }
 }
 
-/** docker-modem inspects all that it is given, in full depth, for a debug line that nobody reads: half of a call's time. */
-function opaque<T extends object>(value: T): T {
-  return Object.defineProperty(value, inspect.custom, { value: () => '…' });
-}
-
-/** docker-modem takes what is not given from the environment (DOCKER_HOST and its like), so everything is given. */
-function openModem(address: DockerAddress, agent: Agent): Modem {
-  const target =
-    'socketPath' in address
-      ? { socketPath: address.socketPath, host: '', port: undefined }
-      : { host: address.host, port: address.port };
-  const nothing = { ca: undefined, cert: undefined, key: undefined, timeout: undefined, version: undefined };
-  const options: object = { ...target, ...nothing, protocol: 'http', pathPrefix: '/', agent };
-  try {
-    return new Docker(options).modem;
-  } catch (error) {
-    throw new FairleadError('VALIDATION', 'DOCKER_HOST in the environment is not an address', { cause: error });
-  }
+function denied(method: string, path: string): FairleadError {
+  const shown = path.length > MAX_SHOWN_PATH_CHARS ? `${path.slice(0, MAX_SHOWN_PATH_CHARS)}…` : path;
+  return new FairleadError('DENIED_BY_HOST', `this host's policy does not let Docker be asked ${method} ${shown}`);
 }
 
 /** The body of a good answer. @throws FairleadError for an error answer, and for a connection nobody asked for */

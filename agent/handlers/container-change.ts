@@ -2,7 +2,8 @@
 import type * as kinds from '../../shared/messages/container.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import { type DockerCall, type DockerEngine, dockerPath } from '../docker/engine.ts';
+import { type DockerCall, dockerPath } from '../docker/call.ts';
+import type { DockerEngine } from '../docker/engine.ts';
 import { neverSent } from '../docker/failure.ts';
 import type { Handler } from './handler.ts';
 import { Once } from './once.ts';

@@ -1,6 +1,6 @@
 /** Handlers that read containers: list, inspect, top, stats. */
 import type { containerInspect, containerList, containerStats, containerTop } from '../../shared/messages/container.ts';
-import { dockerPath } from '../docker/engine.ts';
+import { dockerPath } from '../docker/call.ts';
 import { asObject, asObjects, jsonLines } from '../docker/json.ts';
 import type { Handler } from './handler.ts';
 

@@ -1,9 +1,10 @@
 /** Handler of container.exec.open: a process in a container, with the stream as its stdin and its output. */
 import type { Duplex } from 'node:stream';
 import type { containerExecOpen } from '../../shared/messages/container.ts';
-import { Exec, isClosedByPeer, type TerminalSize } from '../docker/exec.ts';
+import { pump } from '../../shared/pump.ts';
+import { isClosedByPeer } from '../docker/connection.ts';
+import { Exec, type TerminalSize } from '../docker/exec.ts';
 import type { Handler, HandlerContext } from './handler.ts';
-import { pump } from './pump.ts';
 
 export const handleExecOpen: Handler<typeof containerExecOpen> = async (stream, context) => {
   const { aborted, bytes } = stream;

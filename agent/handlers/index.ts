@@ -1,9 +1,11 @@
 /** Which handler serves which kind. */
 import * as container from '../../shared/messages/container.ts';
+import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import * as change from './container-change.ts';
 import * as read from './container-read.ts';
+import { handleDockerRequest, handleDockerUpgrade } from './docker.ts';
 import { handleExecOpen } from './exec.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
@@ -42,4 +44,6 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(container.containerRemove, change.handleRemove),
   serve(container.containerLogStream, handleLogStream),
   serve(container.containerExecOpen, handleExecOpen),
+  serve(dockerRequest, handleDockerRequest),
+  serve(dockerUpgrade, handleDockerUpgrade),
 ]);

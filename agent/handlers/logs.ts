@@ -1,11 +1,11 @@
 /** Handler of container.log.stream: Docker's own bytes, as fast as the reader takes them. */
 import type { containerLogStream } from '../../shared/messages/container.ts';
 import type { Params } from '../../shared/messages/kind.ts';
-import { dockerPath } from '../docker/engine.ts';
+import { pump } from '../../shared/pump.ts';
+import { dockerPath } from '../docker/call.ts';
 import { asObject } from '../docker/json.ts';
 import { toDockerTime } from '../docker/time.ts';
 import type { Handler } from './handler.ts';
-import { pump } from './pump.ts';
 
 export const handleLogStream: Handler<typeof containerLogStream> = async (stream, { docker }) => {
   const { params, aborted } = stream;

@@ -2,6 +2,7 @@
  * Entries of the host's policy that name calls of the Docker Engine API, and what they permit: `docker:GET /containers/**`.
  * A call is judged by the method and path that Docker is sent; nothing is rewritten on the way.
  */
+import { isVersion, normalPath } from '../../shared/docker/path.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 
 /** An entry, read. */
@@ -15,12 +16,6 @@ interface CallPattern {
 const ENTRY = /^docker:(\*|GET|POST|PUT|DELETE)(?: (\/\S+))?$/;
 const LITERAL = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const METHOD = /^[A-Z]+$/;
-/** What Docker's router takes for the version in front of a path, which it then leaves out. */
-const VERSION = /^v[0-9.]+$/;
-/** A part of a path as Docker reads it, after its escapes: what names and ids are made of, and no more. */
-const SEGMENT = /^[!-~]+$/;
-const NO_SEGMENT = /[\\/%?#]/;
-const MAX_PATH_CHARS = 4096;
 
 /** Where Docker's API begins, as far as this version knows; entries elsewhere may be slips of the pen. */
 const AREAS: ReadonlySet<string> = new Set(
@@ -63,35 +58,6 @@ export function permitsCall(policy: HostPolicy, method: string, target: string):
   return allowed.length === 0 || allowed.some((pattern) => matches(pattern, method, path, false));
 }
 
-/**
- * The parts of a path as Docker's router takes them: unescaped once, without the API's version.
- * @returns undefined for what two readers could take for two paths: `.`, `..`, empty parts, escaped slashes and escapes
- * of escapes, backslashes, control characters, and what does not begin with a slash
- */
-export function normalPath(target: string): string[] | undefined {
-  const [path = ''] = target.split('?', 1);
-  if (!path.startsWith('/') || path.length > MAX_PATH_CHARS) return undefined;
-  const segments: string[] = [];
-  for (const raw of path.slice(1).split('/')) {
-    const segment = unescaped(raw);
-    if (segment === undefined || !SEGMENT.test(segment) || NO_SEGMENT.test(segment)) return undefined;
-    if (segment === '.' || segment === '..') return undefined;
-    segments.push(segment);
-  }
-  const [first = ''] = segments;
-  const unversioned = VERSION.test(first) ? segments.slice(1) : segments;
-  return unversioned.length > 0 ? unversioned : undefined;
-}
-
-function unescaped(segment: string): string | undefined {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    // Not UTF-8, or no escape: no name in Docker is written so.
-    return undefined;
-  }
-}
-
 function patterns(entries: readonly string[]): CallPattern[] {
   return entries.filter(isCallEntry).map((entry) => {
     const pattern = parse(entry);
@@ -108,7 +74,7 @@ function parse(entry: string): CallPattern | undefined {
     (segment, at) => segment === '*' || (segment === '**' ? at === segments.length - 1 : LITERAL.test(segment)),
   );
   // Docker takes each call under any version: an entry for one of them would promise what it does not keep.
-  return isFit && !VERSION.test(segments[0] ?? '') ? { method, path: segments } : undefined;
+  return isFit && !isVersion(segments[0] ?? '') ? { method, path: segments } : undefined;
 }
 
 /**

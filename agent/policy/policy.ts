@@ -78,9 +78,19 @@ function checkEntry(entry: string, list: 'allow' | 'deny', where: string): void 
 
 /** Whether `policy` lets `kind` be served: named by `allow`, if that names any kind, and not by `deny`. */
 export function permits(policy: HostPolicy, kind: PolicySubject): boolean {
-  if (policy.deny.some((pattern) => matches(pattern, kind))) return false;
+  if (denies(policy, kind)) return false;
   const allowed = policy.allow.filter((entry) => !isCallEntry(entry));
   return allowed.length === 0 || allowed.some((pattern) => matches(pattern, kind));
+}
+
+/** Whether an entry of `deny` concerns `kind`. */
+export function denies(policy: HostPolicy, kind: PolicySubject): boolean {
+  return policy.deny.some((pattern) => matches(pattern, kind));
+}
+
+/** Whether an entry has `kind` by its own name, or by the beginning of it, and not by what it does. */
+export function names(entries: readonly string[], kind: PolicySubject): boolean {
+  return entries.some((entry) => entry === kind.name || kind.name.startsWith(`${entry.replace(/\.\*$/, '')}.`));
 }
 
 /** The entries that concern none of `kinds`, nor a known part of Docker: slips of the pen, or what a later version knows. */

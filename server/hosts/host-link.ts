@@ -1,5 +1,5 @@
 /** The one seam: everything above the wire sees a host through a HostLink, whatever protocol its agent speaks. */
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import type { ErrorCode, FairleadError } from '../../shared/errors.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../../shared/messages/kind.ts';
@@ -61,8 +61,13 @@ export interface LinkTraffic {
 export interface CallOptions {
   /** Ends the call or the stream, and the work on the host. */
   readonly signal?: AbortSignal;
-  /** Time for the answer (for `open`: for the reply), 30 s unless given. */
+  /** Time for the answer (for `open`: for the reply), 30 s unless given; Infinity: as long as `signal` lets it. */
   readonly timeoutMs?: number;
+}
+
+export interface OpenOptions extends CallOptions {
+  /** Called as soon as the stream is open, to send what the host is to have before it replies. */
+  readonly feed?: (bytes: Writable) => void;
 }
 
 export interface HostLink {
@@ -72,7 +77,7 @@ export interface HostLink {
   /** One answer to one question. @throws FairleadError */
   call<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<Reply<K>>;
   /** Opens a stream and waits for the host's reply. @throws FairleadError */
-  open<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<LinkStream<K>>;
+  open<K extends StreamKind>(kind: K, params: Params<K>, options?: OpenOptions): Promise<LinkStream<K>>;
   describe(): LinkDescription;
   /** Undefined for a protocol that does not measure. */
   traffic(): LinkTraffic | undefined;

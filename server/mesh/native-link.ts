@@ -6,7 +6,14 @@ import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { LinkFigures } from '../../shared/messages/link.ts';
 import type { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import type { CallOptions, HostLink, LinkDescription, LinkStream, LinkTraffic } from '../hosts/host-link.ts';
+import type {
+  CallOptions,
+  HostLink,
+  LinkDescription,
+  LinkStream,
+  LinkTraffic,
+  OpenOptions,
+} from '../hosts/host-link.ts';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
@@ -41,8 +48,9 @@ export class NativeLink implements HostLink {
     return await answered(stream, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   }
 
-  async open<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<LinkStream<K>> {
+  async open<K extends StreamKind>(kind: K, params: Params<K>, options: OpenOptions = {}): Promise<LinkStream<K>> {
     const stream = this.#open(kind, params, options.signal);
+    options.feed?.(stream.bytes);
     const reply = await answered(stream, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
     return {
       reply,
@@ -105,6 +113,7 @@ export class NativeLink implements HostLink {
 
 /** The stream's reply; resets the stream when it does not come in time. */
 async function answered<K extends StreamKind>(stream: MuxStream<K>, timeoutMs: number): Promise<Reply<K>> {
+  if (timeoutMs === Number.POSITIVE_INFINITY) return await stream.reply;
   const late = setTimeout(() => {
     stream.reset(new FairleadError('TIMEOUT', `the host did not answer ${stream.kind.name} within ${timeoutMs} ms`));
   }, timeoutMs);

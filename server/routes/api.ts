@@ -30,6 +30,7 @@ import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
 import type { ApiDeps } from './deps.ts';
+import { dockerRoutes } from './docker.ts';
 import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
@@ -46,9 +47,10 @@ import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
 import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
+import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
-import { asksForWebSocket, WebSockets } from './web-sockets.ts';
+import { WebSockets } from './web-sockets.ts';
 
 /** The longest part of a path: a container's name. */
 const MAX_PARAM_CHARS = 300;
@@ -64,6 +66,7 @@ const CLOSE_MS = 3_000;
  */
 export async function buildApi(deps: ApiDeps): Promise<Api> {
   const doors: Door[] = [];
+  const uploads = new WeakSet<Duplex>();
   const options: FastifyHttpOptions<http.Server, FastifyBaseLogger> = {
     loggerInstance: deps.logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -76,7 +79,10 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_CHARS },
     serverFactory: serverFactory(deps, (door) => doors.push(door)),
-    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, deps),
+    clientErrorHandler: (error, socket) => {
+      // A body that goes to a host takes as long as it takes.
+      if (!isLate(error) || !uploads.has(socket)) answerBrokenRequest(error, socket, deps);
+    },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
   };
   const api: Api = fastify(options);
@@ -93,12 +99,14 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     const error = new FairleadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`);
     return answerProblem(error, request, reply);
   });
-  const webSockets = new WebSockets(deps.clock);
+  const upgrades = new Upgrades(deps.clock);
+  const webSockets = new WebSockets(deps.clock, upgrades);
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
   const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
-  webSockets.mount(api);
+  upgrades.mount(api);
   endOnClose(api, deps, live, webSockets);
-  registerRoutes(api, { deps, links: hostLinks(api, deps), live, webSockets, answers: new AnswerBudget() });
+  const links = hostLinks(api, deps);
+  registerRoutes(api, { deps, links, live, upgrades, webSockets, uploads, answers: new AnswerBudget() });
   await api.ready();
   return api;
 }
@@ -117,6 +125,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   containerRoutes(api, context);
   containerStreamRoutes(api, context);
   execRoute(api, context);
+  dockerRoutes(api, context);
   apiTokenRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);
@@ -144,8 +153,8 @@ function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServ
       headersTimeout: headersMs,
       requestTimeout: requestMs,
       connectionsCheckingInterval: checkMs,
-      // Other upgrades that clients offer (h2c) are ignored, as HTTP allows.
-      shouldUpgradeCallback: asksForWebSocket,
+      // Other upgrades that clients offer are ignored, as HTTP allows.
+      shouldUpgradeCallback: asksForUpgrade,
     };
     const server =
       tls === undefined
@@ -153,7 +162,7 @@ function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServ
         : // Fastify and the routes use only what both kinds of server have.
           (https.createServer(
             // What waits at the door is not read.
-            { ...options, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
+            { ...options, allowHalfOpen: true, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
             handler,
           ) as unknown as http.Server);
     const places = deps.connectionPlaces ?? CONNECTION_PLACES;
@@ -217,8 +226,7 @@ function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets:
 function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, deps: ApiDeps): void {
   // An answer that is under way, to a body that does not come, would be broken by another one.
   const isAnswered = (socket as Partial<{ bytesWritten: number }>).bytesWritten !== 0;
-  const isLate = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-  if (error.code === 'ECONNRESET' || socket.destroyed || (isLate && isAnswered)) {
+  if (error.code === 'ECONNRESET' || socket.destroyed || (isLate(error) && isAnswered)) {
     socket.destroy();
     return;
   }
@@ -231,6 +239,10 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, d
       `content-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
+}
+
+function isLate({ code }: { readonly code?: string }): boolean {
+  return code === 'ERR_HTTP_REQUEST_TIMEOUT';
 }
 
 function brokenRequest(code: string | undefined, { requestTimes }: ApiDeps): FairleadError {

@@ -4,13 +4,15 @@ import { isFairleadError, toWireError } from '../../shared/errors.ts';
 import { actorOf } from './access.ts';
 import type { ApiDeps } from './deps.ts';
 
-export interface AuditedAction {
+export interface AuditedAction<T = unknown> {
   readonly action: string;
   readonly target: string;
   /** Never secrets. */
   readonly detail?: Record<string, unknown>;
   /** What cannot be written down must not go on: the caller undoes what `work` began. */
   readonly isStrict?: boolean;
+  /** What the result says of how it ended; without it, whatever comes is a success. */
+  readonly judge?: (result: T) => { readonly result: 'ok' | 'failed'; readonly detail?: Record<string, unknown> };
 }
 
 /**
@@ -20,7 +22,7 @@ export interface AuditedAction {
 export async function audited<T>(
   { audit }: Pick<ApiDeps, 'audit'>,
   request: FastifyRequest,
-  { action, target, detail, isStrict }: AuditedAction,
+  { action, target, detail, isStrict, judge }: AuditedAction<T>,
   work: () => Promise<T>,
 ): Promise<T> {
   const { name, address } = actorOf(request);
@@ -36,7 +38,9 @@ export async function audited<T>(
     await audit.recordOrLog({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
     throw error;
   }
-  const row = { ...entry, result: 'ok' as const, ...(detail === undefined ? {} : { detail }) };
+  const verdict = judge?.(result) ?? { result: 'ok' as const };
+  const facts = { ...detail, ...verdict.detail };
+  const row = { ...entry, result: verdict.result, ...(Object.keys(facts).length === 0 ? {} : { detail: facts }) };
   await (isStrict ? audit.record(row) : audit.recordOrLog(row));
   return result;
 }

@@ -4,7 +4,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { Authenticator } from './authenticators.ts';
 import type { ApiDeps } from './deps.ts';
 import { isMadeElsewhere, isOwnOrigin, isSafe } from './own-origin.ts';
-import { asksForWebSocket } from './web-sockets.ts';
+import { asksForWebSocket } from './upgrades.ts';
 
 export function clientCertificate(deps: ApiDeps): Authenticator {
   return (request) => {

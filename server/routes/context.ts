@@ -1,9 +1,11 @@
 /** What every family of routes is given. */
+import type { Duplex } from 'node:stream';
 import type { AnswerBudget } from './answer-budget.ts';
 import type { HostsService } from './deps/hosts.ts';
 import type { ApiDeps } from './deps.ts';
 import type { HostLinks } from './host-links.ts';
 import type { LiveStreams } from './live-streams.ts';
+import type { Upgrades } from './upgrades.ts';
 import type { WebSockets } from './web-sockets.ts';
 
 /** What routes know of the rest of the server. A host they reach by `links` alone, so that nothing it denies goes unseen. */
@@ -13,6 +15,9 @@ export interface RouteContext {
   readonly deps: RouteDeps;
   readonly links: HostLinks;
   readonly live: LiveStreams;
+  readonly upgrades: Upgrades;
   readonly webSockets: WebSockets;
+  /** Connections whose request may take as long as its body does. */
+  readonly uploads: WeakSet<Duplex>;
   readonly answers: AnswerBudget;
 }

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import { isFairleadError } from '../../shared/errors.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
-import type { CallOptions, HostLink, LinkStream } from '../hosts/host-link.ts';
+import type { CallOptions, HostLink, LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { AuditedAction } from './audited.ts';
@@ -15,7 +15,11 @@ export interface HostLinks {
    * @param action what the audit log calls a refusal; the kind that was denied, unless given
    * @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE
    */
-  to(request: FastifyRequest, host: string, action?: AuditedAction): Promise<HostLink>;
+  to(
+    request: FastifyRequest,
+    host: string,
+    action?: Pick<AuditedAction, 'action' | 'target' | 'detail'>,
+  ): Promise<HostLink>;
 }
 
 /** Writes down that `kind` was denied. Never rejects. */
@@ -71,7 +75,7 @@ class NotedLink implements HostLink {
     return await this.#noting(kind, params, () => this.#link.call(kind, params, options));
   }
 
-  async open<K extends StreamKind>(kind: K, params: Params<K>, options?: CallOptions): Promise<LinkStream<K>> {
+  async open<K extends StreamKind>(kind: K, params: Params<K>, options?: OpenOptions): Promise<LinkStream<K>> {
     const stream = await this.#noting(kind, params, () => this.#link.open(kind, params, options));
     void stream.closed.then((error) => (isDenial(error) ? this.#note(kind, params) : undefined));
     return stream;

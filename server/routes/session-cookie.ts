@@ -4,7 +4,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { Authenticator } from './authenticators.ts';
 import type { ApiDeps } from './deps.ts';
 import { isMadeElsewhere, isOwnOrigin, isSafe } from './own-origin.ts';
-import { asksForWebSocket } from './web-sockets.ts';
+import { asksForWebSocket } from './upgrades.ts';
 
 /** Browsers take a cookie of this prefix from HTTPS alone, for one host alone and for all of its paths. */
 export const SESSION_COOKIE = '__Host-fairlead';

@@ -1,6 +1,7 @@
 /** The catalogue of `fairlead.v1`: every kind that a session of this version knows. */
 import * as container from './container.ts';
 import { CONTROL_KINDS } from './control.ts';
+import * as docker from './docker.ts';
 import * as host from './host.ts';
 import { catalogue } from './kind.ts';
 
@@ -21,6 +22,8 @@ export const STREAM_KINDS = [
   container.containerStats,
   container.containerLogStream,
   container.containerExecOpen,
+  docker.dockerRequest,
+  docker.dockerUpgrade,
 ] as const;
 
 /** Protocol versions this build speaks. */

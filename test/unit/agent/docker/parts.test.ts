@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { parseDockerAddress } from '../../../../agent/docker/address.ts';
-import { dockerPath } from '../../../../agent/docker/engine.ts';
+import { dockerPath } from '../../../../agent/docker/call.ts';
 import { answerFailure, connectionFailure, neverSent } from '../../../../agent/docker/failure.ts';
 import { asObject, asObjects, jsonLines, parseDockerJson, readText } from '../../../../agent/docker/json.ts';
 import { toDockerTime } from '../../../../agent/docker/time.ts';

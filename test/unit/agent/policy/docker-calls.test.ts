@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isCallPattern, isKnownArea, normalPath, permitsCall } from '../../../../agent/policy/docker-calls.ts';
+import { isCallPattern, isKnownArea, permitsCall } from '../../../../agent/policy/docker-calls.ts';
+import { normalPath } from '../../../../shared/docker/path.ts';
 
 const deny = (...entries: string[]) => ({ allow: [], deny: entries });
 const allow = (...entries: string[]) => ({ allow: entries, deny: [] });

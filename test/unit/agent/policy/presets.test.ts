@@ -14,6 +14,9 @@ const LEAST: Record<string, string[]> = {
     'container.top',
     'container.stats',
     'container.log.stream',
+    // Each call that they carry is judged by itself.
+    'docker.request',
+    'docker.upgrade',
   ],
   operate: [
     'container.start',

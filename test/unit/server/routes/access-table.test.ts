@@ -23,9 +23,18 @@ import { FakeHost } from './fake-host.ts';
 import { fakeDeps } from './fakes.ts';
 
 const C = '/api/v1/hosts/:host/containers/:container';
+const D = '/api/v1/hosts/:host/docker/*';
 
 /** `ok` is the status for whoever may use it; the hosts of this test answer UNSUPPORTED, which is 501. */
-type Line = [route: string, access: Access, scope: ScopeRule, ok: number, more?: { query?: string; body?: object }];
+type Line = [route: string, access: Access, scope: ScopeRule, ok: number, more?: More];
+
+interface More {
+  readonly query?: string;
+  readonly body?: object;
+  /** What stands for the rest of the path, and the role that this needs beyond that of the route. */
+  readonly call?: string;
+  readonly needs?: Role;
+}
 
 const TABLE: readonly Line[] = [
   ['GET /healthz', 'public', 'none', 200],
@@ -77,6 +86,12 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/hosts', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host', 'viewer', 'host', 200],
   ['PATCH /api/v1/hosts/:host', 'admin', 'installation', 200, { body: { tags: ['lab'] } }],
+  // Whoever may use these may not make each of Docker's calls: that is decided call by call.
+  [`GET ${D}`, 'viewer', 'host', 501, { call: 'v1.41/containers/json' }],
+  [`HEAD ${D}`, 'viewer', 'host', 501, { call: '_ping' }],
+  [`POST ${D}`, 'viewer', 'host', 501, { call: 'containers/web/start', needs: 'operator' }],
+  [`PUT ${D}`, 'viewer', 'host', 501, { call: 'containers/web/archive', needs: 'operator' }],
+  [`DELETE ${D}`, 'viewer', 'host', 501, { call: 'secrets/x', needs: 'admin' }],
   ['DELETE /api/v1/hosts/:host', 'admin', 'host', 204],
   ['POST /api/v1/hosts/:host/revoke', 'admin', 'host', 200],
   ['GET /api/v1/hosts/:host/info', 'viewer', 'host', 501],
@@ -183,10 +198,10 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 }
 
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
-  const [route, , , , { query = '', body } = {}] = line;
+  const [route, , , , { query = '', body, call = '*' } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
   const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12', user: 'ann' };
-  const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '');
+  const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '').replace('*', call);
   return fetch(`${base}${path}${query}`, {
     method,
     headers: {
@@ -197,13 +212,13 @@ function ask(line: Line, host: string, { authorization }: Identity): Promise<Res
   });
 }
 
-function expected([, access, scope, ok]: Line, { role, only }: Identity): number {
+function expected([, access, scope, ok, { needs } = {}]: Line, { role, only }: Identity): number {
   if (access === 'public') return ok;
   if (role === undefined) return 401;
   if (!allows(role, access)) return 403;
-  if (only === undefined || scope === 'none' || scope === 'filtered') return ok;
-  if (scope === 'installation') return 403;
-  return only.includes('inside') ? ok : 404;
+  if (only !== undefined && scope === 'installation') return 403;
+  if (only?.includes('inside') === false && scope === 'host') return 404;
+  return needs === undefined || allows(role, needs) ? ok : 403;
 }
 
 test('the table is whole: every route is in it, and nothing else', () => {
@@ -226,14 +241,14 @@ test('each route answers each sort of token as the table says', async () => {
 });
 
 test('a host out of scope answers as one that does not exist, by name and by id', async () => {
-  for (const line of TABLE.filter(([, , scope]) => scope === 'host')) {
+  for (const line of TABLE.filter(([route, , scope]) => scope === 'host' && !route.startsWith('HEAD'))) {
     for (const identity of identities.filter(({ only }) => only?.includes('inside'))) {
       const answers = [];
       for (const ref of ['nobody', 'outside', OUTSIDE, OUTSIDE.toUpperCase()]) {
         const answer = await ask(line, ref, identity);
         const { requestId, ...problem } = (await answer.json()) as Record<string, unknown>;
         assert.ok(requestId);
-        answers.push({ ...problem, detail: String(problem['detail']).replace(ref, 'REF') });
+        answers.push(JSON.parse(JSON.stringify(problem).replaceAll(ref, 'REF')));
         if (problem['code'] === 'FORBIDDEN') continue;
         assert.equal(problem['code'], 'HOST_NOT_FOUND', `${line[0]} ${ref} as ${identity.name}`);
       }

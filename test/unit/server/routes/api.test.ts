@@ -30,7 +30,7 @@ test('every route but the public ones needs a token', async (t) => {
       const url = path.replace(/\{\w+\}/g, 'x');
       const answer = await ask(api, { method: method.toUpperCase() as 'GET', url });
       if (answer.statusCode !== 401) open.push(`${method.toUpperCase()} ${path}`);
-      else assert.equal(answer.json().code, 'UNAUTHORIZED');
+      else if (method !== 'head') assert.equal(answer.json().code, 'UNAUTHORIZED');
       const declared = methods[method]?.security.length === 0;
       assert.equal(declared, open.includes(`${method.toUpperCase()} ${path}`), `${method} ${path}`);
     }

@@ -85,7 +85,7 @@ export class FakeHost implements HostLink {
   };
 
   open: HostLink['open'] = async (kind, params, options) => {
-    const { asked, reply } = await this.#ask(kind, params, options);
+    const { asked, reply } = await this.#ask(kind, params, options, options?.feed);
     const { stream } = asked;
     return {
       reply,
@@ -121,8 +121,14 @@ export class FakeHost implements HostLink {
     throw new Error('no test asks for it');
   }
 
-  async #ask(kind: StreamKind, params: unknown, options: Parameters<HostLink['call']>[2]) {
+  async #ask(
+    kind: StreamKind,
+    params: unknown,
+    options: Parameters<HostLink['call']>[2],
+    feed?: (bytes: Duplex) => void,
+  ) {
     const stream = new FakeStream(options?.signal);
+    feed?.(stream.bytes);
     const asked = { kind: kind.name, params: params as Asked['params'], timeoutMs: options?.timeoutMs, stream };
     this.asked.push(asked);
     const answer = this.answers[kind.name];

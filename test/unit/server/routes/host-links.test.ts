@@ -34,6 +34,8 @@ const ROUTES: [method: 'GET' | 'POST' | 'DELETE', path: string, action: string, 
   ['POST', `${BASE}/containers/web/pause`, 'container.pause', 'edge-1/web'],
   ['POST', `${BASE}/containers/web/unpause`, 'container.unpause', 'edge-1/web'],
   ['DELETE', `${BASE}/containers/web`, 'container.remove', 'edge-1/web'],
+  ['GET', `${BASE}/docker/v1.41/networks/lan`, 'network.inspect', 'edge-1/lan'],
+  ['POST', `${BASE}/docker/networks/prune`, 'network.prune', 'edge-1'],
 ];
 
 test('each route that a host can deny leaves one row, reads as well as changes', async (t) => {
@@ -49,8 +51,12 @@ test('each route that a host can deny leaves one row, reads as well as changes',
     assert.deepEqual(rest, { actor: 'the-operator', address: '127.0.0.1', action, target, result: 'refused' });
     assert.equal(detail?.['code'], 'DENIED_BY_HOST');
   }
-  const opened = STREAM_KINDS.filter(({ from, name }) => from !== 'agent' && name !== 'container.exec.open');
-  assert.deepEqual(ROUTES.map(([, , action]) => action).toSorted(), opened.map(({ name }) => name).toSorted());
+  // An exec is denied below; what is behind /docker/ stands for calls of many names.
+  const opened = STREAM_KINDS.filter(
+    ({ from, name }) => from !== 'agent' && name !== 'container.exec.open' && !name.startsWith('docker.'),
+  );
+  const actions = ROUTES.filter(([, url]) => !url.includes('/docker/')).map(([, , action]) => action);
+  assert.deepEqual(actions.toSorted(), opened.map(({ name }) => name).toSorted());
 });
 
 test('a question to all hosts leaves a row for each that denies it, and answers with the rest', async (t) => {

@@ -1,6 +1,6 @@
 /** Bytes from one stream into another, as fast as the other takes them. */
 import type { Readable, Writable } from 'node:stream';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError } from './errors.ts';
 
 /**
  * What is gathered at most of chunks that come in one turn. Docker sends each line of a log as a chunk of its own: passed on

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { pump } from '../../../../agent/handlers/pump.ts';
-import { isFairleadError } from '../../../../shared/errors.ts';
+import { isFairleadError } from '../../../shared/errors.ts';
+import { pump } from '../../../shared/pump.ts';
 
 const NEVER = new AbortController().signal;
 

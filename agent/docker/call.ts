@@ -1,0 +1,20 @@
+/** One question to Docker's API, as the agent itself asks it. */
+
+export interface DockerCall {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** Without the query; its variable parts are escaped by `dockerPath`. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number>>;
+  readonly body?: Readonly<Record<string, unknown>>;
+  /** Ends the exchange, its streamed answer included. */
+  readonly signal?: AbortSignal | undefined;
+  /** Time for the answer: for its head where the body is streamed, else for all of it. 30 s unless given. */
+  readonly timeoutMs?: number;
+  /** The largest answer taken in, where it is taken in whole. 4 MiB unless given. */
+  readonly maxBytes?: number;
+}
+
+/** A path of Docker's API; the values are escaped, so that none can reach another path. */
+export function dockerPath(strings: TemplateStringsArray, ...values: string[]): string {
+  return String.raw({ raw: strings }, ...values.map(encodeURIComponent));
+}

@@ -1,0 +1,123 @@
+/**
+ * A client's own request, put to Docker as it is, and Docker's answer as it is. How bodies are framed is said here anew, and
+ * never taken from the client: bytes behind a body would be a request that nobody has judged.
+ */
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import { endToEnd, type HeaderPair, isHopByHop } from '../../shared/docker/headers.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import type { DockerAddress } from './address.ts';
+import { outliveStdin } from './connection.ts';
+
+const TCP_KEEPALIVE_MS = 15_000;
+/** What Docker calls the bytes of a connection that it hands over. */
+const BARE_STREAM = /^application\/vnd\.docker\.(raw|multiplexed)-stream\b/;
+/** What is said here alone. */
+const OWN_HEADERS: ReadonlySet<string> = new Set(['host', 'content-length', 'expect']);
+
+export interface RawRequest {
+  readonly method: string;
+  readonly target: string;
+  readonly headers: readonly HeaderPair[];
+  /** How a body follows: not, in chunks, or so many bytes. */
+  readonly body: 'none' | 'chunked' | number;
+  /** The protocol of the upgrade that is asked for. */
+  readonly protocol?: string;
+}
+
+/** Both halves of a connection that Docker has handed over. */
+export interface BareConnection {
+  readonly source: Readable;
+  readonly sink: Writable;
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: HeaderPair[];
+  /** Absent where the connection was handed over. */
+  readonly body?: IncomingMessage;
+  readonly connection?: BareConnection;
+}
+
+export interface RawExchange {
+  /** The request's body goes in here. */
+  readonly body: Writable;
+  /** From the moment that its head has come. Rejects with what the connection fails with. */
+  readonly answer: Promise<RawAnswer>;
+  /** Ends it in both directions. Idempotent. */
+  destroy(): void;
+}
+
+/** @throws FairleadError MESSAGE_INVALID for a header that would say how the request is framed */
+export function beginExchange(address: DockerAddress, request: RawRequest): RawExchange {
+  const target =
+    'socketPath' in address ? { socketPath: address.socketPath } : { host: address.host, port: address.port };
+  const client = httpRequest({
+    ...target,
+    method: request.method,
+    path: request.target,
+    headers: headersOf(request),
+    agent: false,
+  });
+  client.once('socket', (socket) => {
+    // A connection over TCP whose other end vanished would stay open without a word.
+    if (!('socketPath' in address)) socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+  });
+  const answer = answerOf(client, request);
+  if (request.body === 'none') client.end();
+  else client.flushHeaders();
+  return { body: client, answer, destroy: () => client.destroy() };
+}
+
+function headersOf({ method, headers, body, protocol }: RawRequest): string[] {
+  const foreign = headers.find(([name]) => isHopByHop(name) || OWN_HEADERS.has(name.toLowerCase()));
+  if (foreign !== undefined) {
+    throw new FairleadError('MESSAGE_INVALID', `the header ${foreign[0]} is not passed on to Docker`);
+  }
+  const isEmpty = body === 'none' && method !== 'GET' && method !== 'HEAD';
+  const framing =
+    body === 'chunked' ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', String(body === 'none' ? 0 : body)];
+  return [
+    ...['Host', 'docker'],
+    ...headers.flat(),
+    ...(body === 'none' && !isEmpty ? [] : framing),
+    ...(protocol === undefined ? ['Connection', 'close'] : ['Connection', 'Upgrade', 'Upgrade', protocol]),
+  ];
+}
+
+function answerOf(client: ClientRequest, { protocol }: RawRequest): Promise<RawAnswer> {
+  return new Promise((resolve, reject) => {
+    // Stays: the request's half may fail when the answer has long begun.
+    client.on('error', reject);
+    client.once('close', () => reject(new FairleadError('DOCKER_ERROR', 'Docker gave no answer')));
+    client.once('upgrade', (head, socket, first) => {
+      if (first.byteLength > 0) socket.unshift(first);
+      resolve({ ...headOf(head), connection: bare(socket, socket) });
+    });
+    client.once('response', (message) => {
+      // Engines that know no 101 hand the connection over with 200.
+      const isBare = protocol !== undefined && isBareAnswer(message);
+      if (isBare) resolve({ ...headOf(message), connection: bare(message, message.socket) });
+      else resolve({ ...headOf(message), body: message });
+    });
+  });
+}
+
+function headOf(message: IncomingMessage): Pick<RawAnswer, 'status' | 'reason' | 'headers'> {
+  const { statusCode = 0, statusMessage = '', rawHeaders } = message;
+  return { status: statusCode, reason: statusMessage, headers: endToEnd(rawHeaders) };
+}
+
+function isBareAnswer({ statusCode, headers }: IncomingMessage): boolean {
+  const isFramed = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+  return statusCode === 200 && !isFramed && BARE_STREAM.test(headers['content-type'] ?? '');
+}
+
+function bare(source: Readable, socket: Socket): BareConnection {
+  outliveStdin(socket);
+  // Whoever reads or writes it asks for `errored`; without a listener a late failure would end the agent.
+  socket.on('error', () => undefined);
+  return { source, sink: socket };
+}

@@ -1,0 +1,17 @@
+/** Calls of Docker's API that a client of the mesh makes by itself: what the host's policy says of each. */
+import { apiCall } from '../../shared/docker/api-calls.ts';
+import type { HostPolicy } from '../../shared/messages/control.ts';
+import { permitsCall } from './docker-calls.ts';
+import { denies, names, type PolicySubject, permits } from './policy.ts';
+
+/**
+ * Whether the policy permits a call that comes in a stream of `kind`: the kind, and the call as Docker's API writes it, and
+ * what the call does under the name that it has in the catalogue; but for that last one it is enough that `kind` is allowed
+ * by its own name.
+ */
+export function permitsProxied(policy: HostPolicy, kind: PolicySubject, method: string, target: string): boolean {
+  const call = apiCall(method, target);
+  if (call === undefined || !permits(policy, kind) || !permitsCall(policy, method, target)) return false;
+  if (denies(policy, call)) return false;
+  return names(policy.allow, kind) || permits(policy, call);
+}

@@ -1,0 +1,102 @@
+/** Passes Docker's answer to the client, from its head on: as it is, but for what no host may say in this server's name. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type HeaderPair, isHopByHop } from '../../shared/docker/headers.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import { ExactLength } from '../../shared/exact-length.ts';
+import type { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
+import { pump } from '../../shared/pump.ts';
+import type { LinkStream } from '../hosts/host-link.ts';
+
+export type DockerStream = LinkStream<typeof dockerRequest> | LinkStream<typeof dockerUpgrade>;
+
+/** What a browser would take for the word of this server, whose pages and cookies are on the same origin. */
+const NOT_A_HOSTS: ReadonlySet<string> = new Set([
+  'alt-svc',
+  'clear-site-data',
+  'content-security-policy',
+  'link',
+  'refresh',
+  'service-worker-allowed',
+  'set-cookie',
+  'strict-transport-security',
+  'www-authenticate',
+  'x-content-type-options',
+]);
+const CROSS_ORIGIN = /^(?:access-control-|cross-origin-)/;
+
+/** What a host's page could do in a browser: nothing. */
+const GUARDS: readonly HeaderPair[] = [
+  ['x-content-type-options', 'nosniff'],
+  ['content-security-policy', "default-src 'none'; sandbox"],
+];
+
+/** The headers of an answer as the client gets them. */
+export function answerHeaders(headers: readonly HeaderPair[], requestId: string): HeaderPair[] {
+  const passed = headers.filter(([name]) => {
+    const lower = name.toLowerCase();
+    return !isHopByHop(lower) && !NOT_A_HOSTS.has(lower) && !CROSS_ORIGIN.test(lower) && lower !== 'x-request-id';
+  });
+  return [...passed, ...GUARDS, ['x-request-id', requestId]];
+}
+
+/** The head of an answer, as the client gets it. */
+export interface AnswerHead {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: readonly HeaderPair[];
+  /** How long the body is; `open`: as long as it comes. */
+  readonly length: number | 'open';
+}
+
+/** @throws FairleadError DOCKER_ERROR for an answer that HTTP does not have, or that is an upgrade */
+export function answerHead({ reply }: DockerStream, requestId: string): AnswerHead {
+  const { status, reason, headers, upgraded } = reply;
+  const length = lengthOf(headers);
+  if (status < 200 || upgraded || length === undefined) {
+    throw new FairleadError('DOCKER_ERROR', 'the host passed on an answer of Docker that HTTP does not have');
+  }
+  return { status, reason, length, headers: answerHeaders(headers, requestId) };
+}
+
+/** Sends an answer to its end. What fails breaks the connection off, so that no client takes what it has for the whole. */
+export async function sendAnswer(
+  { method }: Pick<IncomingMessage, 'method'>,
+  response: ServerResponse,
+  head: AnswerHead,
+  stream: DockerStream,
+  signal: AbortSignal,
+): Promise<void> {
+  const { status, reason, headers, length } = head;
+  response.writeHead(status, reason, headers.flat());
+  response.flushHeaders();
+  try {
+    const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
+    if (hasBody) await sendBody(response, stream, length, signal);
+    else stream.bytes.resume();
+    const { headers: trailers } = await stream.trailer;
+    if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailers.map(([...pair]) => pair));
+    response.end();
+  } catch (error) {
+    response.destroy();
+    throw error;
+  }
+}
+
+async function sendBody(
+  response: ServerResponse,
+  { bytes }: DockerStream,
+  length: number | 'open',
+  signal: AbortSignal,
+): Promise<void> {
+  if (length === 'open') return await pump(bytes, response, signal);
+  const exact = new ExactLength(length);
+  await Promise.all([pump(bytes, exact, signal).then(() => exact.end()), pump(exact, response, signal)]);
+}
+
+/** The length that the headers say; undefined if it is none, or more than one. */
+function lengthOf(headers: readonly HeaderPair[]): number | 'open' | undefined {
+  const said = headers.filter(([name]) => name.toLowerCase() === 'content-length');
+  const [only] = said;
+  if (only === undefined) return 'open';
+  return said.length === 1 && /^\d{1,15}$/.test(only[1]) ? Number(only[1]) : undefined;
+}
