@@ -18,6 +18,8 @@ export interface ClientCall {
 
 /** Everything of the API's own path, up to Docker's. */
 const PREFIX = /^\/api\/v1\/hosts\/[^/?#]+\/docker(?=\/)/;
+/** What Docker's clients ask for at the root, whatever the path of DOCKER_HOST: the connections of BuildKit. */
+export const ROOT_CALLS: readonly string[] = ['/session', '/grpc'];
 
 /**
  * What is between the client and this server: who it is, and how its connection is used. Docker would compress an archive for
@@ -35,6 +37,7 @@ const OWN_HEADERS: ReadonlySet<string> = new Set([
   'referer',
   'via',
   'x-csrf-token',
+  'x-fairlead-host',
   'x-real-ip',
   'x-request-id',
 ]);
@@ -45,16 +48,20 @@ const OWN_FAMILIES = /^(?:x-forwarded-|sec-fetch-)/;
  * @param url as it came, with its query
  */
 export function isDockerPath(url: string | undefined): boolean {
-  return PREFIX.test(url ?? '');
+  return PREFIX.test(url ?? '') || isRootCall(url ?? '');
+}
+
+function isRootCall(url: string): boolean {
+  return ROOT_CALLS.includes(url.split('?')[0] ?? '');
 }
 
 /** @throws FairleadError VALIDATION for a path with more than one reading, or a body that cannot be passed on */
 export function readClientCall(request: IncomingMessage): ClientCall {
   const { method = '', url = '' } = request;
-  const target = url.replace(PREFIX, '');
+  const target = isRootCall(url) ? url : url.replace(PREFIX, '');
   const path = normalPath(target);
   const call = apiCall(method, target);
-  if (target === url || path === undefined || call === undefined || !/^[!-~]+$/.test(target)) {
+  if ((target === url && !isRootCall(url)) || path === undefined || call === undefined || !/^[!-~]+$/.test(target)) {
     throw new FairleadError(
       'VALIDATION',
       "the path behind /docker must be one of Docker's API in its normal form: no `.`, `..`, empty parts, escaped slashes " +

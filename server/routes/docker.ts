@@ -1,57 +1,76 @@
 /** The Docker Engine API of a host, byte for byte: what an unmodified Docker client takes for its Engine. */
-import type { IncomingMessage } from 'node:http';
-import type { Duplex, Writable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { dockerRequest, dockerUpgrade, MAX_UPGRADE_BODY_CHARS } from '../../shared/messages/docker.ts';
-import { pump } from '../../shared/pump.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
-import { answerHead, type DockerStream, sendAnswer } from '../docker-proxy/answer.ts';
-import { factsOf, isAudited, isBodyTelling } from '../docker-proxy/call-facts.ts';
-import { type ClientCall, readClientCall } from '../docker-proxy/client-call.ts';
-import { runTunnel, upgradeHead } from '../docker-proxy/tunnel.ts';
-import type { HostLink } from '../hosts/host-link.ts';
+import { factsOf } from '../docker-proxy/call-facts.ts';
+import { type ClientCall, ROOT_CALLS, readClientCall } from '../docker-proxy/client-call.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
-import { endSocket } from './end-socket.ts';
-import { END_MS } from './limits.ts';
-import { clientGone, type LiveStream } from './live-streams.ts';
+import { runExchange } from './docker-exchange.ts';
 import { answerDockerProblem } from './problem.ts';
 import { refusalLog } from './refusals.ts';
 import { HostRef } from './schemas.ts';
 
-/** The largest body that is taken in whole, for what the audit log says of it. */
-const MAX_TOLD_BODY_BYTES = 1024 * 1024;
 /** Those that Docker's API has. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
 
-/** One exchange on its way. */
-interface Exchange {
-  readonly request: FastifyRequest;
-  readonly reply: FastifyReply;
-  readonly host: string;
-  readonly call: ClientCall;
-  readonly live: LiveStream;
-  /** Whether the client asks for an upgrade. */
-  readonly isUpgrade: boolean;
+export function dockerRoutes(api: Api, context: RouteContext): void {
+  const handle = handler(api, context);
+  void api.register((scope, _options, done) => {
+    // Bodies are read by nobody here: they go on as they come.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
+    const common = { bodyLimit: Number.MAX_SAFE_INTEGER, errorHandler: answerDockerProblem };
+    scope.route({
+      ...common,
+      method: METHODS,
+      url: '/api/v1/hosts/:host/docker/*',
+      config: { access: 'viewer', scope: 'host' },
+      schema: {
+        tags: ['docker'],
+        summary: "The host's Docker Engine API, as it is",
+        description:
+          'For unmodified Docker clients: `DOCKER_HOST=tcp://SERVER:PORT/api/v1/hosts/HOST/docker`, with an ' +
+          '`Authorization` header (`HttpHeaders` in `config.json`) or a client certificate. Each call needs a role of its ' +
+          'own: most reads viewer, changes operator, what is not known admin. Problems have a `message`, as in Docker.',
+        params: Type.Object({ host: HostRef, '*': Type.String() }),
+      },
+      handler: (request, reply) => handle(request, reply, (request.params as { host: string }).host),
+    });
+    for (const url of ROOT_CALLS) {
+      scope.route({
+        ...common,
+        method: 'POST',
+        url,
+        config: { access: 'viewer', scope: 'filtered' },
+        schema: {
+          tags: ['docker'],
+          summary: `A build's connection to the host's Docker: \`${url}\` of its API`,
+          description:
+            'Docker clients ask for it without the path of `DOCKER_HOST`. The host is the one that the header ' +
+            '`X-Fairlead-Host` names, or the only one that the caller may use.',
+        },
+        handler: async (request, reply) => handle(request, reply, await hostOfRootCall(request, context)),
+      });
+    }
+    done();
+  });
 }
 
-export function dockerRoutes(api: Api, context: RouteContext): void {
+/** Makes what serves a request, once its host is known. */
+function handler(api: Api, context: RouteContext) {
   const { live, upgrades, uploads } = context;
   const refuse = refusals(api, context);
-  const handle = async (request: FastifyRequest, reply: FastifyReply) => {
-    const { host } = request.params as { host: string };
+  return async (request: FastifyRequest, reply: FastifyReply, host: string): Promise<FastifyReply> => {
     const call = readClientCall(request.raw);
     await refuse(request, host, call);
     const stream = live.beginFor(reply.raw, principalOf(request));
     const { socket } = request.raw;
     uploads.add(socket);
     try {
-      await run({ request, reply, host, call, live: stream, isUpgrade: upgrades.has(request) }, context);
+      await runExchange({ request, reply, host, call, live: stream, isUpgrade: upgrades.has(request) }, context);
     } catch (error) {
       // What fails once the answer has begun has broken it off.
       if (!reply.sent) throw error;
@@ -62,29 +81,26 @@ export function dockerRoutes(api: Api, context: RouteContext): void {
     }
     return reply;
   };
-  void api.register((scope, _options, done) => {
-    // Bodies are read by nobody here: they go on as they come.
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
-    scope.route({
-      method: METHODS,
-      url: '/api/v1/hosts/:host/docker/*',
-      config: { access: 'viewer', scope: 'host' },
-      bodyLimit: Number.MAX_SAFE_INTEGER,
-      errorHandler: answerDockerProblem,
-      schema: {
-        tags: ['docker'],
-        summary: "The host's Docker Engine API, as it is",
-        description:
-          'For unmodified Docker clients: `DOCKER_HOST=tcp://SERVER:PORT/api/v1/hosts/HOST/docker`, with an ' +
-          '`Authorization` header (`HttpHeaders` in `config.json`) or a client certificate. Each call needs a role of its ' +
-          'own: most reads viewer, changes operator, what is not known admin. Problems have a `message`, as in Docker.',
-        params: Type.Object({ host: HostRef, '*': Type.String() }),
-      },
-      handler: handle,
-    });
-    done();
-  });
+}
+
+/** @throws FairleadError VALIDATION, HOST_NOT_FOUND */
+async function hostOfRootCall(request: FastifyRequest, { deps }: RouteContext): Promise<string> {
+  const principal = principalOf(request);
+  const { scope } = principal;
+  const only = scope?.tags.length === 0 && scope.hosts.length === 1 ? scope.hosts[0] : undefined;
+  const host = request.headers['x-fairlead-host'] ?? only;
+  if (typeof host !== 'string') {
+    throw new FairleadError(
+      'VALIDATION',
+      "Docker's clients ask for this without the path of DOCKER_HOST, so the host must be known otherwise: by a header " +
+        'X-Fairlead-Host beside Authorization in HttpHeaders of config.json, or by a token or certificate for that host ' +
+        'alone, as `fairlead docker-context` makes one',
+    );
+  }
+  if (scope === undefined) return host;
+  const hostId = await deps.hosts.idInScope(host, scope);
+  request.principal = { ...principal, hostId };
+  return hostId;
 }
 
 /** Makes what refuses calls that the caller's role does not have. @throws FairleadError FORBIDDEN, what it makes does */
@@ -106,124 +122,4 @@ function refusalOf(request: FastifyRequest, { call, method, path }: ClientCall):
   if (allows(role, call.role)) return undefined;
   const detail = `${method} /${path.join('/')} needs the role ${call.role}; ${name} has the role ${role}`;
   return new FairleadError('FORBIDDEN', detail);
-}
-
-async function run(exchange: Exchange, context: RouteContext): Promise<void> {
-  const { request, reply, live } = exchange;
-  const stream = await ask(exchange, context);
-  stream.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exchange with Docker was interrupted'));
-  try {
-    if (exchange.isUpgrade && stream.reply.upgraded) return await tunnel(exchange, stream, context);
-    const head = answerHead(stream, request.id);
-    reply.hijack();
-    await sendAnswer(request.raw, reply.raw, head, stream, live.signal);
-    dropRest(request.raw, context);
-  } catch (error) {
-    stream.reset(isFairleadError(error) ? error : new FairleadError('INTERNAL', 'the exchange failed on the server'));
-    throw error;
-  }
-}
-
-/** Opens the exchange on the host and sends it the request's body; what is audited is written down once Docker has answered. */
-async function ask(exchange: Exchange, { deps, links }: RouteContext): Promise<DockerStream> {
-  const { request, host, call } = exchange;
-  const body = isBodyTelling(call) ? await wholeBody(request.raw, MAX_TOLD_BODY_BYTES) : undefined;
-  const facts = factsOf(call, host, body === undefined ? undefined : parsed(body));
-  const link = await links.to(request, host, facts);
-  const open = () => openOn(link, exchange, body);
-  return isAudited(call) ? await audited(deps, request, { ...facts, judge }, open) : await open();
-}
-
-/** Docker's own refusal is a failure of what was asked. */
-function judge({ reply: { status } }: DockerStream) {
-  return { result: status < 400 ? ('ok' as const) : ('failed' as const), detail: { status } };
-}
-
-async function openOn(
-  link: HostLink,
-  { request, call, live, isUpgrade }: Exchange,
-  whole?: Buffer,
-): Promise<DockerStream> {
-  const { method, target, headers, body } = call;
-  const params = { method, target, headers: headers.map(([...pair]) => pair) };
-  const options = { signal: live.signal, timeoutMs: Number.POSITIVE_INFINITY };
-  const { upgrade: protocol } = request.headers;
-  if (isUpgrade && protocol !== undefined) {
-    const first = whole ?? (await wholeBody(request.raw, MAX_UPGRADE_BODY_CHARS));
-    return await link.open(dockerUpgrade, { ...params, protocol, body: first.toString('utf8') }, options);
-  }
-  const feed = (sink: Writable) => void sendBody(request.raw, sink, live.signal, whole);
-  return await link.open(dockerRequest, { ...params, body }, { ...options, feed });
-}
-
-/** Never rejects: a body that breaks off ends the exchange. */
-async function sendBody(request: IncomingMessage, sink: Writable, signal: AbortSignal, whole?: Buffer): Promise<void> {
-  if (whole !== undefined) return void sink.end(whole);
-  try {
-    await pump(request, sink, signal);
-    sink.end();
-  } catch (error) {
-    sink.destroy(error instanceof Error ? error : undefined);
-  }
-}
-
-/** Joins the client's connection and Docker's. */
-async function tunnel(exchange: Exchange, stream: DockerStream, { deps, upgrades }: RouteContext): Promise<void> {
-  const { request, reply, live } = exchange;
-  const head = upgradeHead(stream, request.headers.upgrade ?? '', request.id);
-  const { socket, head: first } = upgrades.take(request, reply);
-  // Fastify counts answers; an upgrade is none that it sees.
-  deps.metrics.httpRequest(request.method, request.routeOptions.url ?? '', stream.reply.status);
-  const onClose = () => live.end(clientGone());
-  socket.once('close', onClose);
-  if (socket.destroyed) onClose();
-  if (first.byteLength > 0) socket.unshift(first);
-  try {
-    await runTunnel(socket, head, stream, live.signal);
-    await endWriting(socket, live.signal);
-    endSocket(socket, deps.clock);
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  } finally {
-    socket.off('close', onClose);
-  }
-}
-
-/** Sends the end, behind all that a slow client has yet to take. */
-async function endWriting(socket: Duplex, signal: AbortSignal): Promise<void> {
-  socket.end();
-  await finished(socket, { readable: false, signal });
-}
-
-/** An answer may come before the whole request: what is left of that is not waited for. */
-function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
-  if (request.complete) return;
-  const { socket } = request;
-  request.resume();
-  const timer = deps.clock.setTimeout(() => socket.destroy(), END_MS);
-  request.once('close', () => timer.cancel());
-}
-
-/** @throws FairleadError PAYLOAD_TOO_LARGE */
-async function wholeBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength;
-    if (bytes > maxBytes) {
-      throw new FairleadError('PAYLOAD_TOO_LARGE', `the body of this call may have ${maxBytes} bytes at most`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-/** Undefined for what is no JSON: Docker will say so. */
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

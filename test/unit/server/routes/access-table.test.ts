@@ -34,6 +34,8 @@ interface More {
   /** What stands for the rest of the path, and the role that this needs beyond that of the route. */
   readonly call?: string;
   readonly needs?: Role;
+  /** What the request is about, where that is said by a header. */
+  readonly host?: string;
 }
 
 const TABLE: readonly Line[] = [
@@ -92,6 +94,9 @@ const TABLE: readonly Line[] = [
   [`POST ${D}`, 'viewer', 'host', 501, { call: 'containers/web/start', needs: 'operator' }],
   [`PUT ${D}`, 'viewer', 'host', 501, { call: 'containers/web/archive', needs: 'operator' }],
   [`DELETE ${D}`, 'viewer', 'host', 501, { call: 'secrets/x', needs: 'admin' }],
+  ...['/session', '/grpc'].map(
+    (url): Line => [`POST ${url}`, 'viewer', 'filtered', 501, { needs: 'operator', host: 'inside' }],
+  ),
   ['DELETE /api/v1/hosts/:host', 'admin', 'host', 204],
   ['POST /api/v1/hosts/:host/revoke', 'admin', 'host', 200],
   ['GET /api/v1/hosts/:host/info', 'viewer', 'host', 501],
@@ -198,7 +203,7 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 }
 
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
-  const [route, , , , { query = '', body, call = '*' } = {}] = line;
+  const [route, , , , { query = '', body, call = '*', host: named } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
   const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12', user: 'ann' };
   const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '').replace('*', call);
@@ -207,17 +212,18 @@ function ask(line: Line, host: string, { authorization }: Identity): Promise<Res
     headers: {
       ...(authorization === undefined ? {} : { authorization }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(named === undefined ? {} : { 'x-fairlead-host': named }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
 }
 
-function expected([, access, scope, ok, { needs } = {}]: Line, { role, only }: Identity): number {
+function expected([, access, scope, ok, { needs, host } = {}]: Line, { role, only }: Identity): number {
   if (access === 'public') return ok;
   if (role === undefined) return 401;
   if (!allows(role, access)) return 403;
   if (only !== undefined && scope === 'installation') return 403;
-  if (only?.includes('inside') === false && scope === 'host') return 404;
+  if (only?.includes('inside') === false && (scope === 'host' || host !== undefined)) return 404;
   return needs === undefined || allows(role, needs) ? ok : 403;
 }
 

@@ -1,0 +1,155 @@
+/** One exchange with a host's Docker, from the client's request to the end of the answer or of the connection. */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { dockerRequest, dockerUpgrade, MAX_UPGRADE_BODY_CHARS } from '../../shared/messages/docker.ts';
+import { pump } from '../../shared/pump.ts';
+import { answerHead, type DockerStream, sendAnswer } from '../docker-proxy/answer.ts';
+import { factsOf, isAudited, isBodyTelling } from '../docker-proxy/call-facts.ts';
+import type { ClientCall } from '../docker-proxy/client-call.ts';
+import { runTunnel, upgradeHead } from '../docker-proxy/tunnel.ts';
+import type { HostLink } from '../hosts/host-link.ts';
+import { audited } from './audited.ts';
+import type { RouteContext } from './context.ts';
+import { endSocket } from './end-socket.ts';
+import { END_MS } from './limits.ts';
+import { clientGone, type LiveStream } from './live-streams.ts';
+
+/** The largest body that is taken in whole, for what the audit log says of it. */
+const MAX_TOLD_BODY_BYTES = 1024 * 1024;
+
+export interface Exchange {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  readonly host: string;
+  readonly call: ClientCall;
+  readonly live: LiveStream;
+  /** Whether the client asks for an upgrade. */
+  readonly isUpgrade: boolean;
+}
+
+/**
+ * Runs an exchange to its end. What fails before the answer has begun is to be answered by the caller; what fails later
+ * has broken it off.
+ */
+export async function runExchange(exchange: Exchange, context: RouteContext): Promise<void> {
+  const { request, reply, live } = exchange;
+  const stream = await ask(exchange, context);
+  stream.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exchange with Docker was interrupted'));
+  try {
+    if (exchange.isUpgrade && stream.reply.upgraded) return await tunnel(exchange, stream, context);
+    const head = answerHead(stream, request.id);
+    reply.hijack();
+    await sendAnswer(request.raw, reply.raw, head, stream, live.signal);
+    dropRest(request.raw, context);
+  } catch (error) {
+    stream.reset(isFairleadError(error) ? error : new FairleadError('INTERNAL', 'the exchange failed on the server'));
+    throw error;
+  }
+}
+
+/** Opens the exchange on the host and sends it the request's body; what is audited is written down once Docker has answered. */
+async function ask(exchange: Exchange, { deps, links }: RouteContext): Promise<DockerStream> {
+  const { request, host, call } = exchange;
+  const body = isBodyTelling(call) ? await wholeBody(request.raw, MAX_TOLD_BODY_BYTES) : undefined;
+  const facts = factsOf(call, host, body === undefined ? undefined : parsed(body));
+  const link = await links.to(request, host, facts);
+  const open = () => openOn(link, exchange, body);
+  return isAudited(call) ? await audited(deps, request, { ...facts, judge }, open) : await open();
+}
+
+/** Docker's own refusal is a failure of what was asked. */
+function judge({ reply: { status } }: DockerStream) {
+  return { result: status < 400 ? ('ok' as const) : ('failed' as const), detail: { status } };
+}
+
+async function openOn(
+  link: HostLink,
+  { request, call, live, isUpgrade }: Exchange,
+  whole?: Buffer,
+): Promise<DockerStream> {
+  const { method, target, headers, body } = call;
+  const params = { method, target, headers: headers.map(([...pair]) => pair) };
+  const options = { signal: live.signal, timeoutMs: Number.POSITIVE_INFINITY };
+  const { upgrade: protocol } = request.headers;
+  if (isUpgrade && protocol !== undefined) {
+    const first = whole ?? (await wholeBody(request.raw, MAX_UPGRADE_BODY_CHARS));
+    return await link.open(dockerUpgrade, { ...params, protocol, body: first.toString('utf8') }, options);
+  }
+  const feed = (sink: Writable) => void sendBody(request.raw, sink, live.signal, whole);
+  return await link.open(dockerRequest, { ...params, body }, { ...options, feed });
+}
+
+/** Never rejects: a body that breaks off ends the exchange. */
+async function sendBody(request: IncomingMessage, sink: Writable, signal: AbortSignal, whole?: Buffer): Promise<void> {
+  if (whole !== undefined) return void sink.end(whole);
+  try {
+    await pump(request, sink, signal);
+    sink.end();
+  } catch (error) {
+    sink.destroy(error instanceof Error ? error : undefined);
+  }
+}
+
+/** Joins the client's connection and Docker's. */
+async function tunnel(exchange: Exchange, stream: DockerStream, { deps, upgrades }: RouteContext): Promise<void> {
+  const { request, reply, live } = exchange;
+  const head = upgradeHead(stream, request.headers.upgrade ?? '', request.id);
+  const { socket, head: first } = upgrades.take(request, reply);
+  // Fastify counts answers; an upgrade is none that it sees.
+  deps.metrics.httpRequest(request.method, request.routeOptions.url ?? '', stream.reply.status);
+  const onClose = () => live.end(clientGone());
+  socket.once('close', onClose);
+  if (socket.destroyed) onClose();
+  if (first.byteLength > 0) socket.unshift(first);
+  try {
+    await runTunnel(socket, head, stream, live.signal);
+    await endWriting(socket, live.signal);
+    endSocket(socket, deps.clock);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  } finally {
+    socket.off('close', onClose);
+  }
+}
+
+/** Sends the end, behind all that a slow client has yet to take. */
+async function endWriting(socket: Duplex, signal: AbortSignal): Promise<void> {
+  socket.end();
+  await finished(socket, { readable: false, signal });
+}
+
+/** An answer may come before the whole request: what is left of that is not waited for. */
+function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
+  if (request.complete) return;
+  const { socket } = request;
+  request.resume();
+  const timer = deps.clock.setTimeout(() => socket.destroy(), END_MS);
+  request.once('close', () => timer.cancel());
+}
+
+/** @throws FairleadError PAYLOAD_TOO_LARGE */
+async function wholeBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength;
+    if (bytes > maxBytes) {
+      throw new FairleadError('PAYLOAD_TOO_LARGE', `the body of this call may have ${maxBytes} bytes at most`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Undefined for what is no JSON: Docker will say so. */
+function parsed(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
