@@ -12,6 +12,7 @@ import fastify, {
   LogController,
 } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import { GonePeers } from '../docker-proxy/gone-peers.ts';
 import type { Door } from '../doors/door.ts';
 import { guardServer } from '../doors/guard.ts';
 import { REQUEST_TIMES } from '../doors/limits.ts';
@@ -100,13 +101,14 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     return answerProblem(error, request, reply);
   });
   const upgrades = new Upgrades(deps.clock);
+  const gonePeers = new GonePeers(deps.clock);
   const webSockets = new WebSockets(deps.clock, upgrades);
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
   const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
   upgrades.mount(api);
   endOnClose(api, deps, live, webSockets);
   const links = hostLinks(api, deps);
-  registerRoutes(api, { deps, links, live, upgrades, webSockets, uploads, answers: new AnswerBudget() });
+  registerRoutes(api, { deps, links, live, upgrades, webSockets, uploads, gonePeers, answers: new AnswerBudget() });
   await api.ready();
   return api;
 }

@@ -1,5 +1,6 @@
 /** What every family of routes is given. */
 import type { Duplex } from 'node:stream';
+import type { GonePeers } from '../docker-proxy/gone-peers.ts';
 import type { AnswerBudget } from './answer-budget.ts';
 import type { HostsService } from './deps/hosts.ts';
 import type { ApiDeps } from './deps.ts';
@@ -16,6 +17,7 @@ export interface RouteContext {
   readonly links: HostLinks;
   readonly live: LiveStreams;
   readonly upgrades: Upgrades;
+  readonly gonePeers: GonePeers;
   readonly webSockets: WebSockets;
   /** Connections whose request may take as long as its body does. */
   readonly uploads: WeakSet<Duplex>;

@@ -94,7 +94,11 @@ async function sendBody(request: IncomingMessage, sink: Writable, signal: AbortS
 }
 
 /** Joins the client's connection and Docker's. */
-async function tunnel(exchange: Exchange, stream: DockerStream, { deps, upgrades }: RouteContext): Promise<void> {
+async function tunnel(
+  exchange: Exchange,
+  stream: DockerStream,
+  { deps, upgrades, gonePeers }: RouteContext,
+): Promise<void> {
   const { request, reply, live } = exchange;
   const head = upgradeHead(stream, request.headers.upgrade ?? '', request.id);
   const { socket, head: first } = upgrades.take(request, reply);
@@ -103,6 +107,7 @@ async function tunnel(exchange: Exchange, stream: DockerStream, { deps, upgrades
   const onClose = () => live.end(clientGone());
   socket.once('close', onClose);
   if (socket.destroyed) onClose();
+  const unwatch = gonePeers.watch(socket, request.raw.socket, request.headers['user-agent'], onClose);
   if (first.byteLength > 0) socket.unshift(first);
   try {
     await runTunnel(socket, head, stream, live.signal);
@@ -112,6 +117,7 @@ async function tunnel(exchange: Exchange, stream: DockerStream, { deps, upgrades
     socket.destroy();
     throw error;
   } finally {
+    unwatch();
     socket.off('close', onClose);
   }
 }

@@ -1,0 +1,83 @@
+/**
+ * Notices that a client is gone which has closed its half of a TLS connection. Docker's own clients do so by TLS alone, as
+ * when their input has ended, and go on reading; the kernel of one that was killed closes the TCP connection under it. Node
+ * tells the two apart in no way, but the kernel does.
+ */
+import { readFile, readlink } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Clock, Timer } from '../../shared/clock.ts';
+
+const LOOK_EVERY_MS = 2_000;
+/** Clients written in Go. Others, Node's among them, close both for the end of their input: of those nothing can be told. */
+const GO_CLIENTS = /^(?:docker-client|compose|docker-compose|buildx|buildkit|moby|go-http-client)\b/i;
+/** The state of a TCP connection whose other end has closed it, as Linux writes it. */
+const CLOSE_WAIT = '08';
+
+export class GonePeers {
+  readonly #clock: Clock;
+  /** What is to be called, by the inode of the socket. */
+  readonly #watched = new Map<string, () => void>();
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Calls `gone` once the client is gone that is at the other end of `socket`, from the moment that its half of `stream`,
+   * which is what HTTP has made of the socket, has ended. Does nothing for a client, or on a system, of which it cannot be
+   * told. @returns what stops it, idempotent
+   */
+  watch(stream: Duplex, socket: Socket, userAgent: string | undefined, gone: () => void): () => void {
+    let isStopped = false;
+    let inode: string | undefined;
+    const onEnd = async () => {
+      inode = await inodeOf(socket);
+      if (isStopped || inode === undefined) return;
+      this.#watched.set(inode, gone);
+      await this.#look();
+    };
+    const isTls = 'encrypted' in socket && socket.encrypted === true;
+    if (isTls && GO_CLIENTS.test(userAgent ?? '')) stream.once('end', onEnd);
+    return () => {
+      isStopped = true;
+      stream.off('end', onEnd);
+      if (inode !== undefined) this.#watched.delete(inode);
+    };
+  }
+
+  async #look(): Promise<void> {
+    this.#timer?.cancel();
+    for (const inode of await closedByPeer()) {
+      const gone = this.#watched.get(inode);
+      this.#watched.delete(inode);
+      gone?.();
+    }
+    this.#timer?.cancel();
+    this.#timer = this.#watched.size > 0 ? this.#clock.setTimeout(() => void this.#look(), LOOK_EVERY_MS) : undefined;
+  }
+}
+
+/** The number by which the kernel's tables know a socket; undefined where there are none. */
+async function inodeOf(socket: Socket): Promise<string | undefined> {
+  const { fd } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
+  if (fd === undefined || fd < 0) return undefined;
+  const link = await readlink(`/proc/self/fd/${fd}`).catch(() => '');
+  return /^socket:\[(\d+)\]$/.exec(link)?.[1];
+}
+
+/** The inodes of all TCP connections that their other ends have closed. */
+async function closedByPeer(): Promise<string[]> {
+  const tables = await Promise.all(
+    // A kernel without IPv6 has one of them.
+    ['tcp', 'tcp6'].map((name) => readFile(`/proc/self/net/${name}`, 'latin1').catch(() => '')),
+  );
+  return tables.flatMap((table) =>
+    table
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, , , state]) => state === CLOSE_WAIT)
+      .map((columns) => columns[9] ?? ''),
+  );
+}
