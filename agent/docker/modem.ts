@@ -32,7 +32,6 @@ export class Modem {
   readonly #agent = opaque(new Agent({ keepAlive: false }));
   readonly #modem: DockerModem;
 
-  /** @throws FairleadError VALIDATION */
   constructor(address: DockerAddress) {
     this.#modem = openModem(address, this.#agent);
   }
@@ -67,7 +66,10 @@ function opaque<T extends object>(value: T): T {
   return Object.defineProperty(value, inspect.custom, { value: () => '…' });
 }
 
-/** docker-modem takes what is not given from the environment (DOCKER_HOST and its like), so everything is given. */
+/**
+ * docker-modem takes what is not given from the environment (DOCKER_HOST and its like), so everything is given. It reads
+ * DOCKER_HOST all the same, and fails for one that it does not understand, as that of a host behind a mesh.
+ */
 function openModem(address: DockerAddress, agent: Agent): DockerModem {
   const target =
     'socketPath' in address
@@ -75,9 +77,13 @@ function openModem(address: DockerAddress, agent: Agent): DockerModem {
       : { host: address.host, port: address.port };
   const nothing = { ca: undefined, cert: undefined, key: undefined, timeout: undefined, version: undefined };
   const options: object = { ...target, ...nothing, protocol: 'http', pathPrefix: '/', agent };
+  // biome-ignore lint/nursery/noJsRestrictedProperties: nothing is read here that another program would not have read
+  const { env } = process;
+  const others = env['DOCKER_HOST'];
+  delete env['DOCKER_HOST'];
   try {
     return new Docker(options).modem;
-  } catch (error) {
-    throw new FairleadError('VALIDATION', 'DOCKER_HOST in the environment is not an address', { cause: error });
+  } finally {
+    if (others !== undefined) env['DOCKER_HOST'] = others;
   }
 }

@@ -2,7 +2,7 @@
  * Entries of the host's policy that name calls of the Docker Engine API, and what they permit: `docker:GET /containers/**`.
  * A call is judged by the method and path that Docker is sent; nothing is rewritten on the way.
  */
-import { isVersion, normalPath } from '../../shared/docker/path.ts';
+import { isArea, isVersion, normalPath } from '../../shared/docker/path.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 
 /** An entry, read. */
@@ -16,14 +16,6 @@ interface CallPattern {
 const ENTRY = /^docker:(\*|GET|POST|PUT|DELETE)(?: (\/\S+))?$/;
 const LITERAL = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const METHOD = /^[A-Z]+$/;
-
-/** Where Docker's API begins, as far as this version knows; entries elsewhere may be slips of the pen. */
-const AREAS: ReadonlySet<string> = new Set(
-  (
-    'auth build commit configs containers distribution events exec grpc images info libpod networks nodes plugins ' +
-    'secrets services session swarm system tasks volumes'
-  ).split(' '),
-);
 
 /** What tells whether Docker is there: the agent asks it all the time, and it says nothing of what the host runs. */
 const ALWAYS: ReadonlySet<string> = new Set(['/_ping', '/version']);
@@ -41,7 +33,7 @@ export function isCallPattern(entry: string): boolean {
 /** Whether `entry`, which is a pattern, is about a part of Docker's API that this version knows. */
 export function isKnownArea(entry: string): boolean {
   const area = parse(entry)?.path[0];
-  return area === '**' || area === '*' || (area !== undefined && AREAS.has(area));
+  return area === '**' || area === '*' || (area !== undefined && isArea(area));
 }
 
 /**

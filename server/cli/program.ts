@@ -6,6 +6,7 @@ import { addAudit } from './commands/audit.ts';
 import { addBackup } from './commands/backup.ts';
 import { addCa } from './commands/ca.ts';
 import { addContainer, addPs } from './commands/containers.ts';
+import { addDockerContext } from './commands/docker-context.ts';
 import { addExec } from './commands/exec.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addLogin } from './commands/login.ts';
@@ -75,7 +76,8 @@ export function buildProgram(cli: Cli): Command {
     )
     .addOption(fromEnv(new Option('--json', 'print JSON for programs'), env, 'FAIRLEAD_JSON'))
     .addHelpText('after', HELP);
-  for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer]) add(root, cli);
+  for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addDockerContext])
+    add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;

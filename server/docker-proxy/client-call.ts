@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type ApiCall, apiCall } from '../../shared/docker/api-calls.ts';
 import { endToEnd, type HeaderPair } from '../../shared/docker/headers.ts';
-import { normalPath } from '../../shared/docker/path.ts';
+import { isArea, isVersion, normalPath } from '../../shared/docker/path.ts';
 import { FairleadError } from '../../shared/errors.ts';
 
 export interface ClientCall {
@@ -17,9 +17,9 @@ export interface ClientCall {
 }
 
 /** Everything of the API's own path, up to Docker's. */
-const PREFIX = /^\/api\/v1\/hosts\/[^/?#]+\/docker(?=\/)/;
-/** What Docker's clients ask for at the root, whatever the path of DOCKER_HOST: the connections of BuildKit. */
-export const ROOT_CALLS: readonly string[] = ['/session', '/grpc'];
+const PREFIX = /^\/api\/v1\/(?:hosts\/[^/?#]+\/)?docker(?=\/)/;
+const WITHOUT_HOST = '/api/v1/docker';
+const FIRST_PART = /^\/([^/?#]+)/;
 
 /**
  * What is between the client and this server: who it is, and how its connection is used. Docker would compress an archive for
@@ -51,17 +51,26 @@ export function isDockerPath(url: string | undefined): boolean {
   return PREFIX.test(url ?? '') || isRootCall(url ?? '');
 }
 
+/**
+ * Where a request belongs that asks for Docker's API at the root, as clients do that know no path in DOCKER_HOST, and all of
+ * them for BuildKit's connections: to the route that takes the host from elsewhere. Any other stays where it is.
+ */
+export function routedUrl(url: string): string {
+  return isRootCall(url) ? `${WITHOUT_HOST}${url}` : url;
+}
+
 function isRootCall(url: string): boolean {
-  return ROOT_CALLS.includes(url.split('?')[0] ?? '');
+  const [, part = ''] = FIRST_PART.exec(url) ?? [];
+  return isVersion(part) || isArea(part);
 }
 
 /** @throws FairleadError VALIDATION for a path with more than one reading, or a body that cannot be passed on */
 export function readClientCall(request: IncomingMessage): ClientCall {
   const { method = '', url = '' } = request;
-  const target = isRootCall(url) ? url : url.replace(PREFIX, '');
+  const target = url.replace(PREFIX, '');
   const path = normalPath(target);
   const call = apiCall(method, target);
-  if ((target === url && !isRootCall(url)) || path === undefined || call === undefined || !/^[!-~]+$/.test(target)) {
+  if (target === url || path === undefined || call === undefined || !/^[!-~]+$/.test(target)) {
     throw new FairleadError(
       'VALIDATION',
       "the path behind /docker must be one of Docker's API in its normal form: no `.`, `..`, empty parts, escaped slashes " +

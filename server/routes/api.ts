@@ -12,6 +12,7 @@ import fastify, {
   LogController,
 } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import { routedUrl } from '../docker-proxy/client-call.ts';
 import { GonePeers } from '../docker-proxy/gone-peers.ts';
 import type { Door } from '../doors/door.ts';
 import { guardServer } from '../doors/guard.ts';
@@ -73,6 +74,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
+    rewriteUrl: ({ url = '' }) => routedUrl(url),
     trustProxy: deps.trustProxy ? isNearestProxy : false,
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,

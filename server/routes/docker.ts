@@ -4,7 +4,7 @@ import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { allows } from '../access/roles.ts';
 import { factsOf } from '../docker-proxy/call-facts.ts';
-import { type ClientCall, ROOT_CALLS, readClientCall } from '../docker-proxy/client-call.ts';
+import { type ClientCall, readClientCall } from '../docker-proxy/client-call.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
@@ -39,22 +39,21 @@ export function dockerRoutes(api: Api, context: RouteContext): void {
       },
       handler: (request, reply) => handle(request, reply, (request.params as { host: string }).host),
     });
-    for (const url of ROOT_CALLS) {
-      scope.route({
-        ...common,
-        method: 'POST',
-        url,
-        config: { access: 'viewer', scope: 'filtered' },
-        schema: {
-          tags: ['docker'],
-          summary: `A build's connection to the host's Docker: \`${url}\` of its API`,
-          description:
-            'Docker clients ask for it without the path of `DOCKER_HOST`. The host is the one that the header ' +
-            '`X-Fairlead-Host` names, or the only one that the caller may use.',
-        },
-        handler: async (request, reply) => handle(request, reply, await hostOfRootCall(request, context)),
-      });
-    }
+    scope.route({
+      ...common,
+      method: METHODS,
+      url: '/api/v1/docker/*',
+      config: { access: 'viewer', scope: 'filtered' },
+      schema: {
+        tags: ['docker'],
+        summary: 'The Docker Engine API of the one host that the caller may use',
+        description:
+          'Or of the host that the header `X-Fairlead-Host` names. Requests for paths of that API at the root come here, ' +
+          'too: for clients that know no path in `DOCKER_HOST`, and for the connections of BuildKit, for which none does.',
+        params: Type.Object({ '*': Type.String() }),
+      },
+      handler: async (request, reply) => handle(request, reply, await onlyHost(request, context)),
+    });
     done();
   });
 }
@@ -84,7 +83,7 @@ function handler(api: Api, context: RouteContext) {
 }
 
 /** @throws FairleadError VALIDATION, HOST_NOT_FOUND */
-async function hostOfRootCall(request: FastifyRequest, { deps }: RouteContext): Promise<string> {
+async function onlyHost(request: FastifyRequest, { deps }: RouteContext): Promise<string> {
   const principal = principalOf(request);
   const { scope } = principal;
   const only = scope?.tags.length === 0 && scope.hosts.length === 1 ? scope.hosts[0] : undefined;
@@ -92,9 +91,9 @@ async function hostOfRootCall(request: FastifyRequest, { deps }: RouteContext): 
   if (typeof host !== 'string') {
     throw new FairleadError(
       'VALIDATION',
-      "Docker's clients ask for this without the path of DOCKER_HOST, so the host must be known otherwise: by a header " +
-        'X-Fairlead-Host beside Authorization in HttpHeaders of config.json, or by a token or certificate for that host ' +
-        'alone, as `fairlead docker-context` makes one',
+      "this was asked for without the path of a host, as Docker's clients do for BuildKit: name the host by a header " +
+        'X-Fairlead-Host beside Authorization in HttpHeaders of config.json, or use a token or certificate for that ' +
+        'host alone, as `fairlead docker-context` makes one',
     );
   }
   if (scope === undefined) return host;

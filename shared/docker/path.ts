@@ -7,6 +7,19 @@ const SEGMENT = /^[!-~]+$/;
 const NO_SEGMENT = /[\\/%?#]/;
 const MAX_PATH_CHARS = 4096;
 
+/** Where Docker's API begins, as far as this version knows. */
+const AREAS: ReadonlySet<string> = new Set(
+  (
+    '_ping auth build commit configs containers distribution events exec grpc images info libpod networks nodes plugins ' +
+    'secrets services session swarm system tasks version volumes'
+  ).split(' '),
+);
+
+/** Whether Docker's API has paths that begin with this part. */
+export function isArea(segment: string): boolean {
+  return AREAS.has(segment);
+}
+
 /** Whether the first part of a path is the version of the API that it is under. */
 export function isVersion(segment: string): boolean {
   return VERSION.test(segment);

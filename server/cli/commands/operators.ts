@@ -2,14 +2,14 @@
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { createCsr } from '../../../certs/csr.ts';
 import { generateP256, privateKeyPem } from '../../../certs/native.ts';
 import { path } from '../api-client.ts';
-import type { CreatedOperatorCertificate, OperatorCertificateView } from '../api-types.ts';
+import type { OperatorCertificateView } from '../api-types.ts';
 import { act, type Cli, collect, seconds } from '../commander.ts';
 import { CliError, systemCode } from '../errors.ts';
 import { relative } from '../format.ts';
 import { write } from '../io.ts';
+import { requestCertificate } from '../operator-certificate.ts';
 import { print, printRows } from '../output.ts';
 import { roleOption } from '../role-option.ts';
 import { facts } from '../table.ts';
@@ -37,24 +37,19 @@ export function addOperator(root: Command, cli: Cli): void {
     const { privateKey } = await generateP256();
     // First of all, so that no certificate is issued whose key could not be kept.
     const keyFile = await writeNew(options.out, 'key.pem', privateKeyPem(privateKey), 0o600);
-    const made = await api
-      .post<CreatedOperatorCertificate>('/api/v1/operator-certificates', {
-        csr: await createCsr(privateKey),
-        name,
-        role: options.role,
-        ...(options.ttl === undefined ? {} : { ttlSeconds: options.ttl }),
-        ...(options.host === undefined ? {} : { hosts: options.host }),
-        ...(options.tag === undefined ? {} : { tags: options.tag }),
-      })
-      .catch(async (error: unknown) => {
-        await rm(keyFile);
-        throw error;
-      });
+    const made = await requestCertificate(api, privateKey, {
+      name,
+      role: options.role,
+      ttlSeconds: options.ttl,
+      hosts: options.host,
+      tags: options.tag,
+    }).catch(async (error: unknown) => {
+      await rm(keyFile);
+      throw error;
+    });
     await writeNew(options.out, 'cert.pem', made.certificate, 0o644);
-    // What clients verify the server by: our CA, unless the API has a certificate of another.
-    const ca = api.trust.kind === 'file' ? api.trust.ca : api.trust.kind === 'system' ? undefined : made.ca;
-    if (ca !== undefined) await writeNew(options.out, 'ca.pem', ca, 0o644);
-    const { certificate: _, ca: __, ...shown } = made;
+    if (made.serverCa !== undefined) await writeNew(options.out, 'ca.pem', made.serverCa, 0o644);
+    const { certificate: _, ca: __, serverCa: ___, ...shown } = made;
     await print(io, options, { ...shown, dir: options.out }, () =>
       facts([
         ['Serial', made.serial],

@@ -55,7 +55,7 @@ test('an IPv6 address is dialled', async (t) => {
 
 test('DOCKER_HOST in the environment does not change where the engine dials', async (t) => {
   const before = process.env['DOCKER_HOST'];
-  process.env['DOCKER_HOST'] = 'tcp://127.0.0.1:1';
+  process.env['DOCKER_HOST'] = 'tcp://127.0.0.1:1/api/v1/hosts/other/docker';
   t.after(() => {
     if (before === undefined) delete process.env['DOCKER_HOST'];
     else process.env['DOCKER_HOST'] = before;

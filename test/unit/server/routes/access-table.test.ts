@@ -25,6 +25,9 @@ import { fakeDeps } from './fakes.ts';
 const C = '/api/v1/hosts/:host/containers/:container';
 const D = '/api/v1/hosts/:host/docker/*';
 
+/** A call that only an admin may make. */
+const UNKNOWN = { call: 'no/such/call', needs: 'admin' } as const;
+
 /** `ok` is the status for whoever may use it; the hosts of this test answer UNSUPPORTED, which is 501. */
 type Line = [route: string, access: Access, scope: ScopeRule, ok: number, more?: More];
 
@@ -94,8 +97,8 @@ const TABLE: readonly Line[] = [
   [`POST ${D}`, 'viewer', 'host', 501, { call: 'containers/web/start', needs: 'operator' }],
   [`PUT ${D}`, 'viewer', 'host', 501, { call: 'containers/web/archive', needs: 'operator' }],
   [`DELETE ${D}`, 'viewer', 'host', 501, { call: 'secrets/x', needs: 'admin' }],
-  ...['/session', '/grpc'].map(
-    (url): Line => [`POST ${url}`, 'viewer', 'filtered', 501, { needs: 'operator', host: 'inside' }],
+  ...['GET', 'HEAD', 'POST', 'PUT', 'DELETE'].map(
+    (method): Line => [`${method} /api/v1/docker/*`, 'viewer', 'filtered', 501, { ...UNKNOWN, host: 'inside' }],
   ),
   ['DELETE /api/v1/hosts/:host', 'admin', 'host', 204],
   ['POST /api/v1/hosts/:host/revoke', 'admin', 'host', 200],
