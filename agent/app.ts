@@ -5,6 +5,7 @@ import { hostname, loadavg } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../shared/clock.ts';
+import { KNOWN_CALLS } from '../shared/docker/api-calls.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
@@ -38,6 +39,9 @@ import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
 const FIRST_DOCKER_STATE_MS = 1_000;
+
+/** What entries of a policy may name: kinds, and what calls of Docker's API go by. */
+const POLICY_SUBJECTS = [...STREAM_KINDS, ...KNOWN_CALLS];
 
 export interface AppDeps {
   readonly clock: Clock;
@@ -81,8 +85,8 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
 function policyOf(record: AgentRecord, config: RunConfig): HostPolicy {
   const file = join(config.stateDir, RECORD_FILE);
   const policy = mergePolicy(record, config, file);
-  checkDenials(record, STREAM_KINDS, `deny in ${file}`);
-  checkDenials(config, STREAM_KINDS);
+  checkDenials(record, POLICY_SUBJECTS, `deny in ${file}`);
+  checkDenials(config, POLICY_SUBJECTS);
   return policy;
 }
 
@@ -100,7 +104,7 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   const { clock, log } = deps;
   const context = { docker, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
-  const idle = idleEntries(policy, STREAM_KINDS);
+  const idle = idleEntries(policy, POLICY_SUBJECTS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');
   const unknown = unknownFields(credentials.current().record);
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');

@@ -149,7 +149,7 @@ export class DockerEngine {
     const exchange = beginExchange(this.#address, request);
     const stop = () => exchange.destroy();
     signal.addEventListener('abort', stop);
-    exchange.body.once('close', () => signal.removeEventListener('abort', stop));
+    void exchange.ended.then(() => signal.removeEventListener('abort', stop));
     return exchange;
   }
 

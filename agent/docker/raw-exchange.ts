@@ -46,7 +46,9 @@ export interface RawExchange {
   readonly body: Writable;
   /** From the moment that its head has come. Rejects with what the connection fails with. */
   readonly answer: Promise<RawAnswer>;
-  /** Ends it in both directions. Idempotent. */
+  /** Resolves once it is over, with the connection that was handed over. */
+  readonly ended: Promise<void>;
+  /** Ends it in both directions, a connection that was handed over as well. Idempotent. */
   destroy(): void;
 }
 
@@ -68,7 +70,18 @@ export function beginExchange(address: DockerAddress, request: RawRequest): RawE
   const answer = answerOf(client, request);
   if (request.body === 'none') client.end();
   else client.flushHeaders();
-  return { body: client, answer, destroy: () => client.destroy() };
+  let bareSocket: Socket | undefined;
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  client.once('upgrade', (_head, socket) => {
+    bareSocket = socket;
+    socket.once('close', resolve);
+  });
+  client.once('close', () => bareSocket ?? resolve());
+  const destroy = () => {
+    client.destroy();
+    bareSocket?.destroy();
+  };
+  return { body: client, answer, ended, destroy };
 }
 
 function headersOf({ method, headers, body, protocol }: RawRequest): string[] {

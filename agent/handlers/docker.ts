@@ -15,11 +15,12 @@ type DockerStream = MuxStream<typeof dockerRequest> | MuxStream<typeof dockerUpg
 export const handleDockerRequest: Handler<typeof dockerRequest> = async (stream, context) => {
   const exec = startedExec(stream.params.target, context);
   const exchange = context.docker.exchange(stream.kind, stream.params);
-  await untilAborted(stream, exchange, async () => {
+  await untilAborted(stream, exchange, { exec, context }, async () => {
     // An answer may come before the whole request is there, and then it counts: what the rest fails with is a consequence.
     const isSent = sendBody(stream.bytes, exchange, stream.params.body, stream.aborted);
     const answer = await Promise.race([exchange.answer, isSent.then(() => exchange.answer)]);
-    await endingExec(exec?.(), context, () => passOn(stream, answer));
+    exec?.follow();
+    await passOn(stream, answer);
   });
 };
 
@@ -30,36 +31,47 @@ export const handleDockerUpgrade: Handler<typeof dockerUpgrade> = async (stream,
   const first = Buffer.from(body, 'utf8');
   const exchange = context.docker.exchange(kind, { ...request, body: first.byteLength || 'none' });
   if (first.byteLength > 0) exchange.body.end(first);
-  await untilAborted(stream, exchange, async () => {
+  await untilAborted(stream, exchange, { exec, context }, async () => {
     const answer = await exchange.answer;
-    const { connection } = answer;
-    if (connection === undefined) {
+    if (answer.connection === undefined) {
       bytes.resume();
       return await passOn(stream, answer);
     }
-    try {
-      const running = exec?.();
-      await endingExec(running, context, () => join(stream, answer, connection));
-      if (running !== undefined && bytes.readableEnded) await endIfLeft(running, context);
-      stream.finish({ headers: [] });
-    } finally {
-      connection.sink.destroy();
-    }
+    const running = exec?.follow();
+    await join(stream, answer, answer.connection);
+    if (running !== undefined && bytes.readableEnded) await endIfLeft(running, context);
+    stream.finish({ headers: [] });
   });
 };
 
-/** Does `work`, which fails as soon as the stream is aborted; the exchange does not outlive it. */
-async function untilAborted(stream: DockerStream, exchange: RawExchange, work: () => Promise<void>): Promise<void> {
-  const onAbort = () => exchange.destroy();
-  stream.aborted.addEventListener('abort', onAbort);
+interface Work {
+  readonly exec: StartedExec | undefined;
+  readonly context: HandlerContext;
+}
+
+/**
+ * Does `work`, which fails as soon as the stream is aborted; the exchange does not outlive it, nor does what Docker has been
+ * told to start, whether it has answered or not.
+ */
+async function untilAborted(
+  stream: DockerStream,
+  exchange: RawExchange,
+  { exec, context }: Work,
+  work: () => Promise<void>,
+): Promise<void> {
+  const { aborted } = stream;
+  const { promise: left, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(aborted.reason);
+  aborted.addEventListener('abort', onAbort);
   try {
-    stream.aborted.throwIfAborted();
-    await work();
+    aborted.throwIfAborted();
+    await Promise.race([work(), left]);
   } catch (error) {
-    stream.aborted.throwIfAborted();
+    if (exec !== undefined && exchange.body.writableEnded) await end(exec.follow(), context);
+    aborted.throwIfAborted();
     throw error;
   } finally {
-    stream.aborted.removeEventListener('abort', onAbort);
+    aborted.removeEventListener('abort', onAbort);
     exchange.destroy();
   }
 }
@@ -110,25 +122,24 @@ async function join(stream: DockerStream, answer: RawAnswer, { source, sink }: B
   await pump(source, bytes, aborted);
 }
 
-/**
- * What follows the exec that a call starts, once Docker has answered; undefined for another call.
- * @throws FairleadError DENIED_BY_HOST for an exec that could not be ended when its client leaves
- */
-function startedExec(target: string, { docker }: HandlerContext): (() => RunningExec) | undefined {
+/** An exec that a call starts. */
+interface StartedExec {
+  /** Follows it, from the first call on: Docker has been told to start it. */
+  follow(): RunningExec;
+}
+
+/** @throws FairleadError DENIED_BY_HOST for an exec that could not be ended when its client leaves */
+function startedExec(target: string, { docker }: HandlerContext): StartedExec | undefined {
   const [area, id = '', verb, ...rest] = normalPath(target) ?? [];
   if (area !== 'exec' || verb !== 'start' || rest.length > 0) return undefined;
   for (const call of callsToFollow(id)) docker.requirePermitted(call);
-  return () => new RunningExec(docker, id);
-}
-
-/** Does `work`; the process of an exec ends with it when it fails. */
-async function endingExec(running: RunningExec | undefined, context: HandlerContext, work: () => Promise<void>) {
-  try {
-    await work();
-  } catch (error) {
-    if (running !== undefined) await end(running, context);
-    throw error;
-  }
+  let running: RunningExec | undefined;
+  return {
+    follow() {
+      running ??= new RunningExec(docker, id);
+      return running;
+    },
+  };
 }
 
 /**

@@ -11,32 +11,52 @@ export type DockerStream = LinkStream<typeof dockerRequest> | LinkStream<typeof 
 
 /** What a browser would take for the word of this server, whose pages and cookies are on the same origin. */
 const NOT_A_HOSTS: ReadonlySet<string> = new Set([
+  'accept-ch',
   'alt-svc',
   'clear-site-data',
   'content-security-policy',
+  'critical-ch',
   'link',
+  'nel',
+  'origin-agent-cluster',
+  'permissions-policy',
   'refresh',
+  'report-to',
+  'reporting-endpoints',
   'service-worker-allowed',
   'set-cookie',
+  'set-login',
+  'speculation-rules',
   'strict-transport-security',
   'www-authenticate',
   'x-content-type-options',
 ]);
 const CROSS_ORIGIN = /^(?:access-control-|cross-origin-)/;
 
+/** What HTTP has for a name. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const UNCACHED: HeaderPair = ['cache-control', 'no-store'];
 /** What a host's page could do in a browser: nothing. */
 const GUARDS: readonly HeaderPair[] = [
   ['x-content-type-options', 'nosniff'],
   ['content-security-policy', "default-src 'none'; sandbox"],
 ];
 
-/** The headers of an answer as the client gets them. */
+/** What HTTP has for a value, each character standing for one byte. */
+export const FIELD = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/**
+ * The headers of an answer as the client gets them.
+ * @throws FairleadError DOCKER_ERROR for what would be read as something else
+ */
 export function answerHeaders(headers: readonly HeaderPair[], requestId: string): HeaderPair[] {
+  if (!headers.every(([name, value]) => TOKEN.test(name) && FIELD.test(value))) throw noAnswer();
   const passed = headers.filter(([name]) => {
     const lower = name.toLowerCase();
     return !isHopByHop(lower) && !NOT_A_HOSTS.has(lower) && !CROSS_ORIGIN.test(lower) && lower !== 'x-request-id';
   });
-  return [...passed, ...GUARDS, ['x-request-id', requestId]];
+  const isMarked = passed.some(([name]) => name.toLowerCase() === 'cache-control');
+  return [...passed, ...GUARDS, ...(isMarked ? [] : [UNCACHED]), ['x-request-id', requestId]];
 }
 
 /** The head of an answer, as the client gets it. */
@@ -52,9 +72,7 @@ export interface AnswerHead {
 export function answerHead({ reply }: DockerStream, requestId: string): AnswerHead {
   const { status, reason, headers, upgraded } = reply;
   const length = lengthOf(headers);
-  if (status < 200 || upgraded || length === undefined) {
-    throw new FairleadError('DOCKER_ERROR', 'the host passed on an answer of Docker that HTTP does not have');
-  }
+  if (status < 200 || upgraded || length === undefined || !FIELD.test(reason)) throw noAnswer();
   return { status, reason, length, headers: answerHeaders(headers, requestId) };
 }
 
@@ -67,9 +85,9 @@ export async function sendAnswer(
   signal: AbortSignal,
 ): Promise<void> {
   const { status, reason, headers, length } = head;
-  response.writeHead(status, reason, headers.flat());
-  response.flushHeaders();
   try {
+    response.writeHead(status, reason, headers.flat());
+    response.flushHeaders();
     const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
     if (hasBody) await sendBody(response, stream, length, signal);
     else stream.bytes.resume();
@@ -99,4 +117,9 @@ function lengthOf(headers: readonly HeaderPair[]): number | 'open' | undefined {
   const [only] = said;
   if (only === undefined) return 'open';
   return said.length === 1 && /^\d{1,15}$/.test(only[1]) ? Number(only[1]) : undefined;
+}
+
+/** What a host says that no Docker does. */
+export function noAnswer(): FairleadError {
+  return new FairleadError('DOCKER_ERROR', 'the host passed on an answer of Docker that HTTP does not have');
 }

@@ -1,4 +1,5 @@
 /** What the audit log says of a call of Docker's API: what it is about, and of its body what matters and is no secret. */
+import { FairleadError } from '../../shared/errors.ts';
 import type { ClientCall } from './client-call.ts';
 
 export interface CallFacts {
@@ -24,8 +25,8 @@ export function isBodyTelling({ method, path }: ClientCall): boolean {
   return (path.length === 2 && path[1] === 'create') || (path.length === 3 && path[2] === 'exec');
 }
 
-/** @param body as JSON, of a call whose body tells; else undefined */
-export function factsOf({ method, target, path, call }: ClientCall, host: string, body?: unknown): CallFacts {
+/** @param body of a call whose body tells */
+export function factsOf({ method, target, path, call }: ClientCall, host: string, body?: TellingBody): CallFacts {
   const query = new URLSearchParams(target.split('?').slice(1).join('?'));
   const about = objectOf(path) ?? query.get('name') ?? undefined;
   return {
@@ -48,19 +49,69 @@ function asked(query: URLSearchParams): Record<string, string> {
   const facts: Record<string, string> = {};
   for (const name of ['fromImage', 'fromSrc', 'tag', 'repo', 't', 'signal', 'force', 'v', 'path', 'name', 'filters']) {
     const value = query.get(name);
-    if (value !== null) facts[name] = value;
+    if (value !== null) facts[name] = name === 'fromSrc' ? withoutSecrets(value) : value;
   }
   return facts;
 }
 
-function told(body: unknown): Record<string, unknown> {
-  if (typeof body !== 'object' || body === null) return {};
-  // As Docker reads them: its JSON takes a field's name in any case.
-  const fields = new Map(Object.entries(body).map(([name, value]) => [name.toLowerCase(), value]));
+/** An address without its user, password and query. */
+function withoutSecrets(address: string): string {
+  if (!URL.canParse(address)) return address;
+  const { protocol, host, pathname } = new URL(address);
+  return `${protocol}//${host}${pathname}`;
+}
+
+function told(body: TellingBody | undefined): Record<string, unknown> {
   const facts: Record<string, unknown> = {};
   for (const name of ['cmd', 'entrypoint', 'image', 'user', 'tty', 'privileged']) {
-    const value: unknown = fields.get(name);
+    const value = body?.get(name);
     if (value !== undefined && value !== null && value !== '') facts[name] = value;
   }
   return facts;
+}
+
+/** The fields of a body whose call does what they say, by their names as Docker's reader takes them: in any letter case. */
+export type TellingBody = ReadonlyMap<string, unknown>;
+
+/**
+ * Reads such a body. What Docker's reader would take for something else is refused: it looks at nothing behind the first
+ * value, and takes the last of several fields whose names differ in their letters alone.
+ * @throws FairleadError VALIDATION
+ */
+export function readTellingBody(text: string): TellingBody {
+  const value = parsed(text);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FairleadError('VALIDATION', 'the body of this call must be one JSON object');
+  }
+  const names = topLevelNames(text).map(folded);
+  if (new Set(names).size < names.length) {
+    throw new FairleadError('VALIDATION', 'the body of this call has a field twice');
+  }
+  return new Map(Object.entries(value).map(([name, one]) => [folded(name), one]));
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The names of an object's own fields in a text that is JSON, each as often as it stands there. */
+function topLevelNames(text: string): string[] {
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\]:]/g) ?? [];
+  const names: string[] = [];
+  let depth = 0;
+  for (const [at, token] of tokens.entries()) {
+    if (token === '{' || token === '[') depth += 1;
+    else if (token === '}' || token === ']') depth -= 1;
+    else if (depth === 1 && token.startsWith('"') && tokens[at + 1] === ':') names.push(JSON.parse(token) as string);
+  }
+  return names;
+}
+
+/** As Docker's reader compares names: it takes a long s for an s, too. */
+function folded(name: string): string {
+  return name.toLowerCase().replaceAll('\u017f', 's');
 }

@@ -1,8 +1,7 @@
 /** Joins a client's connection with Docker's, once Docker has handed it over: bare bytes both ways, each with an end of its own. */
 import type { Duplex } from 'node:stream';
-import { FairleadError } from '../../shared/errors.ts';
 import { pump } from '../../shared/pump.ts';
-import { answerHeaders, type DockerStream } from './answer.ts';
+import { answerHeaders, type DockerStream, FIELD, noAnswer } from './answer.ts';
 
 /**
  * The head of an upgrade as it goes to a client that has asked for `protocol`.
@@ -10,9 +9,7 @@ import { answerHeaders, type DockerStream } from './answer.ts';
  */
 export function upgradeHead({ reply }: DockerStream, protocol: string, requestId: string): string {
   const { status, reason, headers } = reply;
-  if (status !== 101 && status !== 200) {
-    throw new FairleadError('DOCKER_ERROR', 'the host passed on an upgrade of Docker that HTTP does not have');
-  }
+  if ((status !== 101 && status !== 200) || !FIELD.test(reason)) throw noAnswer();
   // With 200 an Engine that knows no 101 has handed the connection over; its clients know that, too.
   const upgrade = status === 101 ? `Connection: Upgrade\r\nUpgrade: ${protocol}\r\n` : '';
   const lines = answerHeaders(headers, requestId).map(([name, value]) => `${name}: ${value}\r\n`);

@@ -7,7 +7,7 @@ import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { dockerRequest, dockerUpgrade, MAX_UPGRADE_BODY_CHARS } from '../../shared/messages/docker.ts';
 import { pump } from '../../shared/pump.ts';
 import { answerHead, type DockerStream, sendAnswer } from '../docker-proxy/answer.ts';
-import { factsOf, isAudited, isBodyTelling } from '../docker-proxy/call-facts.ts';
+import { factsOf, isAudited, isBodyTelling, readTellingBody } from '../docker-proxy/call-facts.ts';
 import type { ClientCall } from '../docker-proxy/client-call.ts';
 import { runTunnel, upgradeHead } from '../docker-proxy/tunnel.ts';
 import type { HostLink } from '../hosts/host-link.ts';
@@ -36,11 +36,13 @@ export interface Exchange {
  */
 export async function runExchange(exchange: Exchange, context: RouteContext): Promise<void> {
   const { request, reply, live } = exchange;
+  const { upgrades } = context;
   const stream = await ask(exchange, context);
   stream.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exchange with Docker was interrupted'));
   try {
     if (exchange.isUpgrade && stream.reply.upgraded) return await tunnel(exchange, stream, context);
     const head = answerHead(stream, request.id);
+    upgrades.answer(request);
     reply.hijack();
     await sendAnswer(request.raw, reply.raw, head, stream, live.signal);
     dropRest(request.raw, context);
@@ -54,7 +56,7 @@ export async function runExchange(exchange: Exchange, context: RouteContext): Pr
 async function ask(exchange: Exchange, { deps, links }: RouteContext): Promise<DockerStream> {
   const { request, host, call } = exchange;
   const body = isBodyTelling(call) ? await wholeBody(request.raw, MAX_TOLD_BODY_BYTES) : undefined;
-  const facts = factsOf(call, host, body === undefined ? undefined : parsed(body));
+  const facts = factsOf(call, host, body === undefined ? undefined : readTellingBody(body.toString('utf8')));
   const link = await links.to(request, host, facts);
   const open = () => openOn(link, exchange, body);
   return isAudited(call) ? await audited(deps, request, { ...facts, judge }, open) : await open();
@@ -149,13 +151,4 @@ async function wholeBody(request: IncomingMessage, maxBytes: number): Promise<Bu
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
-}
-
-/** Undefined for what is no JSON: Docker will say so. */
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

@@ -19,7 +19,8 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
 export function dockerRoutes(api: Api, context: RouteContext): void {
   const handle = handler(api, context);
   void api.register((scope, _options, done) => {
-    // Bodies are read by nobody here: they go on as they come.
+    // Bodies are read by nobody here, whatever they say that they are: they go on as they come.
+    scope.addHook('onRequest', async ({ raw }) => void delete raw.headers['content-type']);
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null));
     const common = { bodyLimit: Number.MAX_SAFE_INTEGER, errorHandler: answerDockerProblem };

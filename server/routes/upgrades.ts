@@ -62,6 +62,11 @@ export class Upgrades {
     return this.#waiting.has(request.raw);
   }
 
+  /** Says that a request is being answered, upgrade or none: its answer may take as long as it does. */
+  answer(request: FastifyRequest): void {
+    this.#waiting.get(request.raw)?.deadline.cancel();
+  }
+
   /** Takes the connection out of HTTP's hands. Everything that may refuse the upgrade must have been asked before. */
   take(request: FastifyRequest, reply: FastifyReply): Upgraded {
     const upgrade = this.#waiting.get(request.raw);

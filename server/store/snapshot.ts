@@ -1,12 +1,14 @@
 /** A consistent copy of the store while it is in use. */
 import { once } from 'node:events';
+import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import type { Snapshot, SnapshotAnswer, SnapshotFailure, SnapshotTask } from './snapshot-worker.ts';
 
 export type { Snapshot };
 
-const WORKER = new URL('snapshot-worker.ts', import.meta.url);
+/** Beside this file, and of its sort: a source, or a bundle. */
+const WORKER = new URL(`snapshot-worker${extname(import.meta.url)}`, import.meta.url);
 
 /**
  * Copies the database `source` to `destination`, which the caller removes, whole or not.

@@ -6,10 +6,12 @@ const closed = { additionalProperties: false };
 /** What all headers of one message may take together, names and values. */
 export const MAX_HEADERS_BYTES = 64 * 1024;
 const MAX_HEADERS = 128;
+/** What HTTP has for a value, each character standing for one byte. */
+const FIELD = '^[\\t\\x20-\\x7e\\x80-\\xff]*$';
 /** A header's name and value; each stands as often, and in the order, that it was sent. */
 export const Header = Type.Tuple([
   Type.String({ minLength: 1, maxLength: 256, pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" }),
-  Type.String({ maxLength: MAX_HEADERS_BYTES, pattern: '^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$' }),
+  Type.String({ maxLength: MAX_HEADERS_BYTES, pattern: FIELD }),
 ]);
 const Headers = Type.Array(Header, { maxItems: MAX_HEADERS });
 
@@ -22,7 +24,7 @@ const exchange = {
   reply: Type.Object(
     {
       status: Type.Integer({ minimum: 100, maximum: 599 }),
-      reason: Type.String({ maxLength: 256 }),
+      reason: Type.String({ maxLength: 256, pattern: FIELD }),
       headers: Headers,
       /** Whether the bytes are, from here on and both ways, those of the bare connection. */
       upgraded: Type.Boolean(),
