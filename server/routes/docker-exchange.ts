@@ -57,8 +57,7 @@ async function ask(exchange: Exchange, { deps, links }: RouteContext): Promise<D
   const { request, host, call } = exchange;
   const body = isBodyTelling(call) ? await wholeBody(request.raw, MAX_TOLD_BODY_BYTES) : undefined;
   const facts = factsOf(call, host, body === undefined ? undefined : readTellingBody(body.toString('utf8')));
-  const link = await links.to(request, host, facts);
-  const open = () => openOn(link, exchange, body);
+  const open = async () => await openOn(await links.to(request, host, facts), exchange, body);
   return isAudited(call) ? await audited(deps, request, { ...facts, judge }, open) : await open();
 }
 

@@ -115,6 +115,17 @@ const ofContainer = (action: string): (() => Promise<Call>) => {
     action: `container.${action}`,
   });
 };
+/** What changes something at Docker by each method, under one of the routes for it. */
+function ofDocker(route: string, path: string, headers = {}): Record<string, () => Promise<Call>> {
+  const calls = [
+    ['post', '/containers/c1/rename?name=c2', 'container.rename'],
+    ['put', '/containers/c1/archive?path=/', 'container.archive.put'],
+    ['delete', '/volumes/v1', 'volume.remove'],
+  ] as const;
+  return Object.fromEntries(
+    calls.map(([method, call, action]) => [`${method} ${route}`, async () => ({ path: path + call, headers, action })]),
+  );
+}
 const apiToken = async (): Promise<string> => {
   return (await server.api.post('/api/v1/api-tokens', { name: 'short-lived', role: 'viewer' })).body.id;
 };
@@ -230,6 +241,8 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/v1/api-tokens/${await apiToken()}`,
     action: 'api-token.revoke',
   }),
+  ...ofDocker('/api/v1/hosts/{host}/docker/{*}', '/api/v1/hosts/one/docker'),
+  ...ofDocker('/api/v1/docker/{*}', '/api/v1/docker', { 'x-fairlead-host': 'one' }),
   [`delete ${CONTAINER}`]: ofContainer('remove'),
   ...Object.fromEntries(
     ['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map((action) => [

@@ -11,11 +11,10 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 export type Program = 'server' | 'agent' | 'cli';
 
-const ENTRIES: Record<Program, string> = {
-  server: 'server/main.ts',
-  agent: 'agent/main.ts',
-  cli: 'server/cli/main.ts',
-};
+/** The bundles, when all tests are run: they start in half the time. A single file is run with the sources as they are. */
+const ENTRIES: Record<Program, string> = process.env['FAIRLEAD_TEST_BUNDLES']
+  ? { server: 'dist/server.mjs', agent: 'dist/agent.mjs', cli: 'dist/cli.mjs' }
+  : { server: 'server/main.ts', agent: 'agent/main.ts', cli: 'server/cli/main.ts' };
 
 /** How a program ended. */
 export interface Exit {
