@@ -166,7 +166,7 @@ function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServ
         : // Fastify and the routes use only what both kinds of server have.
           (https.createServer(
             // What waits at the door is not read.
-            { ...options, allowHalfOpen: true, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
+            { ...options, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
             handler,
           ) as unknown as http.Server);
     const places = deps.connectionPlaces ?? CONNECTION_PLACES;

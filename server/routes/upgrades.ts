@@ -40,6 +40,8 @@ export class Upgrades {
   /** Takes the upgrades of the API's server. */
   mount(api: Api): void {
     api.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // From here on each half may end by itself; before, the end of one ends both. Node may have put a stream around the socket.
+      for (const end of [request.socket, socket]) end.allowHalfOpen = true;
       // A connection that breaks is seen by its close.
       socket.on('error', () => socket.destroy());
       // HTTP's own timeouts end with the upgrade.
