@@ -10,6 +10,8 @@ import { asObject, type DockerObject } from './json.ts';
 const START_MS = 10_000;
 /** Time for a call that stands between a client that leaves and the end of its work. */
 export const END_CALL_MS = 500;
+/** How long it may take to find a process that is to be ended. */
+const FOUND_MS = 3_000;
 /** How often Docker is asked for what it will know in a moment: often at first. */
 export const POLL_FIRST_MS = 5;
 const POLL_START_MAX_MS = 100;
@@ -64,12 +66,13 @@ export class RunningExec {
     return !running && exitCode !== null;
   }
 
-  /** Ends the process, within a second. @returns false when it could not be ended: it lives on in its container */
+  /** Ends the process: within a second, or a few where Docker is about to start it. @returns false when it could not be ended: it lives on in its container */
   async end(): Promise<boolean> {
     try {
-      const process = await this.#process;
+      const process = await Promise.race([this.#process, sleep(FOUND_MS, this.#docker.clock)]);
       if (process !== undefined && (await endProcess(process, this.#docker.clock))) return true;
-      return await this.isGone();
+      const { running, exitCode, pid } = await this.inspect({ timeoutMs: END_CALL_MS });
+      return !running && (exitCode !== null || pid === 0);
     } catch (error) {
       if (isFairleadError(error)) return false;
       throw error;

@@ -19,7 +19,7 @@ export const handleDockerRequest: Handler<typeof dockerRequest> = async (stream,
     // An answer may come before the whole request is there, and then it counts: what the rest fails with is a consequence.
     const isSent = sendBody(stream.bytes, exchange, stream.params.body, stream.aborted);
     const answer = await Promise.race([exchange.answer, isSent.then(() => exchange.answer)]);
-    exec?.follow();
+    exec?.answered(answer.status);
     await passOn(stream, answer);
   });
 };
@@ -33,13 +33,13 @@ export const handleDockerUpgrade: Handler<typeof dockerUpgrade> = async (stream,
   if (first.byteLength > 0) exchange.body.end(first);
   await untilAborted(stream, exchange, { exec, context }, async () => {
     const answer = await exchange.answer;
+    exec?.answered(answer.status);
     if (answer.connection === undefined) {
       bytes.resume();
       return await passOn(stream, answer);
     }
-    const running = exec?.follow();
     await join(stream, answer, answer.connection);
-    if (running !== undefined && bytes.readableEnded) await endIfLeft(running, context);
+    if (exec !== undefined && bytes.readableEnded) await endIfLeft(exec.follow(), context);
     stream.finish({ headers: [] });
   });
 };
@@ -67,7 +67,7 @@ async function untilAborted(
     aborted.throwIfAborted();
     await Promise.race([work(), left]);
   } catch (error) {
-    if (exec !== undefined && exchange.body.writableEnded) await end(exec.follow(), context);
+    if (exec?.mayRun && exchange.body.writableEnded) await end(exec.follow(), context);
     aborted.throwIfAborted();
     throw error;
   } finally {
@@ -87,17 +87,18 @@ async function sendBody(
     bytes.resume();
     return;
   }
+  const exact = body === 'chunked' ? undefined : new ExactLength(body);
   try {
-    if (body === 'chunked') {
+    if (exact === undefined) {
       await pump(bytes, sink, aborted);
     } else {
-      const exact = new ExactLength(body);
       await Promise.all([pump(bytes, exact, aborted).then(() => exact.end()), pump(exact, sink, aborted)]);
     }
     sink.end();
   } catch (error) {
     if (!sink.errored && !sink.destroyed) throw error;
     // Docker has stopped reading: its answer, or the failure of its connection, says why.
+    exact?.destroy();
     bytes.resume();
     await answer;
   }
@@ -124,6 +125,10 @@ async function join(stream: DockerStream, answer: RawAnswer, { source, sink }: B
 
 /** An exec that a call starts. */
 interface StartedExec {
+  /** False once Docker has answered that it does not start it: it may be somebody else's then. */
+  readonly mayRun: boolean;
+  /** Takes in the status of Docker's answer. */
+  answered(status: number): void;
   /** Follows it, from the first call on: Docker has been told to start it. */
   follow(): RunningExec;
 }
@@ -134,7 +139,15 @@ function startedExec(target: string, { docker }: HandlerContext): StartedExec | 
   if (area !== 'exec' || verb !== 'start' || rest.length > 0) return undefined;
   for (const call of callsToFollow(id)) docker.requirePermitted(call);
   let running: RunningExec | undefined;
+  let mayRun = true;
   return {
+    get mayRun() {
+      return mayRun;
+    },
+    answered(status) {
+      mayRun = status < 400;
+      if (mayRun) this.follow();
+    },
     follow() {
       running ??= new RunningExec(docker, id);
       return running;

@@ -13,10 +13,12 @@ export type DockerStream = LinkStream<typeof dockerRequest> | LinkStream<typeof 
 const NOT_A_HOSTS: ReadonlySet<string> = new Set([
   'accept-ch',
   'alt-svc',
+  'cache-control',
   'clear-site-data',
   'content-security-policy',
   'critical-ch',
   'link',
+  'location',
   'nel',
   'origin-agent-cluster',
   'permissions-policy',
@@ -30,16 +32,17 @@ const NOT_A_HOSTS: ReadonlySet<string> = new Set([
   'strict-transport-security',
   'www-authenticate',
   'x-content-type-options',
+  'x-request-id',
 ]);
 const CROSS_ORIGIN = /^(?:access-control-|cross-origin-)/;
 
 /** What HTTP has for a name. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const UNCACHED: HeaderPair = ['cache-control', 'no-store'];
 /** What a host's page could do in a browser: nothing. */
 const GUARDS: readonly HeaderPair[] = [
   ['x-content-type-options', 'nosniff'],
   ['content-security-policy', "default-src 'none'; sandbox"],
+  ['cache-control', 'no-store'],
 ];
 
 /** What HTTP has for a value, each character standing for one byte. */
@@ -51,12 +54,12 @@ export const FIELD = /^[\t\x20-\x7e\x80-\xff]*$/;
  */
 export function answerHeaders(headers: readonly HeaderPair[], requestId: string): HeaderPair[] {
   if (!headers.every(([name, value]) => TOKEN.test(name) && FIELD.test(value))) throw noAnswer();
-  const passed = headers.filter(([name]) => {
-    const lower = name.toLowerCase();
-    return !isHopByHop(lower) && !NOT_A_HOSTS.has(lower) && !CROSS_ORIGIN.test(lower) && lower !== 'x-request-id';
-  });
-  const isMarked = passed.some(([name]) => name.toLowerCase() === 'cache-control');
-  return [...passed, ...GUARDS, ...(isMarked ? [] : [UNCACHED]), ['x-request-id', requestId]];
+  return [...headers.filter(isAHosts), ...GUARDS, ['x-request-id', requestId]];
+}
+
+function isAHosts([name]: HeaderPair): boolean {
+  const lower = name.toLowerCase();
+  return !isHopByHop(lower) && !NOT_A_HOSTS.has(lower) && !CROSS_ORIGIN.test(lower);
 }
 
 /** The head of an answer, as the client gets it. */
@@ -92,12 +95,18 @@ export async function sendAnswer(
     if (hasBody) await sendBody(response, stream, length, signal);
     else stream.bytes.resume();
     const { headers: trailers } = await stream.trailer;
-    if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailers.map(([...pair]) => pair));
+    if (trailers.length > 0 && response.chunkedEncoding)
+      response.addTrailers(trailers.filter(isTrailer).map(([...pair]) => pair));
     response.end();
   } catch (error) {
     response.destroy();
     throw error;
   }
+}
+
+/** What says how long an answer is must stand before it (RFC 9110, 6.5.1). */
+function isTrailer(pair: HeaderPair): boolean {
+  return isAHosts(pair) && pair[0].toLowerCase() !== 'content-length' && FIELD.test(pair[1]);
 }
 
 async function sendBody(

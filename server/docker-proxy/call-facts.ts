@@ -13,16 +13,19 @@ export interface CallFacts {
 /** Names in the catalogue that the audit log has under another name. */
 const ACTIONS: Readonly<Record<string, string>> = { 'container.exec.open': 'container.exec' };
 
+const SIZED: ReadonlySet<string> = new Set(['containers', 'exec']);
+
 /** Whether a call leaves a row when it is done: what changes the host, or gets into a container. */
-export function isAudited({ call, path }: ClientCall): boolean {
+export function isAudited({ method, path, call }: ClientCall): boolean {
   // A terminal's new size is none of both, and comes often.
-  return call.policy !== 'read' && path.at(-1) !== 'resize';
+  const isResize = method === 'POST' && path.length === 3 && path[2] === 'resize' && SIZED.has(path[0] ?? '');
+  return call.policy !== 'read' && !isResize;
 }
 
 /** Whether what a call does stands in its body, which is short then. */
 export function isBodyTelling({ method, path }: ClientCall): boolean {
   if (method !== 'POST' || path[0] !== 'containers') return false;
-  return (path.length === 2 && path[1] === 'create') || (path.length === 3 && path[2] === 'exec');
+  return (path.length === 2 && path[1] === 'create') || (path.length >= 3 && path.at(-1) === 'exec');
 }
 
 /** @param body of a call whose body tells */
@@ -47,7 +50,20 @@ function objectOf([area, name, ...verb]: readonly string[]): string | undefined 
 /** What of a query says what is done; what else there is may be a secret, as the arguments of a build. */
 function asked(query: URLSearchParams): Record<string, string> {
   const facts: Record<string, string> = {};
-  for (const name of ['fromImage', 'fromSrc', 'tag', 'repo', 't', 'signal', 'force', 'v', 'path', 'name', 'filters']) {
+  for (const name of [
+    'container',
+    'fromImage',
+    'fromSrc',
+    'tag',
+    'repo',
+    't',
+    'signal',
+    'force',
+    'v',
+    'path',
+    'name',
+    'filters',
+  ]) {
     const value = query.get(name);
     if (value !== null) facts[name] = name === 'fromSrc' ? withoutSecrets(value) : value;
   }
@@ -65,9 +81,15 @@ function told(body: TellingBody | undefined): Record<string, unknown> {
   const facts: Record<string, unknown> = {};
   for (const name of ['cmd', 'entrypoint', 'image', 'user', 'tty', 'privileged']) {
     const value = body?.get(name);
-    if (value !== undefined && value !== null && value !== '') facts[name] = value;
+    // Anything else is no value of such a field, and would only crowd out the rest of the row.
+    if (typeof value === 'boolean' || (typeof value === 'string' && value !== '') || isTexts(value))
+      facts[name] = value;
   }
   return facts;
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
 /** The fields of a body whose call does what they say, by their names as Docker's reader takes them: in any letter case. */

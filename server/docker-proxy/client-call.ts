@@ -16,6 +16,10 @@ export interface ClientCall {
   readonly body: 'none' | 'chunked' | number;
 }
 
+/** A long one costs the host as much as several requests. */
+const MAX_TARGET_CHARS = 16 * 1024;
+/** Docker would read parameters out of such a body, and take them before those of the query. */
+const FORM = /^\s*application\/x-www-form-urlencoded/i;
 /** Everything of the API's own path, up to Docker's. */
 const PREFIX = /^\/api\/v1\/(?:hosts\/[^/?#]+\/)?docker(?=\/)/;
 const WITHOUT_HOST = '/api/v1/docker';
@@ -51,6 +55,18 @@ export function isDockerPath(url: string | undefined): boolean {
   return PREFIX.test(url ?? '') || isRootCall(url ?? '');
 }
 
+/** What Docker hands its connection over for. */
+const UPGRADED = {
+  POST: /(?:\/containers\/.+\/attach|\/exec\/.+\/start|\/session|\/grpc)$/,
+  GET: /\/containers\/.+\/attach\/ws$/,
+} as const;
+
+/** Whether a request for an upgrade is for a call that Docker has one for; others are as good without. */
+export function mayBeUpgraded({ method, url = '' }: Pick<IncomingMessage, 'method' | 'url'>): boolean {
+  const [path = ''] = url.split('?', 1);
+  return (method === 'POST' || method === 'GET') && UPGRADED[method].test(path);
+}
+
 /**
  * Where a request belongs that asks for Docker's API at the root, as clients do that know no path in DOCKER_HOST, and all of
  * them for BuildKit's connections: to the route that takes the host from elsewhere. Any other stays where it is.
@@ -70,6 +86,7 @@ export function readClientCall(request: IncomingMessage): ClientCall {
   const target = url.replace(PREFIX, '');
   const path = normalPath(target);
   const call = apiCall(method, target);
+  const body = bodyOf(request);
   if (target === url || path === undefined || call === undefined || !/^[!-~]+$/.test(target)) {
     throw new FairleadError(
       'VALIDATION',
@@ -77,11 +94,21 @@ export function readClientCall(request: IncomingMessage): ClientCall {
         'or control characters',
     );
   }
+  if (target.length > MAX_TARGET_CHARS) {
+    throw new FairleadError('VALIDATION', `path and query may have ${MAX_TARGET_CHARS} characters at most`);
+  }
+  if (body !== 'none' && isForm(request.rawHeaders)) {
+    throw new FairleadError('VALIDATION', "Docker's API takes no forms: say application/json, or what the body is");
+  }
   const headers = endToEnd(request.rawHeaders).filter(([name]) => {
     const lower = name.toLowerCase();
     return !OWN_HEADERS.has(lower) && !OWN_FAMILIES.test(lower);
   });
-  return { method, target, path, call, headers, body: bodyOf(request) };
+  return { method, target, path, call, headers, body };
+}
+
+function isForm(raw: readonly string[]): boolean {
+  return raw.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type' && FORM.test(raw[at + 1] ?? ''));
 }
 
 /** HTTP's own reader has refused a request that says both, or a length more than once. */

@@ -41,7 +41,7 @@ import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
-import { CONNECTION_PLACES, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
+import { CONNECTION_PLACES, DOCKER_TURNS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
@@ -49,6 +49,7 @@ import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
 import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
+import { Turns } from './turns.ts';
 import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
@@ -104,13 +105,24 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   });
   const upgrades = new Upgrades(deps.clock);
   const gonePeers = new GonePeers(deps.clock);
+  const dockerTurns = { ofCaller: new Turns(DOCKER_TURNS.ofCaller), ofHost: new Turns(DOCKER_TURNS.ofHost) };
   const webSockets = new WebSockets(deps.clock, upgrades);
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
   const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
   upgrades.mount(api);
   endOnClose(api, deps, live, webSockets);
   const links = hostLinks(api, deps);
-  registerRoutes(api, { deps, links, live, upgrades, webSockets, uploads, gonePeers, answers: new AnswerBudget() });
+  registerRoutes(api, {
+    deps,
+    links,
+    live,
+    upgrades,
+    webSockets,
+    uploads,
+    gonePeers,
+    dockerTurns,
+    answers: new AnswerBudget(),
+  });
   await api.ready();
   return api;
 }

@@ -4,6 +4,11 @@ import { isFairleadError, toWireError } from '../../shared/errors.ts';
 import { actorOf } from './access.ts';
 import type { ApiDeps } from './deps.ts';
 
+export interface Verdict {
+  readonly result: 'ok' | 'failed';
+  readonly detail?: Record<string, unknown>;
+}
+
 export interface AuditedAction<T = unknown> {
   readonly action: string;
   readonly target: string;
@@ -11,8 +16,8 @@ export interface AuditedAction<T = unknown> {
   readonly detail?: Record<string, unknown>;
   /** What cannot be written down must not go on: the caller undoes what `work` began. */
   readonly isStrict?: boolean;
-  /** What the result says of how it ended; without it, whatever comes is a success. */
-  readonly judge?: (result: T) => { readonly result: 'ok' | 'failed'; readonly detail?: Record<string, unknown> };
+  /** What the result says of how it ended, undefined where that needs no row; without it, whatever comes is a success. */
+  readonly judge?: (result: T) => Verdict | undefined;
 }
 
 /**
@@ -38,7 +43,8 @@ export async function audited<T>(
     await audit.recordOrLog({ ...entry, result: isRefusal ? 'refused' : 'failed', detail: { ...detail, code } });
     throw error;
   }
-  const verdict = judge?.(result) ?? { result: 'ok' as const };
+  const verdict = judge === undefined ? { result: 'ok' as const } : judge(result);
+  if (verdict === undefined) return result;
   const facts = { ...detail, ...verdict.detail };
   const row = { ...entry, result: verdict.result, ...(Object.keys(facts).length === 0 ? {} : { detail: facts }) };
   await (isStrict ? audit.record(row) : audit.recordOrLog(row));

@@ -1,6 +1,6 @@
 /** One exchange with a host's Docker, from the client's request to the end of the answer or of the connection. */
 import type { IncomingMessage } from 'node:http';
-import type { Duplex, Writable } from 'node:stream';
+import { addAbortSignal, type Duplex, Readable, type Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
@@ -11,14 +11,11 @@ import { factsOf, isAudited, isBodyTelling, readTellingBody } from '../docker-pr
 import type { ClientCall } from '../docker-proxy/client-call.ts';
 import { runTunnel, upgradeHead } from '../docker-proxy/tunnel.ts';
 import type { HostLink } from '../hosts/host-link.ts';
-import { audited } from './audited.ts';
+import { audited, type Verdict } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { endSocket } from './end-socket.ts';
-import { END_MS } from './limits.ts';
+import { END_MS, MAX_BODY_BYTES } from './limits.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
-
-/** The largest body that is taken in whole, for what the audit log says of it. */
-const MAX_TOLD_BODY_BYTES = 1024 * 1024;
 
 export interface Exchange {
   readonly request: FastifyRequest;
@@ -28,6 +25,8 @@ export interface Exchange {
   readonly live: LiveStream;
   /** Whether the client asks for an upgrade. */
   readonly isUpgrade: boolean;
+  /** To be called when the request's body begins to go to the host: it may take as long as it does from then on. */
+  readonly onUpload: () => void;
 }
 
 /**
@@ -45,7 +44,6 @@ export async function runExchange(exchange: Exchange, context: RouteContext): Pr
     upgrades.answer(request);
     reply.hijack();
     await sendAnswer(request.raw, reply.raw, head, stream, live.signal);
-    dropRest(request.raw, context);
   } catch (error) {
     stream.reset(isFairleadError(error) ? error : new FairleadError('INTERNAL', 'the exchange failed on the server'));
     throw error;
@@ -53,32 +51,60 @@ export async function runExchange(exchange: Exchange, context: RouteContext): Pr
 }
 
 /** Opens the exchange on the host and sends it the request's body; what is audited is written down once Docker has answered. */
-async function ask(exchange: Exchange, { deps, links }: RouteContext): Promise<DockerStream> {
-  const { request, host, call } = exchange;
-  const body = isBodyTelling(call) ? await wholeBody(request.raw, MAX_TOLD_BODY_BYTES) : undefined;
+async function ask(exchange: Exchange, context: RouteContext): Promise<DockerStream> {
+  const { deps, links } = context;
+  const { request, host, call, isUpgrade } = exchange;
+  const body = isBodyTelling(call) ? await wholeBody(exchange, MAX_BODY_BYTES) : undefined;
   const facts = factsOf(call, host, body === undefined ? undefined : readTellingBody(body.toString('utf8')));
-  const open = async () => await openOn(await links.to(request, host, facts), exchange, body);
-  return isAudited(call) ? await audited(deps, request, { ...facts, judge }, open) : await open();
+  const open = async () => await inTurn(exchange, context, await links.to(request, host, facts), body);
+  if (!isAudited(call)) return await open();
+  // What Docker does before it answers cannot be taken back; a connection that is handed over can, and so can a new exec.
+  const isBegun = facts.isStrict && !isUpgrade && body === undefined;
+  if (!isBegun) return await audited(deps, request, { ...facts, judge }, open);
+  const { action, target, detail } = facts;
+  await audited(deps, request, { ...facts, isStrict: true }, async () => undefined);
+  return await audited(deps, request, { action, target, detail, judge: failureOf }, open);
+}
+
+function failureOf(stream: DockerStream): Verdict | undefined {
+  const verdict = judge(stream);
+  return verdict.result === 'failed' ? verdict : undefined;
+}
+
+/** Opens the exchange once it is the caller's turn: until it is answered it takes one of the places that the host has. */
+async function inTurn(
+  exchange: Exchange,
+  { dockerTurns }: RouteContext,
+  link: HostLink,
+  body?: Buffer,
+): Promise<DockerStream> {
+  const { signal, tokenId } = exchange.live;
+  const { hostId } = link;
+  const ends = [await dockerTurns.ofCaller.take(`${tokenId} ${hostId}`, signal)];
+  try {
+    ends.push(await dockerTurns.ofHost.take(hostId, signal));
+    return await openOn(link, exchange, body);
+  } finally {
+    for (const end of ends) end();
+  }
 }
 
 /** Docker's own refusal is a failure of what was asked. */
-function judge({ reply: { status } }: DockerStream) {
-  return { result: status < 400 ? ('ok' as const) : ('failed' as const), detail: { status } };
+function judge({ reply: { status } }: DockerStream): Verdict {
+  return { result: status < 400 ? 'ok' : 'failed', detail: { status } };
 }
 
-async function openOn(
-  link: HostLink,
-  { request, call, live, isUpgrade }: Exchange,
-  whole?: Buffer,
-): Promise<DockerStream> {
+async function openOn(link: HostLink, exchange: Exchange, whole?: Buffer): Promise<DockerStream> {
+  const { request, call, live, isUpgrade, onUpload } = exchange;
   const { method, target, headers, body } = call;
   const params = { method, target, headers: headers.map(([...pair]) => pair) };
   const options = { signal: live.signal, timeoutMs: Number.POSITIVE_INFINITY };
   const { upgrade: protocol } = request.headers;
   if (isUpgrade && protocol !== undefined) {
-    const first = whole ?? (await wholeBody(request.raw, MAX_UPGRADE_BODY_CHARS));
+    const first = whole ?? (await wholeBody(exchange, MAX_UPGRADE_BODY_CHARS));
     return await link.open(dockerUpgrade, { ...params, protocol, body: first.toString('utf8') }, options);
   }
+  if (whole === undefined) onUpload();
   const feed = (sink: Writable) => void sendBody(request.raw, sink, live.signal, whole);
   return await link.open(dockerRequest, { ...params, body }, { ...options, feed });
 }
@@ -115,7 +141,7 @@ async function tunnel(
     await endWriting(socket, live.signal);
     endSocket(socket, deps.clock);
   } catch (error) {
-    socket.destroy();
+    breakOff(socket, request.raw.socket);
     throw error;
   } finally {
     unwatch();
@@ -129,8 +155,14 @@ async function endWriting(socket: Duplex, signal: AbortSignal): Promise<void> {
   await finished(socket, { readable: false, signal });
 }
 
+/** Ends a connection so that nobody takes it for a clean end: over TLS its own end is lacking then. */
+function breakOff(stream: Duplex, socket: IncomingMessage['socket']): void {
+  if ('encrypted' in socket) stream.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** An answer may come before the whole request: what is left of that is not waited for. */
-function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
+export function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
   if (request.complete) return;
   const { socket } = request;
   request.resume();
@@ -138,16 +170,21 @@ function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
   request.once('close', () => timer.cancel());
 }
 
-/** @throws FairleadError PAYLOAD_TOO_LARGE */
-async function wholeBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** @throws FairleadError PAYLOAD_TOO_LARGE, CANCELLED */
+async function wholeBody({ request, live }: Exchange, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength;
-    if (bytes > maxBytes) {
-      throw new FairleadError('PAYLOAD_TOO_LARGE', `the body of this call may have ${maxBytes} bytes at most`);
+  try {
+    for await (const chunk of addAbortSignal(live.signal, Readable.from(request.raw)) as AsyncIterable<Buffer>) {
+      bytes += chunk.byteLength;
+      if (bytes > maxBytes) {
+        throw new FairleadError('PAYLOAD_TOO_LARGE', `the body of this call may have ${maxBytes} bytes at most`);
+      }
+      chunks.push(chunk);
     }
-    chunks.push(chunk);
+  } catch (error) {
+    live.signal.throwIfAborted();
+    throw isFairleadError(error) ? error : clientGone();
   }
   return Buffer.concat(chunks);
 }

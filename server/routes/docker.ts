@@ -1,14 +1,15 @@
 /** The Docker Engine API of a host, byte for byte: what an unmodified Docker client takes for its Engine. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { fits } from '../../shared/validate.ts';
 import { allows } from '../access/roles.ts';
 import { factsOf } from '../docker-proxy/call-facts.ts';
 import { type ClientCall, readClientCall } from '../docker-proxy/client-call.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import { runExchange } from './docker-exchange.ts';
+import { dropRest, runExchange } from './docker-exchange.ts';
 import { answerDockerProblem } from './problem.ts';
 import { refusalLog } from './refusals.ts';
 import { HostRef } from './schemas.ts';
@@ -17,7 +18,9 @@ import { HostRef } from './schemas.ts';
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
 
 export function dockerRoutes(api: Api, context: RouteContext): void {
-  const handle = handler(api, context);
+  const forbidden = refusalLog(api, context.deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
+  const handle = handler(context, forbidden);
+  const onlyHost = hostOfCaller(context, forbidden);
   void api.register((scope, _options, done) => {
     // Bodies are read by nobody here, whatever they say that they are: they go on as they come.
     scope.addHook('onRequest', async ({ raw }) => void delete raw.headers['content-type']);
@@ -53,24 +56,25 @@ export function dockerRoutes(api: Api, context: RouteContext): void {
           'too: for clients that know no path in `DOCKER_HOST`, and for the connections of BuildKit, for which none does.',
         params: Type.Object({ '*': Type.String() }),
       },
-      handler: async (request, reply) => handle(request, reply, await onlyHost(request, context)),
+      handler: async (request, reply) => handle(request, reply, await onlyHost(request)),
     });
     done();
   });
 }
 
 /** Makes what serves a request, once its host is known. */
-function handler(api: Api, context: RouteContext) {
+function handler(context: RouteContext, forbidden: RefusalLog) {
   const { live, upgrades, uploads } = context;
-  const refuse = refusals(api, context);
+  const refuse = refusals(forbidden);
   return async (request: FastifyRequest, reply: FastifyReply, host: string): Promise<FastifyReply> => {
     const call = readClientCall(request.raw);
     await refuse(request, host, call);
     const stream = live.beginFor(reply.raw, principalOf(request));
     const { socket } = request.raw;
-    uploads.add(socket);
+    const onUpload = () => uploads.add(socket);
+    const isUpgrade = upgrades.has(request);
     try {
-      await runExchange({ request, reply, host, call, live: stream, isUpgrade: upgrades.has(request) }, context);
+      await runExchange({ request, reply, host, call, live: stream, isUpgrade, onUpload }, context);
     } catch (error) {
       // What fails once the answer has begun has broken it off.
       if (!reply.sent) throw error;
@@ -78,34 +82,49 @@ function handler(api: Api, context: RouteContext) {
     } finally {
       stream.release();
       uploads.delete(socket);
+      if (!isUpgrade) dropRest(request.raw, context);
     }
     return reply;
   };
 }
 
-/** @throws FairleadError VALIDATION, HOST_NOT_FOUND */
-async function onlyHost(request: FastifyRequest, { deps }: RouteContext): Promise<string> {
-  const principal = principalOf(request);
-  const { scope } = principal;
-  const only = scope?.tags.length === 0 && scope.hosts.length === 1 ? scope.hosts[0] : undefined;
-  const host = request.headers['x-fairlead-host'] ?? only;
-  if (typeof host !== 'string') {
-    throw new FairleadError(
-      'VALIDATION',
-      "this was asked for without the path of a host, as Docker's clients do for BuildKit: name the host by a header " +
-        'X-Fairlead-Host beside Authorization in HttpHeaders of config.json, or use a token or certificate for that ' +
-        'host alone, as `fairlead docker-context` makes one',
-    );
-  }
-  if (scope === undefined) return host;
-  const hostId = await deps.hosts.idInScope(host, scope);
-  request.principal = { ...principal, hostId };
-  return hostId;
+type RefusalLog = ReturnType<typeof refusalLog>;
+
+/** Makes what finds the host of a request that names none in its path. @throws FairleadError VALIDATION, HOST_NOT_FOUND, what it makes does */
+function hostOfCaller({ deps }: RouteContext, forbidden: RefusalLog) {
+  return async (request: FastifyRequest): Promise<string> => {
+    const principal = principalOf(request);
+    const { scope } = principal;
+    const only = scope?.tags.length === 0 && scope.hosts.length === 1 ? scope.hosts[0] : undefined;
+    const host = request.headers['x-fairlead-host'] ?? only;
+    if (!fits(HostRef, host)) {
+      throw new FairleadError(
+        'VALIDATION',
+        "this was asked for without the path of a host, as Docker's clients do for BuildKit: name the host by a header " +
+          'X-Fairlead-Host beside Authorization in HttpHeaders of config.json, or use a token or certificate for that ' +
+          'host alone, as `fairlead docker-context` makes one',
+      );
+    }
+    if (scope === undefined) return host;
+    try {
+      const hostId = await deps.hosts.idInScope(host, scope);
+      request.principal = { ...principal, hostId };
+      return hostId;
+    } catch (error) {
+      if (isFairleadError(error, 'HOST_NOT_FOUND')) {
+        const { name, address } = actorOf(request);
+        const whence = address === undefined ? {} : { address };
+        const action = `${request.method} ${request.routeOptions.url ?? ''}`;
+        const detail = { code: error.code };
+        await forbidden(request, { actor: name, ...whence, action, target: host, detail, result: 'refused' });
+      }
+      throw error;
+    }
+  };
 }
 
 /** Makes what refuses calls that the caller's role does not have. @throws FairleadError FORBIDDEN, what it makes does */
-function refusals(api: Api, { deps }: RouteContext) {
-  const forbidden = refusalLog(api, deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
+function refusals(forbidden: RefusalLog) {
   return async (request: FastifyRequest, host: string, call: ClientCall): Promise<void> => {
     const refusal = refusalOf(request, call);
     if (refusal === undefined) return;

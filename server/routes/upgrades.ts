@@ -3,7 +3,7 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { isDockerPath } from '../docker-proxy/client-call.ts';
+import { isDockerPath, mayBeUpgraded } from '../docker-proxy/client-call.ts';
 import type { Api } from './app-types.ts';
 import { endSocket } from './end-socket.ts';
 import { UPGRADE_MS } from './limits.ts';
@@ -25,11 +25,13 @@ export function asksForWebSocket(request: IncomingMessage): boolean {
 
 /** Whether a request asks for an upgrade that some route has; any other is answered as if it asked for none. */
 export function asksForUpgrade(request: IncomingMessage): boolean {
-  return asksForWebSocket(request) || isDockerPath(request.url);
+  return isDockerPath(request.url) ? mayBeUpgraded(request) : asksForWebSocket(request);
 }
 
 export class Upgrades {
   readonly #clock: Clock;
+  /** How many requests of a connection were not answered yet, those for an upgrade aside. */
+  readonly #unanswered = new WeakMap<Duplex, number>();
   /** Those that were not answered yet. */
   readonly #waiting = new WeakMap<IncomingMessage, Upgrade>();
 
@@ -39,7 +41,13 @@ export class Upgrades {
 
   /** Takes the upgrades of the API's server. */
   mount(api: Api): void {
+    api.server.prependListener('request', ({ socket }, response) => {
+      this.#unanswered.set(socket, (this.#unanswered.get(socket) ?? 0) + 1);
+      response.once('close', () => this.#unanswered.set(socket, (this.#unanswered.get(socket) ?? 1) - 1));
+    });
     api.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // Its answer would overtake that of the request before it, in the same connection: no client does this.
+      if ((this.#unanswered.get(request.socket) ?? 0) > 0) return void request.socket.destroy();
       // From here on each half may end by itself; before, the end of one ends both. Node may have put a stream around the socket.
       for (const end of [request.socket, socket]) end.allowHalfOpen = true;
       // A connection that breaks is seen by its close.

@@ -1,6 +1,6 @@
 /**
  * The calls of the Docker Engine API: what each is called in the catalogue, who may make it, and what it does to the host.
- * What does not stand here needs an administrator, and on the host counts as the strongest class.
+ * What does not stand here needs an administrator, and the host must permit it as a change and as an exec.
  */
 import type { PolicyClass, Role } from '../messages/kind.ts';
 import { normalPath } from './path.ts';
@@ -13,47 +13,42 @@ export interface ApiCall {
   readonly policy: PolicyClass;
 }
 
-/** One row: the name, and the calls that go by it. In a path `*` is one part, and `**` one or more: names of images have slashes. */
+/** One row: the name, and the calls that go by it. In a path `**` is one part or more: names of images have slashes, and so have some by which Docker knows a container. */
 type Row = readonly [name: string, ...calls: string[]];
 
 const VIEWER_READS: readonly Row[] = [
   ['host.info', 'GET /_ping', 'HEAD /_ping', 'GET /version', 'GET /info', 'GET /system/df'],
   ['host.events', 'GET /events'],
   ['container.list', 'GET /containers/json'],
-  ['container.inspect', 'GET /containers/*/json', 'GET /containers/*/changes', 'GET /exec/*/json'],
-  ['container.top', 'GET /containers/*/top'],
-  ['container.stats', 'GET /containers/*/stats'],
-  ['container.log.stream', 'GET /containers/*/logs'],
-  ['container.wait', 'POST /containers/*/wait'],
+  ['container.inspect', 'GET /containers/**/json', 'GET /containers/**/changes', 'GET /exec/**/json'],
+  ['container.top', 'GET /containers/**/top'],
+  ['container.stats', 'GET /containers/**/stats'],
+  ['container.log.stream', 'GET /containers/**/logs'],
+  ['container.wait', 'POST /containers/**/wait'],
   ['image.list', 'GET /images/json'],
   ['image.inspect', 'GET /images/**/json', 'GET /images/**/history'],
   ['network.list', 'GET /networks'],
-  ['network.inspect', 'GET /networks/*'],
+  ['network.inspect', 'GET /networks/**'],
   ['volume.list', 'GET /volumes'],
-  ['volume.inspect', 'GET /volumes/*'],
+  ['volume.inspect', 'GET /volumes/**'],
   ['plugin.list', 'GET /plugins'],
 ];
 
-/** Reads that give away what is inside of containers and images, or make the host ask a registry. */
-const OPERATOR_READS: readonly Row[] = [
-  ['container.archive.get', 'GET /containers/*/archive', 'HEAD /containers/*/archive', 'GET /containers/*/export'],
-  ['image.save', 'GET /images/get', 'GET /images/**/get'],
-  ['image.search', 'GET /images/search', 'GET /distribution/**/json'],
-];
-
 const OPERATOR_CHANGES: readonly Row[] = [
+  // They make the host ask somebody else.
+  ['image.search', 'GET /images/search', 'GET /distribution/**/json'],
   ['container.create', 'POST /containers/create'],
-  ['container.start', 'POST /containers/*/start'],
-  ['container.stop', 'POST /containers/*/stop'],
-  ['container.restart', 'POST /containers/*/restart'],
-  ['container.kill', 'POST /containers/*/kill'],
-  ['container.pause', 'POST /containers/*/pause'],
-  ['container.unpause', 'POST /containers/*/unpause'],
-  ['container.remove', 'DELETE /containers/*'],
-  ['container.rename', 'POST /containers/*/rename'],
-  ['container.update', 'POST /containers/*/update'],
+  ['container.start', 'POST /containers/**/start'],
+  ['container.stop', 'POST /containers/**/stop'],
+  ['container.restart', 'POST /containers/**/restart'],
+  ['container.kill', 'POST /containers/**/kill'],
+  ['container.pause', 'POST /containers/**/pause'],
+  ['container.unpause', 'POST /containers/**/unpause'],
+  ['container.remove', 'DELETE /containers/**'],
+  ['container.rename', 'POST /containers/**/rename'],
+  ['container.update', 'POST /containers/**/update'],
   ['container.prune', 'POST /containers/prune'],
-  ['container.archive.put', 'PUT /containers/*/archive'],
+  ['container.archive.put', 'PUT /containers/**/archive'],
   ['image.pull', 'POST /images/create'],
   ['image.push', 'POST /images/**/push'],
   ['image.load', 'POST /images/load'],
@@ -64,18 +59,21 @@ const OPERATOR_CHANGES: readonly Row[] = [
   ['image.build', 'POST /build', 'POST /build/prune', 'POST /build/cancel', 'POST /session', 'POST /grpc'],
   ['image.login', 'POST /auth'],
   ['network.create', 'POST /networks/create'],
-  ['network.remove', 'DELETE /networks/*'],
-  ['network.connect', 'POST /networks/*/connect'],
-  ['network.disconnect', 'POST /networks/*/disconnect'],
+  ['network.remove', 'DELETE /networks/**'],
+  ['network.connect', 'POST /networks/**/connect'],
+  ['network.disconnect', 'POST /networks/**/disconnect'],
   ['network.prune', 'POST /networks/prune'],
   ['volume.create', 'POST /volumes/create'],
-  ['volume.remove', 'DELETE /volumes/*'],
+  ['volume.remove', 'DELETE /volumes/**'],
   ['volume.prune', 'POST /volumes/prune'],
 ];
 
 const OPERATOR_EXECS: readonly Row[] = [
-  ['container.exec.open', 'POST /containers/*/exec', 'POST /exec/*/start', 'POST /exec/*/resize'],
-  ['container.attach', 'POST /containers/*/attach', 'GET /containers/*/attach/ws', 'POST /containers/*/resize'],
+  // What is inside of containers and images comes out by them.
+  ['container.archive.get', 'GET /containers/**/archive', 'HEAD /containers/**/archive', 'GET /containers/**/export'],
+  ['image.save', 'GET /images/get', 'GET /images/**/get'],
+  ['container.exec.open', 'POST /containers/**/exec', 'POST /exec/**/start', 'POST /exec/**/resize'],
+  ['container.attach', 'POST /containers/**/attach', 'GET /containers/**/attach/ws', 'POST /containers/**/resize'],
 ];
 
 interface Pattern {
@@ -86,7 +84,6 @@ interface Pattern {
 
 const PATTERNS: readonly Pattern[] = [
   ...patterns(VIEWER_READS, 'viewer', 'read'),
-  ...patterns(OPERATOR_READS, 'operator', 'read'),
   ...patterns(OPERATOR_CHANGES, 'operator', 'change'),
   ...patterns(OPERATOR_EXECS, 'operator', 'exec'),
 ];
@@ -96,7 +93,9 @@ export const KNOWN_CALLS: readonly (ApiCall & { readonly written: string })[] = 
   ({ method, path, call }) => ({ ...call, written: `${method} /${path.join('/')}` }),
 );
 
-const UNKNOWN: ApiCall = { name: 'docker.request', role: 'admin', policy: 'exec' };
+/** The name of all calls that are not known. */
+export const UNKNOWN_CALL = 'docker.request';
+const UNKNOWN: ApiCall = { name: UNKNOWN_CALL, role: 'admin', policy: 'exec' };
 
 /**
  * What Docker is asked by a request.
@@ -111,7 +110,7 @@ export function apiCall(method: string, target: string): ApiCall | undefined {
 
 function covers(pattern: readonly string[], path: readonly string[]): boolean {
   const many = pattern.indexOf('**');
-  const fits = (part: string | undefined, at: number) => part === '*' || part === path[at];
+  const fits = (part: string | undefined, at: number) => part === path[at];
   if (many === -1) return pattern.length === path.length && pattern.every(fits);
   const behind = pattern.slice(many + 1);
   if (path.length < pattern.length) return false;

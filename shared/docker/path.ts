@@ -1,7 +1,7 @@
 /** Paths of the Docker Engine API, as its router takes them. */
 
-/** What Docker's router takes for the version in front of a path, which it then leaves out. */
-const VERSION = /^v[0-9.]+$/;
+/** What the routers of Docker and of Podman take for the version in front of a path, and then leave out. */
+const VERSION = /^v[0-9.][0-9A-Za-z.-]*$/;
 /** A part of a path as Docker reads it, after its escapes: what names and ids are made of, and no more. */
 const SEGMENT = /^[!-~]+$/;
 const NO_SEGMENT = /[\\/%?#]/;

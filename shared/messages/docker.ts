@@ -3,15 +3,14 @@ import Type from 'typebox';
 import type { StreamKind } from './kind.ts';
 
 const closed = { additionalProperties: false };
-/** What all headers of one message may take together, names and values. */
-export const MAX_HEADERS_BYTES = 64 * 1024;
+const MAX_VALUE_CHARS = 64 * 1024;
 const MAX_HEADERS = 128;
 /** What HTTP has for a value, each character standing for one byte. */
 const FIELD = '^[\\t\\x20-\\x7e\\x80-\\xff]*$';
 /** A header's name and value; each stands as often, and in the order, that it was sent. */
 export const Header = Type.Tuple([
   Type.String({ minLength: 1, maxLength: 256, pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" }),
-  Type.String({ maxLength: MAX_HEADERS_BYTES, pattern: FIELD }),
+  Type.String({ maxLength: MAX_VALUE_CHARS, pattern: FIELD }),
 ]);
 const Headers = Type.Array(Header, { maxItems: MAX_HEADERS });
 

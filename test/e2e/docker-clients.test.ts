@@ -71,6 +71,12 @@ test('docker-context: a context for one host, with which the CLI and BuildKit wo
   const again = await fairlead(['docker-context', 'shop'], { DOCKER_CONFIG: config });
   assert.equal(again.exit.code, 1);
   assert.match(again.stderr, /has a context fairlead-shop already: use --force/);
+  const forced = await fairlead(['docker-context', 'shop', '--force'], { DOCKER_CONFIG: config });
+  assert.equal(forced.exit.code, 0, forced.transcript());
+  assert.equal((await runClient(t, target, [cli, 'ps'])).code, 0);
+  const { body } = await server.api.get('/api/v1/operator-certificates');
+  const states = body.items.map(({ state }: { state: string }) => state).toSorted();
+  assert.deepEqual(states, ['active', 'revoked'], 'the certificate that the context had');
   await addHost(t, server, 'other');
   const elsewhere = { ...meshHost(server, 'other'), DOCKER_CERT_PATH: await certOf(t, config, cli) };
   const denied = await runClient(t, elsewhere, [cli, 'ps'], { env: { DOCKER_CONTEXT: '' } });

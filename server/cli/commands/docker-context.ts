@@ -1,14 +1,16 @@
 /** `docker-context`: a context of the docker CLI that talks to a host through the mesh. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { generateP256, privateKeyPem } from '../../../certs/native.ts';
+import { isFairleadError } from '../../../shared/errors.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import type { HostView } from '../api-types.ts';
 import { act, type Cli, seconds } from '../commander.ts';
 import { runDocker } from '../docker-program.ts';
-import { CliError } from '../errors.ts';
+import { CliError, describeError, systemCode } from '../errors.ts';
 import { relative } from '../format.ts';
 import type { CliIo } from '../io.ts';
 import { type IssuedCertificate, requestCertificate } from '../operator-certificate.ts';
@@ -47,7 +49,9 @@ export function addDockerContext(root: Command, cli: Cli): void {
     if (exists && !options.force) {
       throw new CliError(`docker has a context ${name} already: use --force to replace it, or another --name`);
     }
+    const before = exists ? await serialOf(name, io) : undefined;
     const made = await makeContext(api, io, { host, name, exists, options });
+    if (before !== undefined) await revoke(api, before);
     if (options.use) await runDocker(['context', 'use', name], io.env);
     const shown = { context: name, host: host.name, serial: made.serial, notAfter: made.notAfter };
     await print(io, options, shown, () =>
@@ -95,7 +99,7 @@ async function makeContext(
     await runDocker(['context', exists ? 'update' : 'create', name, ...about], io.env);
     return made;
   } catch (error) {
-    await api.call('DELETE', path`/api/v1/operator-certificates/${made.serial}`);
+    await revoke(api, made.serial, error);
     throw error;
   } finally {
     // Docker has copied them.
@@ -110,4 +114,28 @@ function dockerHost(api: URL, hostId: string): string {
 async function contextExists(name: string, { env }: CliIo): Promise<boolean> {
   const names = await runDocker(['context', 'ls', '--format', '{{.Name}}'], env);
   return names.split('\n').includes(name);
+}
+
+/** The serial of the certificate that a context has; undefined if it has none of ours. */
+async function serialOf(name: string, { env }: CliIo): Promise<string | undefined> {
+  const format = ['--format', '{{.Storage.TLSPath}}'];
+  const dir = (await runDocker(['context', 'inspect', ...format, name], env)).trim();
+  try {
+    return new X509Certificate(await readFile(join(dir, 'docker', 'cert.pem'))).serialNumber;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw new CliError(`cannot read the certificate of the context ${name}: ${(error as Error).message}`);
+  }
+}
+
+/** @throws CliError that says which certificate is still good */
+async function revoke(api: ApiClient, serial: string, cause?: unknown): Promise<void> {
+  try {
+    await api.call('DELETE', path`/api/v1/operator-certificates/${serial}`);
+  } catch (error) {
+    // Of another installation, or gone already.
+    if (isFairleadError(error, 'NOT_FOUND')) return;
+    const why = `the certificate ${serial} is still good, revoke it by \`fairlead operator rm\`: ${describeError(error)}`;
+    throw new CliError(cause === undefined ? why : `${describeError(cause)}; ${why}`, { cause: error });
+  }
 }
