@@ -7,6 +7,7 @@ import { calls } from './figures/calls.ts';
 import { certificates } from './figures/certificates.ts';
 import { changingLink } from './figures/changing-link.ts';
 import { compression } from './figures/compression.ts';
+import { docker } from './figures/docker.ts';
 import { handshakes } from './figures/handshakes.ts';
 import { idleAgents } from './figures/idle-agents.ts';
 import { revocation } from './figures/revocation.ts';
@@ -26,6 +27,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   certificates,
   audit,
   revocation,
+  docker,
 };
 
 async function main(names: readonly string[]): Promise<number> {

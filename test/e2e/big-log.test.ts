@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dockerApi, testContainer } from '../support/docker.ts';
-import type { Launched } from '../support/launcher.ts';
+import { type Launched, runSources } from '../support/launcher.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { fileCleanup } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
@@ -21,6 +21,7 @@ let server: Server;
 let agent: Launched;
 
 before(async () => {
+  runSources();
   server = await startServer(shared);
   agent = (await addHost(shared, server, 'shed')).process;
 });

@@ -11,10 +11,22 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 export type Program = 'server' | 'agent' | 'cli';
 
-/** The bundles, when all tests are run: they start in half the time. A single file is run with the sources as they are. */
-const ENTRIES: Record<Program, string> = process.env['FAIRLEAD_TEST_BUNDLES']
-  ? { server: 'dist/server.mjs', agent: 'dist/agent.mjs', cli: 'dist/cli.mjs' }
-  : { server: 'server/main.ts', agent: 'agent/main.ts', cli: 'server/cli/main.ts' };
+const SOURCES: Record<Program, string> = {
+  server: 'server/main.ts',
+  agent: 'agent/main.ts',
+  cli: 'server/cli/main.ts',
+};
+/** Set when all tests are run: bundles start in half the time. A single file is run with the sources as they are. */
+const BUNDLES = 'FAIRLEAD_TEST_BUNDLES';
+
+/** Has programs run from their sources from now on: what is measured is then what people run. */
+export function runSources(): void {
+  delete process.env[BUNDLES];
+}
+
+function entryOf(program: Program): string {
+  return process.env[BUNDLES] ? `dist/${program}.mjs` : SOURCES[program];
+}
 
 /** How a program ended. */
 export interface Exit {
@@ -164,7 +176,7 @@ export function launch(
   const launched = new Launched(
     `fairlead ${program} ${args[0] ?? ''}`,
     process.execPath,
-    [`${ROOT}${ENTRIES[program]}`, ...args],
+    [`${ROOT}${entryOf(program)}`, ...args],
     { ...options, env: { ...compileCacheOf(program), ...options.env } },
   );
   defer(cleanup, () => launched.kill().catch(() => undefined)); // a program that never started is gone as well
