@@ -82,7 +82,7 @@ function handler(context: RouteContext, forbidden: RefusalLog) {
     } finally {
       stream.release();
       uploads.delete(socket);
-      if (!isUpgrade) dropRest(request.raw, context);
+      if (!isUpgrade && call.body !== 'none') dropRest(request.raw, context);
     }
     return reply;
   };
