@@ -123,7 +123,7 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
       },
       hello: () => {
         const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name];
-        return helloOf(instanceId, docker, policy, capabilities);
+        return { ...helloOf(instanceId, docker, policy, capabilities), denied: dispatcher.denied(STREAM_KINDS) };
       },
       onStream: (stream) => dispatcher.accept(stream),
       onState: (state, detail) => lock.update(state, detail),

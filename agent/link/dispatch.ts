@@ -36,6 +36,12 @@ export class Dispatcher {
     return kinds.filter((kind) => handlers.has(kind.code) && permits(policy, kind)).map((kind) => kind.name);
   }
 
+  /** The names of the kinds that are served but for the host's policy. */
+  denied(kinds: readonly StreamKind[]): string[] {
+    const { handlers, policy } = this.#options;
+    return kinds.filter((kind) => handlers.has(kind.code) && !permits(policy, kind)).map((kind) => kind.name);
+  }
+
   /** Serves one stream. Returns at once; never throws. */
   accept(stream: MuxStream): void {
     const { policy, handlers, log } = this.#options;

@@ -2,6 +2,7 @@
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { knownFigures, linkFigures } from '../../shared/link-figures.ts';
 import type { DockerState, Heartbeat, Hello } from '../../shared/messages/control.ts';
+import { FIRST_KINDS } from '../../shared/messages/index.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { LinkFigures } from '../../shared/messages/link.ts';
 import type { Session } from '../../shared/mux/session.ts';
@@ -99,6 +100,7 @@ export class NativeLink implements HostLink {
   }
 
   #open<K extends StreamKind>(kind: K, params: Params<K>, signal: AbortSignal | undefined): MuxStream<K> {
+    this.#requireKnown(kind);
     try {
       return this.session.open(kind, params, signal === undefined ? {} : { signal });
     } catch (error) {
@@ -108,6 +110,13 @@ export class NativeLink implements HostLink {
       }
       throw error;
     }
+  }
+
+  /** @throws FairleadError UNSUPPORTED for a kind that the agent may not know: it would end its session for it */
+  #requireKnown({ name }: StreamKind): void {
+    const { capabilities, denied = [] } = this.#hello;
+    if (FIRST_KINDS.has(name) || capabilities.includes(name) || denied.includes(name)) return;
+    throw new FairleadError('UNSUPPORTED', `the host's agent does not serve ${name}: it is too old; upgrade the agent`);
   }
 }
 

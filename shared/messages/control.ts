@@ -50,6 +50,8 @@ export const hello = {
       arch: text(32),
       docker: DockerState,
       capabilities: Type.Array(text(64), { maxItems: 128 }),
+      /** Kinds that the agent knows and that its policy denies: opening one is refused, and breaks nothing. */
+      denied: Type.Optional(Type.Array(text(64), { maxItems: 128 })),
       policy: HostPolicy,
       /** Names of compressions that the agent can unpack. */
       compression: Type.Optional(Type.Array(text(16), { maxItems: 8 })),

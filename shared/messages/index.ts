@@ -26,6 +26,31 @@ export const STREAM_KINDS = [
   docker.dockerUpgrade,
 ] as const;
 
+/**
+ * The kinds of the first catalogue, which every agent knows. An agent that does not know a kind ends its session for it, so
+ * that any other is opened only if the agent has named it.
+ */
+export const FIRST_KINDS: ReadonlySet<string> = new Set(
+  [
+    host.hostInfo,
+    container.containerList,
+    container.containerInspect,
+    container.containerStart,
+    container.containerStop,
+    container.containerRestart,
+    container.containerKill,
+    container.containerPause,
+    container.containerUnpause,
+    container.containerRemove,
+    container.containerTop,
+    container.containerStats,
+    container.containerLogStream,
+    container.containerExecOpen,
+    docker.dockerRequest,
+    docker.dockerUpgrade,
+  ].map(({ name }) => name),
+);
+
 /** Protocol versions this build speaks. */
 export const PROTOCOL_VERSIONS = [1] as const;
 /** The WebSocket subprotocol of version 1. */

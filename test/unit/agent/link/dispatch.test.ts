@@ -128,4 +128,5 @@ test('capabilities are the kinds that are served and permitted', () => {
     { allow: ['read'], deny: ['host.*'] },
   );
   assert.deepEqual(it.capabilities(STREAM_KINDS), ['container.list']);
+  assert.deepEqual(it.denied(STREAM_KINDS), ['host.info', 'container.exec.open']);
 });

@@ -1,4 +1,4 @@
-/** What a native link tells of its traffic, and that its round trip stays known. */
+/** What a native link opens and tells of its traffic, and that its round trip stays known. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -7,8 +7,9 @@ import { startHeartbeats } from '../../../../agent/link/heartbeats.ts';
 import { NativeLink } from '../../../../server/mesh/native-link.ts';
 import { RoundTripProbe } from '../../../../server/mesh/round-trip-probe.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { containerLogStream } from '../../../../shared/messages/container.ts';
+import { containerLogStream, containerRemove } from '../../../../shared/messages/container.ts';
 import type { Heartbeat, Hello } from '../../../../shared/messages/control.ts';
+import { hostThroughput } from '../../../../shared/messages/host.ts';
 import type { MuxStream } from '../../../../shared/mux/stream.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -56,6 +57,21 @@ test('what the agent sends is told by its heartbeats, once there is something to
   assert.deepEqual(link.traffic().fromAgent, told, 'nothing new is no news');
   assert.ok(link.traffic().bytesIn > 3_000_000);
   assert.deepEqual(Object.keys(link.traffic().toAgent.queuedBytes).sort(), ['bulk', 'control', 'interactive']);
+});
+
+test('a kind that the agent did not name is not opened: an agent that does not know it ends its session', async (t) => {
+  const { server } = await serveStreams(t, async (stream) => {
+    stream.reset(new FairleadError('DENIED_BY_HOST', 'the policy'));
+  });
+  const ask = async (more: Partial<Hello>) => {
+    const link = new NativeLink({ hostId: 'h', session: server, hello: { ...hello, ...more }, connectedAt: 0 });
+    return await link.call(hostThroughput, { sendBytes: 0, ms: 1 }).catch((error: FairleadError) => error.code);
+  };
+  assert.equal(await ask({}), 'UNSUPPORTED');
+  assert.equal(await ask({ denied: ['host.throughput'] }), 'DENIED_BY_HOST');
+  assert.equal(await ask({ capabilities: ['host.throughput'] }), 'DENIED_BY_HOST');
+  const link = new NativeLink({ hostId: 'h', session: server, hello, connectedAt: 0 });
+  await assert.rejects(link.call(containerRemove, { id: 'c' }), { code: 'DENIED_BY_HOST' });
 });
 
 test('a ping tells the round trip', async (t) => {
