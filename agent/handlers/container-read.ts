@@ -1,44 +1,28 @@
 /** Handlers that read containers: list, inspect, top, stats. */
 import type { containerInspect, containerList, containerStats, containerTop } from '../../shared/messages/container.ts';
 import { dockerPath } from '../docker/call.ts';
-import { asObject, asObjects, jsonLines } from '../docker/json.ts';
+import { jsonLines } from '../docker/json.ts';
 import type { Handler } from './handler.ts';
+import { list, read } from './read.ts';
 
-/** Room for some 10,000 containers. */
-const MAX_LIST_BYTES = 32 * 1024 * 1024;
 const MAX_SAMPLE_BYTES = 1024 * 1024;
 
-export const handleList: Handler<typeof containerList> = async (stream, { docker }) => {
-  const answer = await docker.json({
-    method: 'GET',
-    path: '/containers/json',
-    query: stream.params.all === true ? { all: 1 } : {},
-    signal: stream.aborted,
-    maxBytes: MAX_LIST_BYTES,
-  });
-  const containers = asObjects(answer);
-  stream.sendReply({ count: containers.length });
-  for (const container of containers) await stream.sendItem(container);
-  stream.finish();
-};
+export const handleList = list<typeof containerList>(({ all }) => ({
+  method: 'GET',
+  path: '/containers/json',
+  query: all === true ? { all: 1 } : {},
+}));
 
-export const handleInspect: Handler<typeof containerInspect> = async (stream, { docker }) => {
-  const path = dockerPath`/containers/${stream.params.id}/json`;
-  stream.sendReply(asObject(await docker.json({ method: 'GET', path, signal: stream.aborted })));
-  stream.finish();
-};
+export const handleInspect = read<typeof containerInspect>(({ id }) => ({
+  method: 'GET',
+  path: dockerPath`/containers/${id}/json`,
+}));
 
-export const handleTop: Handler<typeof containerTop> = async (stream, { docker }) => {
-  const { id, psArgs } = stream.params;
-  const answer = await docker.json({
-    method: 'GET',
-    path: dockerPath`/containers/${id}/top`,
-    query: psArgs === undefined ? {} : { ps_args: psArgs },
-    signal: stream.aborted,
-  });
-  stream.sendReply(asObject(answer));
-  stream.finish();
-};
+export const handleTop = read<typeof containerTop>(({ id, psArgs }) => ({
+  method: 'GET',
+  path: dockerPath`/containers/${id}/top`,
+  query: psArgs === undefined ? {} : { ps_args: psArgs },
+}));
 
 export const handleStats: Handler<typeof containerStats> = async (stream, { docker }) => {
   const { id, stream: follow = true } = stream.params;

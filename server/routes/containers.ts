@@ -1,5 +1,4 @@
 /** One container: look at it and change it, in Docker's own words. */
-import type { FastifyRequest } from 'fastify';
 import Type, { type TProperties } from 'typebox';
 import {
   containerInspect,
@@ -14,7 +13,7 @@ import {
 } from '../../shared/messages/container.ts';
 import type { Params, StreamKind } from '../../shared/messages/kind.ts';
 import type { Api } from './app-types.ts';
-import { audited } from './audited.ts';
+import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
 import { answerOfHosts, textOf } from './host-answer.ts';
 import { CHANGE_MS, MAX_CHANGE_MS, STOP_MS } from './limits.ts';
@@ -23,11 +22,6 @@ import { ContainerParams, DockerAnswer, NoContent } from './schemas.ts';
 const strict = { additionalProperties: false };
 const PATH = '/api/v1/hosts/:host/containers/:container';
 
-const Headers = Type.Object({
-  'idempotency-key': Type.Optional(
-    Type.String({ minLength: 1, maxLength: 64, description: 'A call repeated with the same key acts once' }),
-  ),
-});
 const StopQuery = Type.Object(
   { t: Type.Optional(Type.Integer({ minimum: -1, maximum: 3600, description: 'Seconds before it is killed' })) },
   strict,
@@ -105,7 +99,7 @@ function removeRoute(api: Api, context: RouteContext): void {
         tags: ['containers'],
         summary: 'Removes a container',
         params: ContainerParams,
-        headers: Headers,
+        headers: ChangeHeaders,
         querystring: Type.Object(
           {
             force: flag('A running one, too'),
@@ -119,8 +113,10 @@ function removeRoute(api: Api, context: RouteContext): void {
     },
     async (request, reply) => {
       const { force, volumes, v } = request.query;
-      const params = { force: force ?? false, volumes: volumes ?? v ?? false };
-      await change(context, request, request.params, containerRemove, params, CHANGE_MS);
+      const { host, container } = request.params;
+      const detail = { force: force ?? false, volumes: volumes ?? v ?? false };
+      const params = { id: container, ...detail };
+      await change(context, request, { kind: containerRemove, host, object: container, params, detail });
       return reply.code(204).send(null);
     },
   );
@@ -145,14 +141,17 @@ function changeRoute<P extends TProperties, Q>(
         tags: ['containers'],
         summary: `${verb[0]?.toUpperCase()}${verb.slice(1)}s a container`,
         params: ContainerParams,
-        headers: Headers,
+        headers: ChangeHeaders,
         querystring,
         response: { 204: NoContent },
       },
     },
     async (request, reply) => {
-      const params = toParams(request.query as Q);
-      await change(context, request, request.params, kind, params, timeoutOf(kind, params));
+      const { host, container } = request.params;
+      const detail = toParams(request.query as Q);
+      const params = { id: container, ...detail } as Params<ChangeKind>;
+      const timeoutMs = timeoutOf(kind, detail);
+      await change(context, request, { kind, host, object: container, params, detail, timeoutMs });
       return reply.code(204).send(null);
     },
   );
@@ -163,22 +162,4 @@ function timeoutOf(kind: ChangeKind, { timeoutSeconds }: Record<string, unknown>
   if (kind.name !== 'container.stop' && kind.name !== 'container.restart') return CHANGE_MS;
   if (typeof timeoutSeconds !== 'number') return STOP_MS;
   return timeoutSeconds < 0 ? MAX_CHANGE_MS : timeoutSeconds * 1000 + CHANGE_MS;
-}
-
-/** Makes one change and records it. A client that leaves does not stop it: what was begun on the host ends there. */
-async function change(
-  { deps, links }: RouteContext,
-  request: FastifyRequest,
-  { host, container }: { host: string; container: string },
-  kind: ChangeKind,
-  params: Record<string, unknown>,
-  timeoutMs: number,
-): Promise<void> {
-  const key = request.headers['idempotency-key'];
-  const all = { id: container, ...params, ...(typeof key === 'string' ? { idempotencyKey: key } : {}) };
-  const action = { action: kind.name, target: `${host}/${container}`, detail: params };
-  await audited(deps, request, action, async () => {
-    const link = await links.to(request, host, action);
-    await link.call(kind, all as Params<ChangeKind>, { timeoutMs });
-  });
 }

@@ -1,61 +1,29 @@
 /** Kinds that act on containers. Codes 0x0300 to 0x03ff. Docker's own objects pass in Docker's own words. */
 import Type, { type TProperties } from 'typebox';
+import { changeKind, DockerObject, listKind, ObjectRef, readKind } from './family.ts';
 import type { StreamKind } from './kind.ts';
 
+export { DockerObject } from './family.ts';
+
 const closed = { additionalProperties: false };
-/** An object as Docker sent it. */
-export const DockerObject = Type.Record(Type.String(), Type.Unknown());
-/** A container's id or name, as Docker takes it; nothing that could change the path of a request. */
-export const ContainerRef = Type.String({ minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9][a-zA-Z0-9_.-]*$' });
+/** A container's id or name, as Docker takes it. */
+export const ContainerRef = ObjectRef;
 /** Unix seconds with up to nine decimals, or RFC 3339, or a duration such as `10m`: what Docker takes for since and until. */
 export const DockerTime = Type.String({ minLength: 1, maxLength: 64, pattern: '^[0-9A-Za-z:.+-]+$' });
-/** A repeated call with the same key acts once. */
-const idempotencyKey = Type.Optional(Type.String({ minLength: 1, maxLength: 64 }));
 const timeoutSeconds = Type.Optional(Type.Integer({ minimum: -1, maximum: 3600 }));
 const signal = Type.Optional(Type.String({ minLength: 1, maxLength: 16, pattern: '^[A-Z0-9+]+$' }));
 const cell = Type.Integer({ minimum: 1, maximum: 4096 });
 
 function read<const N extends string, P extends TProperties>(code: number, name: N, params: P) {
-  return {
-    code,
-    name,
-    from: 'server',
-    role: 'viewer',
-    policy: 'read',
-    priority: 'interactive',
-    compressible: true,
-    params: Type.Object({ id: ContainerRef, ...params }, closed),
-  } as const;
+  return readKind(code, name, { id: ContainerRef, ...params });
 }
 
 function change<const N extends string, P extends TProperties>(code: number, name: N, params: P) {
-  return {
-    code,
-    name,
-    from: 'server',
-    role: 'operator',
-    policy: 'change',
-    priority: 'interactive',
-    params: Type.Object({ id: ContainerRef, idempotencyKey, ...params }, closed),
-    reply: Type.Object({}, closed),
-    bytes: 'none',
-  } as const satisfies StreamKind;
+  return changeKind(code, name, { id: ContainerRef, ...params });
 }
 
-/** One item per container. */
-export const containerList = {
-  ...read(0x0300, 'container.list', {}),
-  params: Type.Object({ all: Type.Optional(Type.Boolean()) }, closed),
-  reply: Type.Object({ count: Type.Integer({ minimum: 0 }) }, closed),
-  item: DockerObject,
-  bytes: 'none',
-} as const satisfies StreamKind;
-
-export const containerInspect = {
-  ...read(0x0301, 'container.inspect', {}),
-  reply: DockerObject,
-  bytes: 'none',
-} as const satisfies StreamKind;
+export const containerList = listKind(0x0300, 'container.list', { all: Type.Optional(Type.Boolean()) });
+export const containerInspect = read(0x0301, 'container.inspect', {});
 
 export const containerStart = change(0x0302, 'container.start', {});
 export const containerStop = change(0x0303, 'container.stop', { timeoutSeconds });
@@ -68,20 +36,15 @@ export const containerRemove = change(0x0308, 'container.remove', {
   volumes: Type.Optional(Type.Boolean()),
 });
 
-export const containerTop = {
-  ...read(0x0309, 'container.top', {
-    psArgs: Type.Optional(Type.String({ maxLength: 128, pattern: '^[A-Za-z0-9 ,=_-]*$' })),
-  }),
-  reply: DockerObject,
-  bytes: 'none',
-} as const satisfies StreamKind;
+export const containerTop = read(0x0309, 'container.top', {
+  psArgs: Type.Optional(Type.String({ maxLength: 128, pattern: '^[A-Za-z0-9 ,=_-]*$' })),
+});
 
 /** One item per sample; with `stream` false one sample only. */
 export const containerStats = {
   ...read(0x030a, 'container.stats', { stream: Type.Optional(Type.Boolean()) }),
   reply: Type.Object({}, closed),
   item: DockerObject,
-  bytes: 'none',
 } as const satisfies StreamKind;
 
 /** The bytes are Docker's own: with `tty` raw, else multiplexed with Docker's 8-byte headers. */

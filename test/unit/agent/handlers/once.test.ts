@@ -73,3 +73,20 @@ test('no more than the most are kept, and the oldest go first', async () => {
   await once.run('a', 'start c', act);
   assert.equal(acts(), 6);
 });
+
+test('a repeat gets the result of the first, and what results take is bounded', async () => {
+  const clock = new FakeClock();
+  const once = new Once({ clock, undone: () => false, maxResultChars: 100 });
+  let acts = 0;
+  const make = async () => ({ id: ++acts, text: 'x'.repeat(40) });
+  assert.deepEqual(await once.run('a', 'create', make), await once.run('a', 'create', make));
+  assert.equal(acts, 1);
+  await once.run('b', 'create', make);
+  assert.equal(once.size, 1, 'the first has gone, as both are more than is kept');
+  assert.equal((await once.run('b', 'create', make)).id, 2);
+  assert.equal((await once.run('a', 'create', make)).id, 3);
+  clock.advance(KEEP_MS);
+  for (const key of ['c', 'd']) await once.run(key, 'start', async () => undefined);
+  await once.run('e', 'create', make);
+  assert.equal(once.size, 3, 'what was forgotten takes no room any more');
+});

@@ -1,0 +1,48 @@
+/** Changes on a host, one call each: made once for each idempotency key, and written down. */
+import type { FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import { type AuditedAction, audited } from './audited.ts';
+import type { RouteContext } from './context.ts';
+import { CHANGE_MS } from './limits.ts';
+
+/** What every route that makes a change takes. */
+export const ChangeHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({ minLength: 1, maxLength: 64, description: 'A call repeated with the same key acts once' }),
+  ),
+});
+
+/** A change of one kind that takes an idempotency key, as `changeKind` makes it. */
+export interface Change<K extends StreamKind> {
+  readonly kind: K;
+  /** The host's id or name. */
+  readonly host: string;
+  /** What is changed, as the audit log names it behind the host; absent: the host itself. */
+  readonly object?: string | undefined;
+  readonly params: Params<K>;
+  /** What the audit log says of it. Never secrets. */
+  readonly detail: Record<string, unknown>;
+  /** What the answer adds to that, and how it ended; without it, whatever comes is a success. */
+  readonly judge?: AuditedAction<Reply<K>>['judge'];
+  /** Time for the host's answer, 30 s unless given. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Makes one change and records it. A client that leaves does not stop it: what was begun on the host ends there.
+ * @throws FairleadError what the host fails with
+ */
+export async function change<K extends StreamKind>(
+  { deps, links }: Pick<RouteContext, 'deps' | 'links'>,
+  request: FastifyRequest,
+  { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS }: Change<K>,
+): Promise<Reply<K>> {
+  const key = request.headers['idempotency-key'];
+  const all = typeof key === 'string' ? { ...(params as object), idempotencyKey: key } : params;
+  const action = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
+  return await audited(deps, request, judge === undefined ? action : { ...action, judge }, async () => {
+    const link = await links.to(request, host, action);
+    return await link.call(kind, all as Params<K>, { timeoutMs });
+  });
+}
