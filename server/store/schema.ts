@@ -173,6 +173,28 @@ export interface HostTrustTable {
   at: number;
 }
 
+export interface StackRevisionsTable {
+  host_id: string;
+  stack: string;
+  /** Counts up in each stack. */
+  number: number;
+  id: string;
+  action: string;
+  source: number | null;
+  compose: string;
+  /** Sealed. */
+  env: string | null;
+  /** A JSON array of strings. */
+  env_names: string;
+  size: number;
+  created_by: string;
+  created_at: number;
+  state: string;
+  finished_at: number | null;
+  code: string | null;
+  detail: string | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -187,4 +209,5 @@ export interface Schema {
   audit_sinks: AuditSinksTable;
   recoveries: RecoveriesTable;
   host_trust: HostTrustTable;
+  stack_revisions: StackRevisionsTable;
 }

@@ -24,6 +24,7 @@ import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
+import { type StackRevisions, stackRevisionsTable } from './stack-revisions.ts';
 import { storeError } from './store-errors.ts';
 import type { Db, Note } from './tables.ts';
 import { removeTemporaries } from './temporary.ts';
@@ -52,6 +53,7 @@ export interface Tables {
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
   readonly recoveries: Recoveries;
+  readonly stackRevisions: StackRevisions;
 }
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
@@ -125,6 +127,7 @@ export class Store implements Tables {
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
   readonly recoveries: Recoveries;
+  readonly stackRevisions: StackRevisions;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
@@ -158,6 +161,7 @@ export class Store implements Tables {
     this.operatorCertificates = tables.operatorCertificates;
     this.users = tables.users;
     this.recoveries = tables.recoveries;
+    this.stackRevisions = tables.stackRevisions;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -265,5 +269,6 @@ function tablesOn(db: Db, note: Note): Tables {
     operatorCertificates: operatorCertificatesTable(db, note),
     users: usersTable(db, note),
     recoveries: recoveriesTable(db),
+    stackRevisions: stackRevisionsTable(db),
   };
 }
