@@ -15,8 +15,8 @@ export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;
 const PATTERN = /^(?:\*|[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:\.\*)?)$/;
 const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec']);
 const MAX_PATTERN_CHARS = 64;
-/** The policy travels in the hello, whose frame is small. */
-const MAX_POLICY_CHARS = 2048;
+/** The policy travels in the hello, whose frame is small and has the names of all kinds besides. */
+export const MAX_POLICY_CHARS = 1536;
 const MAX_ENTRIES = 256;
 
 /** Entries as they stand in agent.json or on the command line. */

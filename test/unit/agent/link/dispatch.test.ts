@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { pino } from 'pino';
 import type { Handler, HandlerContext } from '../../../../agent/handlers/index.ts';
 import { Dispatcher } from '../../../../agent/link/dispatch.ts';
+import { MAX_POLICY_CHARS } from '../../../../agent/policy/policy.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { MAX_OPEN_STREAMS } from '../../../../shared/limits.ts';
+import { MAX_FRAME_BYTES_BEFORE_HELLO, MAX_OPEN_STREAMS, MAX_REASON_CHARS } from '../../../../shared/limits.ts';
 import { containerExecOpen, containerList } from '../../../../shared/messages/container.ts';
 import { hostInfo } from '../../../../shared/messages/host.ts';
-import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
+import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../../../../shared/messages/index.ts';
 import type { StreamKind } from '../../../../shared/messages/kind.ts';
+import { trustUpdate } from '../../../../shared/messages/trust.ts';
+import { FRAME_HEADER_BYTES } from '../../../../shared/mux/frame.ts';
+import { COMPRESSIONS } from '../../../../shared/mux/handshake.ts';
 import type { MuxStream } from '../../../../shared/mux/stream.ts';
+import { encodeValue } from '../../../../shared/mux/values.ts';
+import { VERSION } from '../../../../shared/version.ts';
 
 /** A stream as far as the dispatcher looks at it. */
 function fakeStream(kind: StreamKind, aborted = AbortSignal.any([])) {
@@ -129,4 +136,24 @@ test('capabilities are the kinds that are served and permitted', () => {
   );
   assert.deepEqual(it.capabilities(STREAM_KINDS), ['container.list']);
   assert.deepEqual(it.denied(STREAM_KINDS), ['host.info', 'container.exec.open']);
+});
+
+test('the largest hello fits its frame', () => {
+  const served = STREAM_KINDS.filter(({ from }) => (from as string) !== 'agent');
+  const entries = Array.from({ length: MAX_POLICY_CHARS / 32 }, (_, index) => `container.${index}`.padEnd(31, 'x'));
+  const largest = {
+    ...{ versions: [...PROTOCOL_VERSIONS], agentVersion: VERSION, instanceId: randomUUID(), compression: COMPRESSIONS },
+    ...{ hostname: 'h'.repeat(255), os: 'linux', arch: 'x64' },
+    docker: {
+      reachable: false,
+      version: 'v'.repeat(64),
+      apiVersion: 'a'.repeat(16),
+      reason: 'r'.repeat(MAX_REASON_CHARS),
+    },
+    capabilities: [...served.map(({ name }) => name), trustUpdate.name],
+    denied: [],
+    policy: { allow: entries, deny: [] },
+  };
+  const limits = { bytes: MAX_FRAME_BYTES_BEFORE_HELLO - FRAME_HEADER_BYTES, depth: 16, nodes: 1000 };
+  assert.ok(encodeValue(largest, limits, 'the hello').byteLength > 2000);
 });
