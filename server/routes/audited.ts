@@ -2,6 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import { isFairleadError, toWireError } from '../../shared/errors.ts';
 import { actorOf } from './access.ts';
+import type { AuditEntry } from './deps/audit.ts';
 import type { ApiDeps } from './deps.ts';
 
 export interface Verdict {
@@ -49,4 +50,10 @@ export async function audited<T>(
   const row = { ...entry, result: verdict.result, ...(Object.keys(facts).length === 0 ? {} : { detail: facts }) };
   await (isStrict ? audit.record(row) : audit.recordOrLog(row));
   return result;
+}
+
+/** The row of a refusal of what `request` asked for. */
+export function refusalOf(request: FastifyRequest, what: Pick<AuditEntry, 'action' | 'target' | 'detail'>): AuditEntry {
+  const { name, address } = actorOf(request);
+  return { actor: name, ...(address === undefined ? {} : { address }), ...what, result: 'refused' };
 }

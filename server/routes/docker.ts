@@ -6,8 +6,9 @@ import { fits } from '../../shared/validate.ts';
 import { allows } from '../access/roles.ts';
 import { factsOf } from '../docker-proxy/call-facts.ts';
 import { type ClientCall, readClientCall } from '../docker-proxy/client-call.ts';
-import { actorOf, principalOf } from './access.ts';
+import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
+import { refusalOf } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { dropRest, runExchange } from './docker-exchange.ts';
 import { answerDockerProblem } from './problem.ts';
@@ -112,11 +113,8 @@ function hostOfCaller({ deps }: RouteContext, forbidden: RefusalLog) {
       return hostId;
     } catch (error) {
       if (isFairleadError(error, 'HOST_NOT_FOUND')) {
-        const { name, address } = actorOf(request);
-        const whence = address === undefined ? {} : { address };
         const action = `${request.method} ${request.routeOptions.url ?? ''}`;
-        const detail = { code: error.code };
-        await forbidden(request, { actor: name, ...whence, action, target: host, detail, result: 'refused' });
+        await forbidden(request, refusalOf(request, { action, target: host, detail: { code: error.code } }));
       }
       throw error;
     }
@@ -126,17 +124,15 @@ function hostOfCaller({ deps }: RouteContext, forbidden: RefusalLog) {
 /** Makes what refuses calls that the caller's role does not have. @throws FairleadError FORBIDDEN, what it makes does */
 function refusals(forbidden: RefusalLog) {
   return async (request: FastifyRequest, host: string, call: ClientCall): Promise<void> => {
-    const refusal = refusalOf(request, call);
-    if (refusal === undefined) return;
+    const lack = lackOfRole(request, call);
+    if (lack === undefined) return;
     const { action, target, detail } = factsOf(call, host);
-    const { name, address } = actorOf(request);
-    const whence = address === undefined ? {} : { address };
-    await forbidden(request, { actor: name, ...whence, action, target, detail, result: 'refused' });
-    throw refusal;
+    await forbidden(request, refusalOf(request, { action, target, detail }));
+    throw lack;
   };
 }
 
-function refusalOf(request: FastifyRequest, { call, method, path }: ClientCall): FairleadError | undefined {
+function lackOfRole(request: FastifyRequest, { call, method, path }: ClientCall): FairleadError | undefined {
   const { name, role } = principalOf(request);
   if (allows(role, call.role)) return undefined;
   const detail = `${method} /${path.join('/')} needs the role ${call.role}; ${name} has the role ${role}`;

@@ -3,9 +3,8 @@ import type { FastifyRequest } from 'fastify';
 import { isFairleadError } from '../../shared/errors.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { CallOptions, HostLink, LinkStream, OpenOptions } from '../hosts/host-link.ts';
-import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import type { AuditedAction } from './audited.ts';
+import { type AuditedAction, refusalOf } from './audited.ts';
 import type { ApiDeps } from './deps.ts';
 import { refusalLog } from './refusals.ts';
 
@@ -36,15 +35,12 @@ export function hostLinks(api: Api, deps: Pick<ApiDeps, 'hosts' | 'audit' | 'clo
     async to(request, host, action) {
       const link = await deps.hosts.link(host);
       return new NotedLink(link, async (kind, params) => {
-        const { name, address } = actorOf(request);
-        await denied(request, {
-          actor: name,
-          ...(address === undefined ? {} : { address }),
+        const what = {
           action: action?.action ?? kind.name,
           target: action?.target ?? targetOf(host, params),
-          result: 'refused',
           detail: { ...action?.detail, code: 'DENIED_BY_HOST' },
-        });
+        };
+        await denied(request, refusalOf(request, what));
       });
     },
   };
