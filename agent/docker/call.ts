@@ -18,3 +18,13 @@ export interface DockerCall {
 export function dockerPath(strings: TemplateStringsArray, ...values: string[]): string {
   return String.raw({ raw: strings }, ...values.map(encodeURIComponent));
 }
+
+/** The path of an image: its name may have slashes, which stay as they are, since an escaped one is no part of a name. */
+export function imagePath(name: string, verb = ''): string {
+  return `/images/${name.split('/').map(encodeURIComponent).join('/')}${verb}`;
+}
+
+/** Filters as a query has them; none: nothing. */
+export function filtersQuery(filters: Readonly<Record<string, readonly string[]>> = {}): { filters?: string } {
+  return Object.keys(filters).length === 0 ? {} : { filters: JSON.stringify(filters) };
+}

@@ -54,6 +54,8 @@ export function neverSent(error: unknown): boolean {
 
 const CODES: ReadonlyMap<number, ErrorCode> = new Map([
   [400, 'VALIDATION'],
+  // Docker's word for what its own state forbids: to remove a network of its own, for one, or to connect a container twice.
+  [403, 'CONFLICT'],
   [409, 'CONFLICT'],
   [501, 'UNSUPPORTED'],
 ]);

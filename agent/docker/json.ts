@@ -36,6 +36,16 @@ export function asObjects(value: unknown): DockerObject[] {
   return value.map(asObject);
 }
 
+/** The texts in a list of Docker's; what is none of both is left out, as it is when there is nothing to list. */
+export function asTexts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
+}
+
+/** A count of Docker's; 0 for anything else. */
+export function asCount(value: unknown): number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0;
+}
+
 /**
  * Reads `body` to its end.
  * @throws FairleadError DOCKER_ERROR beyond `maxBytes`; what the stream fails with

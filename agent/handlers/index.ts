@@ -2,15 +2,22 @@
 import * as container from '../../shared/messages/container.ts';
 import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
+import * as image from '../../shared/messages/image.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import * as network from '../../shared/messages/network.ts';
+import * as volume from '../../shared/messages/volume.ts';
 import * as change from './container-change.ts';
+import * as make from './container-make.ts';
 import * as read from './container-read.ts';
 import { handleDockerRequest, handleDockerUpgrade } from './docker.ts';
 import { handleExecOpen } from './exec.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
+import * as images from './images.ts';
 import { handleLogStream } from './logs.ts';
+import * as networks from './networks.ts';
 import { handleThroughput } from './throughput.ts';
+import * as volumes from './volumes.ts';
 
 export type { Handler, HandlerContext } from './handler.ts';
 
@@ -44,6 +51,26 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(container.containerRemove, change.handleRemove),
   serve(container.containerLogStream, handleLogStream),
   serve(container.containerExecOpen, handleExecOpen),
+  serve(container.containerCreate, make.handleCreate),
+  serve(container.containerRename, make.handleRename),
+  serve(container.containerPrune, make.handleContainerPrune),
   serve(dockerRequest, handleDockerRequest),
   serve(dockerUpgrade, handleDockerUpgrade),
+  serve(image.imageList, images.handleImageList),
+  serve(image.imageInspect, images.handleImageInspect),
+  serve(image.imageRemove, images.handleImageRemove),
+  serve(image.imagePrune, images.handleImagePrune),
+  serve(image.imageTag, images.handleImageTag),
+  serve(network.networkList, networks.handleNetworkList),
+  serve(network.networkInspect, networks.handleNetworkInspect),
+  serve(network.networkCreate, networks.handleNetworkCreate),
+  serve(network.networkRemove, networks.handleNetworkRemove),
+  serve(network.networkConnect, networks.handleNetworkConnect),
+  serve(network.networkDisconnect, networks.handleNetworkDisconnect),
+  serve(network.networkPrune, networks.handleNetworkPrune),
+  serve(volume.volumeList, volumes.handleVolumeList),
+  serve(volume.volumeInspect, volumes.handleVolumeInspect),
+  serve(volume.volumeCreate, volumes.handleVolumeCreate),
+  serve(volume.volumeRemove, volumes.handleVolumeRemove),
+  serve(volume.volumePrune, volumes.handleVolumePrune),
 ]);

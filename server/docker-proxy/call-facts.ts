@@ -77,13 +77,27 @@ function withoutSecrets(address: string): string {
   return `${protocol}//${host}${pathname}`;
 }
 
-function told(body: TellingBody | undefined): Record<string, unknown> {
+/** What a body says of a call that matters and is no secret: never the environment of what is started. */
+export function told(body: TellingBody | undefined): Record<string, unknown> {
   const facts: Record<string, unknown> = {};
   for (const name of ['cmd', 'entrypoint', 'image', 'user', 'tty', 'privileged']) {
     const value = body?.get(name);
     // Anything else is no value of such a field, and would only crowd out the rest of the row.
     if (typeof value === 'boolean' || (typeof value === 'string' && value !== '') || isTexts(value))
       facts[name] = value;
+  }
+  return { ...facts, ...reachOf(body?.get('hostconfig')) };
+}
+
+/** What lets a new container reach its host, as far as it is there. */
+function reachOf(hostConfig: unknown): Record<string, unknown> {
+  if (!isObject(hostConfig)) return {};
+  const facts: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(hostConfig)) {
+    const field = folded(name);
+    if (field === 'privileged' && value === true) facts[field] = value;
+    if (field === 'capadd' && isTexts(value) && value.length > 0) facts[field] = value;
+    if (['pidmode', 'ipcmode', 'networkmode', 'usernsmode'].includes(field) && value === 'host') facts[field] = value;
   }
   return facts;
 }
@@ -102,14 +116,24 @@ export type TellingBody = ReadonlyMap<string, unknown>;
  */
 export function readTellingBody(text: string): TellingBody {
   const value = parsed(text);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new FairleadError('VALIDATION', 'the body of this call must be one JSON object');
-  }
-  const names = topLevelNames(text).map(folded);
-  if (new Set(names).size < names.length) {
-    throw new FairleadError('VALIDATION', 'the body of this call has a field twice');
-  }
-  return new Map(Object.entries(value).map(([name, one]) => [folded(name), one]));
+  if (!isObject(value)) throw new FairleadError('VALIDATION', 'the body of this call must be one JSON object');
+  requireOnce(topLevelNames(text));
+  return fieldsOf(value);
+}
+
+/** As `readTellingBody`, of what has been parsed already. @throws FairleadError VALIDATION */
+export function fieldsOf(body: object): TellingBody {
+  requireOnce(Object.keys(body));
+  return new Map(Object.entries(body).map(([name, one]) => [folded(name), one]));
+}
+
+function requireOnce(names: readonly string[]): void {
+  if (new Set(names.map(folded)).size === names.length) return;
+  throw new FairleadError('VALIDATION', 'the body of this call has a field twice');
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function parsed(text: string): unknown {

@@ -28,6 +28,7 @@ import { backupRoute } from './backup.ts';
 import { caRoutes } from './ca.ts';
 import { certificateRoutes } from './certificates.ts';
 import { containerListRoutes } from './container-lists.ts';
+import { containerMakeRoutes } from './container-make.ts';
 import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
@@ -41,9 +42,11 @@ import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostRoutes } from './hosts.ts';
+import { imageRoutes } from './images.ts';
 import { CONNECTION_PLACES, DOCKER_TURNS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
+import { networkRoutes } from './networks.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
@@ -53,10 +56,11 @@ import { Turns } from './turns.ts';
 import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
+import { volumeRoutes } from './volumes.ts';
 import { WebSockets } from './web-sockets.ts';
 
-/** The longest part of a path: a container's name. */
-const MAX_PARAM_CHARS = 300;
+/** The longest part of a path: an image's name with its tag and digest, and some of it escaped. */
+const MAX_PARAM_CHARS = 600;
 /** How soon a silent connection is probed, so that a client whose machine is gone does not hold a stream. */
 const KEEP_ALIVE_PROBE_MS = 15_000;
 const IDLE_CONNECTION_MS = 75_000;
@@ -139,8 +143,12 @@ function registerRoutes(api: Api, context: RouteContext): void {
   recoveryRoutes(api, context);
   containerListRoutes(api, context);
   containerRoutes(api, context);
+  containerMakeRoutes(api, context);
   containerStreamRoutes(api, context);
   execRoute(api, context);
+  imageRoutes(api, context);
+  networkRoutes(api, context);
+  volumeRoutes(api, context);
   dockerRoutes(api, context);
   apiTokenRoutes(api, context);
   operatorCertificateRoutes(api, context);

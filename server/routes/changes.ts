@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
-import { type AuditedAction, audited } from './audited.ts';
+import { type AuditedAction, audited, type Verdict } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { CHANGE_MS } from './limits.ts';
 
@@ -45,4 +45,12 @@ export async function change<K extends StreamKind>(
     const link = await links.to(request, host, action);
     return await link.call(kind, all as Params<K>, { timeoutMs });
   });
+}
+
+/** What the audit log says of a prune that is done. @param bytes that it freed, where Docker tells */
+export function pruned(removed: readonly unknown[], bytes?: number): Verdict {
+  return {
+    result: 'ok',
+    detail: { removed: removed.length, ...(bytes === undefined ? {} : { reclaimedBytes: bytes }) },
+  };
 }

@@ -15,7 +15,7 @@ import type { Params, StreamKind } from '../../shared/messages/kind.ts';
 import type { Api } from './app-types.ts';
 import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
-import { answerOfHosts, textOf } from './host-answer.ts';
+import { answerObject } from './host-answer.ts';
 import { CHANGE_MS, MAX_CHANGE_MS, STOP_MS } from './limits.ts';
 import { ContainerParams, DockerAnswer, NoContent } from './schemas.ts';
 
@@ -43,7 +43,6 @@ export function containerRoutes(api: Api, context: RouteContext): void {
 }
 
 function readRoutes(api: Api, context: RouteContext): void {
-  const { links } = context;
   api.get(
     PATH,
     {
@@ -56,13 +55,8 @@ function readRoutes(api: Api, context: RouteContext): void {
         response: { 200: DockerAnswer },
       },
     },
-    async (request, reply) => {
-      const { host, container } = request.params;
-      return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const link = await links.to(request, host);
-        return [textOf(held, link.hostId, await link.call(containerInspect, { id: container }, { signal }))];
-      });
-    },
+    async (request, reply) =>
+      await answerObject(context, request, reply, containerInspect, { id: request.params.container }),
   );
 
   api.get(
@@ -78,13 +72,9 @@ function readRoutes(api: Api, context: RouteContext): void {
       },
     },
     async (request, reply) => {
-      const { host, container } = request.params;
       const { ps_args } = request.query;
-      const params = { id: container, ...(ps_args === undefined ? {} : { psArgs: ps_args }) };
-      return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const link = await links.to(request, host);
-        return [textOf(held, link.hostId, await link.call(containerTop, params, { signal }))];
-      });
+      const params = { id: request.params.container, ...(ps_args === undefined ? {} : { psArgs: ps_args }) };
+      return await answerObject(context, request, reply, containerTop, params);
     },
   );
 }

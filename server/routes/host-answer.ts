@@ -4,6 +4,8 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
+import type { DockerObject } from '../../shared/messages/family.ts';
+import type { Params, StreamKind } from '../../shared/messages/kind.ts';
 import { principalOf } from './access.ts';
 import type { HeldAnswer } from './answer-budget.ts';
 import type { RouteContext } from './context.ts';
@@ -41,6 +43,23 @@ export async function answerOfHosts(
     stream.release();
   }
   return reply;
+}
+
+/** A kind whose reply is Docker's object, as `readKind` makes it. */
+type ReadKind = StreamKind & { readonly reply: typeof DockerObject };
+
+/** Answers with one object of a host's. @throws FairleadError OVERLOADED, what the host fails with */
+export async function answerObject<K extends ReadKind>(
+  context: RouteContext,
+  request: FastifyRequest<{ Params: { host: string } }>,
+  reply: FastifyReply,
+  kind: K,
+  params: Params<K>,
+): Promise<FastifyReply> {
+  return await answerOfHosts(context, request, reply, async (held, signal) => {
+    const link = await context.links.to(request, request.params.host);
+    return [textOf(held, link.hostId, await link.call(kind, params, { signal }))];
+  });
 }
 
 /** `value` as a text that is counted in. @throws FairleadError OVERLOADED */

@@ -59,6 +59,9 @@ export const FAN_OUT_HOST_MS = 5_000;
 export const FAN_OUT_HOSTS = 32;
 /** Time that Docker gets beyond the time it waits for a container to stop. */
 export const CHANGE_MS = 30_000;
+/** What takes Docker longer: to make or remove what has many files, and to remove all that is not used. */
+export const LONG_CHANGE_MS = 150_000;
+export const PRUNE_MS = 630_000;
 /** How long a stop may take whose time is the container's own affair. */
 export const STOP_MS = 120_000;
 /** The longest wait for any change. */

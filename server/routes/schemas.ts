@@ -1,8 +1,12 @@
 /** Schemas that several families of routes share. */
 import Type, { type Static } from 'typebox';
 import { MAX_NAME_CHARS, MAX_TAGS } from '../../shared/limits.ts';
-import { ContainerRef, DockerObject } from '../../shared/messages/container.ts';
+import { ContainerRef } from '../../shared/messages/container.ts';
 import { DockerState, HostPolicy, Tags } from '../../shared/messages/control.ts';
+import { DockerObject } from '../../shared/messages/family.ts';
+import { ImageRef } from '../../shared/messages/image.ts';
+import { NetworkRef } from '../../shared/messages/network.ts';
+import { VolumeName } from '../../shared/messages/volume.ts';
 import { MAX_SCOPE_HOSTS } from '../access/scope.ts';
 
 const strict = { additionalProperties: false };
@@ -29,6 +33,10 @@ export const Label = Type.String({ minLength: 1, maxLength: MAX_NAME_CHARS, patt
 
 export const HostParams = Type.Object({ host: HostRef }, strict);
 export const ContainerParams = Type.Object({ host: HostRef, container: ContainerRef }, strict);
+/** The name of an image may have slashes: they are escaped in a path. */
+export const ImageParams = Type.Object({ host: HostRef, image: ImageRef }, strict);
+export const NetworkParams = Type.Object({ host: HostRef, network: NetworkRef }, strict);
+export const VolumeParams = Type.Object({ host: HostRef, volume: VolumeName }, strict);
 export const IdParams = Type.Object({ id: RowId }, strict);
 
 export const DEFAULT_PAGE_ITEMS = 100;

@@ -1,6 +1,6 @@
 /** Kinds that act on containers. Codes 0x0300 to 0x03ff. Docker's own objects pass in Docker's own words. */
 import Type, { type TProperties } from 'typebox';
-import { changeKind, DockerObject, listKind, ObjectRef, readKind } from './family.ts';
+import { changeKind, DockerObject, Filters, listKind, ObjectRef, Reclaimed, Removed, readKind } from './family.ts';
 import type { StreamKind } from './kind.ts';
 
 export { DockerObject } from './family.ts';
@@ -91,4 +91,22 @@ export const containerExecOpen = {
   signal: Type.Object({ resize: TerminalSize }, closed),
   trailer: Type.Object({ code: Type.Integer() }, closed),
   bytes: 'both',
+} as const satisfies StreamKind;
+
+/** `config` is Docker's own body for a new container. */
+export const containerCreate = {
+  ...changeKind(0x030d, 'container.create', {
+    name: Type.Optional(ContainerRef),
+    platform: Type.Optional(Type.String({ minLength: 1, maxLength: 64, pattern: '^[a-zA-Z0-9/._-]+$' })),
+    config: DockerObject,
+  }),
+  reply: Type.Object({ id: Type.String(), warnings: Type.Array(Type.String()) }, closed),
+} as const satisfies StreamKind;
+
+export const containerRename = change(0x030e, 'container.rename', { name: ContainerRef });
+
+/** Removes all that are stopped, of those that the filters let through. */
+export const containerPrune = {
+  ...changeKind(0x030f, 'container.prune', { filters: Type.Optional(Filters) }),
+  reply: Type.Object({ ContainersDeleted: Removed, SpaceReclaimed: Reclaimed }, closed),
 } as const satisfies StreamKind;

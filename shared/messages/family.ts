@@ -16,6 +16,10 @@ export const Filters = Type.Record(
   Type.Array(Type.String({ maxLength: 1024 }), { maxItems: 64 }),
   { maxProperties: 32 },
 );
+/** Names of what a call took away. */
+export const Removed = Type.Array(Type.String());
+/** What a call freed on the disk, in bytes. */
+export const Reclaimed = Type.Integer({ minimum: 0 });
 /** The answer that says nothing but that it is done. */
 export const Done = Type.Object({}, closed);
 

@@ -3,7 +3,10 @@ import * as container from './container.ts';
 import { CONTROL_KINDS } from './control.ts';
 import * as docker from './docker.ts';
 import * as host from './host.ts';
+import * as image from './image.ts';
 import { catalogue } from './kind.ts';
+import * as network from './network.ts';
+import * as volume from './volume.ts';
 
 export const STREAM_KINDS = [
   host.hostInfo,
@@ -22,8 +25,28 @@ export const STREAM_KINDS = [
   container.containerStats,
   container.containerLogStream,
   container.containerExecOpen,
+  container.containerCreate,
+  container.containerRename,
+  container.containerPrune,
   docker.dockerRequest,
   docker.dockerUpgrade,
+  image.imageList,
+  image.imageInspect,
+  image.imageRemove,
+  image.imagePrune,
+  image.imageTag,
+  network.networkList,
+  network.networkInspect,
+  network.networkCreate,
+  network.networkRemove,
+  network.networkConnect,
+  network.networkDisconnect,
+  network.networkPrune,
+  volume.volumeList,
+  volume.volumeInspect,
+  volume.volumeCreate,
+  volume.volumeRemove,
+  volume.volumePrune,
 ] as const;
 
 /**

@@ -115,6 +115,17 @@ const ofContainer = (action: string): (() => Promise<Call>) => {
     action: `container.${action}`,
   });
 };
+/** Routes of what a host's Docker has, by method and path behind the host: how each is called, and the row that it leaves. */
+function ofObjects(
+  calls: Record<string, [path: string, action: string, body?: object]>,
+): Record<string, () => Promise<Call>> {
+  return Object.fromEntries(
+    Object.entries(calls).map(([route, [path, action, body]]) => [
+      route.replace(' ', ` ${HOST}/`),
+      async () => ({ path: `/api/v1/hosts/one${path}`, action, ...(body === undefined ? {} : { body }) }),
+    ]),
+  );
+}
 /** What changes something at Docker by each method, under one of the routes for it. */
 function ofDocker(route: string, path: string, headers = {}): Record<string, () => Promise<Call>> {
   const calls = [
@@ -243,6 +254,22 @@ const CALLS: Record<string, () => Promise<Call>> = {
   }),
   ...ofDocker('/api/v1/hosts/{host}/docker/{*}', '/api/v1/hosts/one/docker'),
   ...ofDocker('/api/v1/docker/{*}', '/api/v1/docker', { 'x-fairlead-host': 'one' }),
+  ...ofObjects({
+    'post containers': ['/containers?name=c3', 'container.create', { Image: 'none' }],
+    'post containers/prune': ['/containers/prune', 'container.prune'],
+    'post containers/{container}/rename': ['/containers/c1/rename', 'container.rename', { name: 'c2' }],
+    'delete images/{image}': ['/images/a%2Fb', 'image.remove'],
+    'post images/{image}/tag': ['/images/a%2Fb/tag', 'image.tag', { repo: 'c' }],
+    'post images/prune': ['/images/prune', 'image.prune'],
+    'post networks': ['/networks', 'network.create', { Name: 'lan' }],
+    'delete networks/{network}': ['/networks/lan', 'network.remove'],
+    'post networks/{network}/connect': ['/networks/lan/connect', 'network.connect', { Container: 'c1' }],
+    'post networks/{network}/disconnect': ['/networks/lan/disconnect', 'network.disconnect', { Container: 'c1' }],
+    'post networks/prune': ['/networks/prune', 'network.prune'],
+    'post volumes': ['/volumes', 'volume.create', { Name: 'v1' }],
+    'delete volumes/{volume}': ['/volumes/v1', 'volume.remove'],
+    'post volumes/prune': ['/volumes/prune', 'volume.prune'],
+  }),
   [`delete ${CONTAINER}`]: ofContainer('remove'),
   ...Object.fromEntries(
     ['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map((action) => [

@@ -73,8 +73,12 @@ describe('handlers on the real Engine', () => {
   test('an unknown container is CONTAINER_NOT_FOUND for every kind', async () => {
     const id = 'no-such-container';
     for (const kind of STREAM_KINDS) {
-      if (!kind.name.startsWith('container.') || kind.code === kinds.containerList.code) continue;
-      const params = kind.code === kinds.containerExecOpen.code ? { id, cmd: ['true'] } : { id };
+      if (!('id' in kind.params.properties) || !kind.name.startsWith('container.')) continue;
+      const more: Record<string, object> = {
+        'container.exec.open': { cmd: ['true'] },
+        'container.rename': { name: 'x' },
+      };
+      const params = { id, ...more[kind.name] };
       await assert.rejects(served.call(kind, params as never), coded('CONTAINER_NOT_FOUND'), kind.name);
     }
   });

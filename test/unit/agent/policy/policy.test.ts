@@ -60,8 +60,8 @@ test('what is no pattern is refused, and so is a policy too large for the hello'
 });
 
 test('entries that concern no kind are found', () => {
-  const policy = { allow: ['container.*', 'image.*'], deny: ['exec', 'container.exce.open'] };
-  assert.deepEqual(idleEntries(policy, STREAM_KINDS), ['image.*', 'container.exce.open']);
+  const policy = { allow: ['container.*', 'gadget.*'], deny: ['exec', 'container.exce.open'] };
+  assert.deepEqual(idleEntries(policy, STREAM_KINDS), ['gadget.*', 'container.exce.open']);
 });
 
 test('a name without its last part means all that it begins', () => {

@@ -14,6 +14,7 @@ const LEAST: Record<string, string[]> = {
     'container.top',
     'container.stats',
     'container.log.stream',
+    ...['image', 'network', 'volume'].flatMap((family) => [`${family}.list`, `${family}.inspect`]),
     // Each call that they carry is judged by itself.
     'docker.request',
     'docker.upgrade',
@@ -26,7 +27,14 @@ const LEAST: Record<string, string[]> = {
     'container.pause',
     'container.unpause',
   ],
-  full: ['container.remove', 'container.exec.open'],
+  full: [
+    'container.remove',
+    'container.exec.open',
+    ...['create', 'rename', 'prune'].map((verb) => `container.${verb}`),
+    ...['remove', 'prune', 'tag'].map((verb) => `image.${verb}`),
+    ...['create', 'remove', 'connect', 'disconnect', 'prune'].map((verb) => `network.${verb}`),
+    ...['create', 'remove', 'prune'].map((verb) => `volume.${verb}`),
+  ],
 };
 
 test('each preset has exactly what stands here, and what the one before it has', () => {

@@ -121,6 +121,20 @@ test('an import from an address with a password does not give it away', () => {
   assert.doesNotMatch(JSON.stringify(facts('POST', `/images/create?fromSrc=${source}&repo=app`)), /SECRET/);
 });
 
+test('of a new container it is told what lets it reach its host, in whatever letters', () => {
+  const HostConfig = {
+    Privileged: true,
+    capAdd: ['SYS_ADMIN'],
+    PidMode: 'host',
+    NetworkMode: 'bridge',
+    CapDrop: ['ALL'],
+  };
+  const { docker, ...detail } = facts('POST', '/containers/create', { image: 'app', hostCONFIG: HostConfig }).detail;
+  assert.deepEqual(detail, { image: 'app', privileged: true, capadd: ['SYS_ADMIN'], pidmode: 'host' });
+  const plain = facts('POST', '/containers/create', { Image: 'app', HostConfig: { Privileged: false, CapAdd: [] } });
+  assert.deepEqual(plain.detail, { docker, image: 'app' });
+});
+
 test('of a new exec its command, its user and its terminal are told', () => {
   const body = { Cmd: ['rm', '-rf', '/x'], User: 'root', Tty: true, Privileged: true, Env: ['A=1'], AttachStdin: true };
   assert.deepEqual(facts('POST', '/containers/web/exec', body).detail, {

@@ -22,7 +22,8 @@ import { aCertificate, aHost, HOST_IDS } from '../store/fixture.ts';
 import { FakeHost } from './fake-host.ts';
 import { fakeDeps } from './fakes.ts';
 
-const C = '/api/v1/hosts/:host/containers/:container';
+const H = '/api/v1/hosts/:host';
+const C = `${H}/containers/:container`;
 const D = '/api/v1/hosts/:host/docker/*';
 
 /** A call that only an admin may make. */
@@ -117,6 +118,27 @@ const TABLE: readonly Line[] = [
   ...['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map(
     (verb): Line => [`POST ${C}/${verb}`, 'operator', 'host', 501],
   ),
+  [`POST ${H}/containers`, 'operator', 'host', 501, { body: { Image: 'x' } }],
+  [`POST ${H}/containers/prune`, 'operator', 'host', 501],
+  [`POST ${C}/rename`, 'operator', 'host', 501, { body: { name: 'other' } }],
+  [`GET ${H}/images`, 'viewer', 'host', 501],
+  [`GET ${H}/images/:image`, 'viewer', 'host', 501],
+  [`DELETE ${H}/images/:image`, 'operator', 'host', 501],
+  [`POST ${H}/images/:image/tag`, 'operator', 'host', 501, { body: { repo: 'r', tag: 't' } }],
+  [`POST ${H}/images/prune`, 'operator', 'host', 501],
+  [`GET ${H}/networks`, 'viewer', 'host', 501],
+  [`GET ${H}/networks/:network`, 'viewer', 'host', 501],
+  [`POST ${H}/networks`, 'operator', 'host', 501, { body: { Name: 'lan' } }],
+  [`DELETE ${H}/networks/:network`, 'operator', 'host', 501],
+  ...['connect', 'disconnect'].map(
+    (verb): Line => [`POST ${H}/networks/:network/${verb}`, 'operator', 'host', 501, { body: { Container: 'web' } }],
+  ),
+  [`POST ${H}/networks/prune`, 'operator', 'host', 501],
+  [`GET ${H}/volumes`, 'viewer', 'host', 501],
+  [`GET ${H}/volumes/:volume`, 'viewer', 'host', 501],
+  [`POST ${H}/volumes`, 'operator', 'host', 501, { body: { Name: 'data' } }],
+  [`DELETE ${H}/volumes/:volume`, 'operator', 'host', 501],
+  [`POST ${H}/volumes/prune`, 'operator', 'host', 501],
 ];
 
 interface Identity {
@@ -208,7 +230,8 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
   const [route, , , , { query = '', body, call = '*', host: named } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
-  const values: Record<string, string> = { host, container: 'web', id: 'none', serial: 'AB12', user: 'ann' };
+  const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data' };
+  const values: Record<string, string> = { host, ...objects, id: 'none', serial: 'AB12', user: 'ann' };
   const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '').replace('*', call);
   return fetch(`${base}${path}${query}`, {
     method,

@@ -18,8 +18,8 @@ async function denying(overrides: FixtureOptions['overrides'] = {}) {
   return { ...made, rows };
 }
 
-/** Method, path, and the row's action and target. */
-const ROUTES: [method: 'GET' | 'POST' | 'DELETE', path: string, action: string, target: string][] = [
+/** Method, path, the row's action and target, and a body where one is needed. */
+const ROUTES: [method: 'GET' | 'POST' | 'DELETE', path: string, action: string, target: string, body?: object][] = [
   ['GET', `${BASE}/info`, 'host.info', 'edge-1'],
   ['POST', `${BASE}/throughput`, 'host.throughput', 'edge-1'],
   ['GET', `${BASE}/containers`, 'container.list', 'edge-1'],
@@ -34,6 +34,26 @@ const ROUTES: [method: 'GET' | 'POST' | 'DELETE', path: string, action: string, 
   ['POST', `${BASE}/containers/web/pause`, 'container.pause', 'edge-1/web'],
   ['POST', `${BASE}/containers/web/unpause`, 'container.unpause', 'edge-1/web'],
   ['DELETE', `${BASE}/containers/web`, 'container.remove', 'edge-1/web'],
+  ['POST', `${BASE}/containers?name=db`, 'container.create', 'edge-1/db', { Image: 'x' }],
+  ['POST', `${BASE}/containers/web/rename`, 'container.rename', 'edge-1/web', { name: 'db' }],
+  ['POST', `${BASE}/containers/prune`, 'container.prune', 'edge-1'],
+  ['GET', `${BASE}/images`, 'image.list', 'edge-1'],
+  ['GET', `${BASE}/images/a%2Fb:1`, 'image.inspect', 'edge-1/a/b:1'],
+  ['DELETE', `${BASE}/images/a%2Fb:1`, 'image.remove', 'edge-1/a/b:1'],
+  ['POST', `${BASE}/images/a%2Fb:1/tag`, 'image.tag', 'edge-1/a/b:1', { repo: 'c' }],
+  ['POST', `${BASE}/images/prune`, 'image.prune', 'edge-1'],
+  ['GET', `${BASE}/networks`, 'network.list', 'edge-1'],
+  ['GET', `${BASE}/networks/lan`, 'network.inspect', 'edge-1/lan'],
+  ['POST', `${BASE}/networks`, 'network.create', 'edge-1/lan', { Name: 'lan' }],
+  ['DELETE', `${BASE}/networks/lan`, 'network.remove', 'edge-1/lan'],
+  ['POST', `${BASE}/networks/lan/connect`, 'network.connect', 'edge-1/lan', { Container: 'web' }],
+  ['POST', `${BASE}/networks/lan/disconnect`, 'network.disconnect', 'edge-1/lan', { Container: 'web' }],
+  ['POST', `${BASE}/networks/prune`, 'network.prune', 'edge-1'],
+  ['GET', `${BASE}/volumes`, 'volume.list', 'edge-1'],
+  ['GET', `${BASE}/volumes/data`, 'volume.inspect', 'edge-1/data'],
+  ['POST', `${BASE}/volumes`, 'volume.create', 'edge-1/data', { Name: 'data' }],
+  ['DELETE', `${BASE}/volumes/data`, 'volume.remove', 'edge-1/data'],
+  ['POST', `${BASE}/volumes/prune`, 'volume.prune', 'edge-1'],
   ['GET', `${BASE}/docker/v1.41/networks/lan`, 'network.inspect', 'edge-1/lan'],
   ['POST', `${BASE}/docker/networks/prune`, 'network.prune', 'edge-1'],
 ];
@@ -41,9 +61,10 @@ const ROUTES: [method: 'GET' | 'POST' | 'DELETE', path: string, action: string, 
 test('each route that a host can deny leaves one row, reads as well as changes', async (t) => {
   const { api, rows } = await denying({ limits: { refusedLoginsPerMinute: 100 } });
   t.after(() => api.close());
-  for (const [method, url, action, target] of ROUTES) {
+  for (const [method, url, action, target, body] of ROUTES) {
     const before = rows().length;
-    const answer = await ask(api, { method, url, headers: as('operator') });
+    const payload = body === undefined ? {} : { payload: body };
+    const answer = await ask(api, { method, url, headers: as('operator'), ...payload });
     assert.deepEqual([answer.statusCode, answer.json().code], [403, 'DENIED_BY_HOST'], url);
     const [row, ...more] = rows().slice(before);
     assert.deepEqual(more, []);
