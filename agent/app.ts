@@ -36,6 +36,7 @@ import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
+import { VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
 const FIRST_DOCKER_STATE_MS = 1_000;
@@ -72,7 +73,13 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
     const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log });
     try {
       const roots = knownRoots(credentials, config.stateDir, deps, stop);
-      return await serve({ credentials, roots, renewBeforeMs, policy, docker, lock }, deps, stop);
+      const directory = join(config.stateDir, VOLUMES_DIRECTORY);
+      const volumes = new Volumes({ docker, owner: identity.record.hostId, directory, log: deps.log });
+      try {
+        return await serve({ credentials, roots, renewBeforeMs, policy, docker, volumes, lock }, deps, stop);
+      } finally {
+        volumes.close();
+      }
     } finally {
       docker.close();
     }
@@ -96,13 +103,14 @@ interface Parts {
   readonly renewBeforeMs: number;
   readonly policy: HostPolicy;
   readonly docker: DockerEngine;
+  readonly volumes: Volumes;
   readonly lock: StateLock;
 }
 
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
-  const { credentials, roots, renewBeforeMs, policy, docker, lock } = parts;
+  const { credentials, roots, renewBeforeMs, policy, docker, volumes, lock } = parts;
   const { clock, log } = deps;
-  const context = { docker, info: { agentVersion: VERSION }, log };
+  const context = { docker, volumes, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, POLICY_SUBJECTS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');

@@ -14,6 +14,22 @@ export interface DockerCall {
   readonly maxBytes?: number;
 }
 
+/** What the host's policy looks at of a question. */
+export interface AskedCall {
+  readonly method: string;
+  readonly path: string;
+}
+
+/** A question whose body is sent as it comes. */
+export interface UploadCall {
+  readonly method: 'POST' | 'PUT';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly contentType: string;
+  /** Ends the exchange. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A path of Docker's API; the values are escaped, so that none can reach another path. */
 export function dockerPath(strings: TemplateStringsArray, ...values: string[]): string {
   return String.raw({ raw: strings }, ...values.map(encodeURIComponent));

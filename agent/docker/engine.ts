@@ -11,11 +11,12 @@ import { permitsCall } from '../policy/docker-calls.ts';
 import type { PolicySubject } from '../policy/policy.ts';
 import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
-import type { DockerCall } from './call.ts';
+import type { AskedCall, DockerCall, UploadCall } from './call.ts';
 import { answerFailure, connectionFailure, unreachable } from './failure.ts';
 import { asObject, parseDockerJson, readText } from './json.ts';
 import { Modem } from './modem.ts';
 import { beginExchange, type RawExchange, type RawRequest } from './raw-exchange.ts';
+import { sendAndRead } from './upload.ts';
 
 /** How often Docker is asked whether it is there, while it is and while it is not. */
 const POLL_REACHABLE_MS = 15_000;
@@ -120,6 +121,29 @@ export class DockerEngine {
     return bind(body, call.signal);
   }
 
+  /**
+   * A call whose body is sent as it comes, at Docker's pace. @returns Docker's whole answer
+   * @throws as other calls; what `source` fails with
+   */
+  async upload(call: UploadCall, source: Readable): Promise<string> {
+    this.requirePermitted(call);
+    const ending = AbortSignal.any([this.#closing.signal, ...(call.signal === undefined ? [] : [call.signal])]);
+    ending.throwIfAborted();
+    const exchange = beginExchange(this.#address, {
+      method: call.method,
+      target: `${call.path}?${new URLSearchParams(call.query)}`,
+      headers: [['Content-Type', call.contentType]],
+      body: 'chunked',
+    });
+    try {
+      return await sendAndRead(exchange, source, ending);
+    } catch (error) {
+      throw this.#failureOf(error, ending);
+    } finally {
+      exchange.destroy();
+    }
+  }
+
   /** A call after which Docker hands over the bare connection. It belongs to the caller, whatever the signal does. */
   async hijack(call: DockerCall): Promise<Socket> {
     const socket = await this.#exchange(
@@ -157,7 +181,7 @@ export class DockerEngine {
    * Asks beforehand whether the host's policy permits a call, for work that must not stop half way.
    * @throws FairleadError DENIED_BY_HOST
    */
-  requirePermitted({ method, path }: Pick<DockerCall, 'method' | 'path'>): void {
+  requirePermitted({ method, path }: AskedCall): void {
     if (!permitsCall(this.#policy, method, path)) throw denied(method, path);
   }
 

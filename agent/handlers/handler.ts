@@ -3,9 +3,12 @@ import type { Logger } from 'pino';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { DockerEngine } from '../docker/engine.ts';
+import type { Volumes } from '../volumes/volumes.ts';
 
 export interface HandlerContext {
   readonly docker: DockerEngine;
+  /** Absent: nothing reaches into volumes. */
+  readonly volumes?: Volumes;
   readonly info: { readonly agentVersion: string };
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }

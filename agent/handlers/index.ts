@@ -6,6 +6,7 @@ import * as image from '../../shared/messages/image.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import * as network from '../../shared/messages/network.ts';
 import * as volume from '../../shared/messages/volume.ts';
+import * as volumeContent from '../../shared/messages/volume-content.ts';
 import * as change from './container-change.ts';
 import * as make from './container-make.ts';
 import * as read from './container-read.ts';
@@ -18,6 +19,7 @@ import { handleLogStream } from './logs.ts';
 import * as networks from './networks.ts';
 import { handleThroughput } from './throughput.ts';
 import * as volumes from './volumes.ts';
+import * as content from './volume-content.ts';
 
 export type { Handler, HandlerContext } from './handler.ts';
 
@@ -73,4 +75,12 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(volume.volumeCreate, volumes.handleVolumeCreate),
   serve(volume.volumeRemove, volumes.handleVolumeRemove),
   serve(volume.volumePrune, volumes.handleVolumePrune),
+  serve(volumeContent.volumeBrowse, content.handleVolumeBrowse),
+  serve(volumeContent.volumeExport, content.handleVolumeExport),
+  serve(volumeContent.volumeImport, content.handleVolumeImport),
+  serve(volumeContent.volumeTransferSend, content.handleTransferSend),
+  serve(volumeContent.volumeTransferPrepare, content.handleTransferPrepare),
+  serve(volumeContent.volumeTransferReceive, content.handleTransferReceive),
+  serve(volumeContent.volumeTransferApply, content.handleTransferApply),
+  serve(volumeContent.volumeTransferDiscard, content.handleTransferDiscard),
 ]);

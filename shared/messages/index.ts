@@ -7,6 +7,7 @@ import * as image from './image.ts';
 import { catalogue } from './kind.ts';
 import * as network from './network.ts';
 import * as volume from './volume.ts';
+import * as volumeContent from './volume-content.ts';
 
 export const STREAM_KINDS = [
   host.hostInfo,
@@ -47,6 +48,14 @@ export const STREAM_KINDS = [
   volume.volumeCreate,
   volume.volumeRemove,
   volume.volumePrune,
+  volumeContent.volumeBrowse,
+  volumeContent.volumeExport,
+  volumeContent.volumeImport,
+  volumeContent.volumeTransferSend,
+  volumeContent.volumeTransferPrepare,
+  volumeContent.volumeTransferReceive,
+  volumeContent.volumeTransferApply,
+  volumeContent.volumeTransferDiscard,
 ] as const;
 
 /**

@@ -7,7 +7,7 @@ import { Agent, type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { type Cleanup, defer } from './tmp.ts';
 
@@ -89,6 +89,16 @@ export async function dockerApi(method: string, path: string, body?: unknown): P
   const answer = await text(response);
   const isJson = (response.headers['content-type'] ?? '').includes('json');
   return { status: response.statusCode ?? 0, body: isJson && answer !== '' ? JSON.parse(answer) : answer };
+}
+
+/** As `dockerApi`, for bodies that are tars. */
+export async function dockerBytes(
+  method: string,
+  path: string,
+  body?: Buffer,
+): Promise<{ status: number; body: Buffer }> {
+  const response = await send(method, path, body, 'application/x-tar');
+  return { status: response.statusCode ?? 0, body: await buffer(response) };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: as in DockerAnswer

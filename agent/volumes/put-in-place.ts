@@ -1,0 +1,201 @@
+/**
+ * Puts a received tar into a volume so that the volume is what was sent or, whatever fails on the way, what it was before.
+ * What has to be undone is on disk before anything is changed: the agent may be killed at any point.
+ */
+
+import type { Readable } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { VolumeMake } from '../../shared/messages/volume-content.ts';
+import type { DockerEngine } from '../docker/engine.ts';
+import type { VolumeHelper } from '../docker/volume-helper.ts';
+import { findVolume, isEmpty, makeVolume, refuseUsers, removeVolume, usersOf } from './facts.ts';
+import type { Journal, Spools } from './spools.ts';
+import { contentHash, type Sum, TarTail } from './tar.ts';
+
+/** How far Docker's clock, which says when a volume was made, may be behind: it says whole seconds. */
+const CREATED_SLACK_MS = 2_000;
+
+export interface PutParts {
+  readonly docker: DockerEngine;
+  readonly spools: Spools;
+  withHelper<T>(volume: string, work: (helper: VolumeHelper) => Promise<T>): Promise<T>;
+}
+
+export interface Target {
+  readonly volume: string;
+  readonly replace: boolean;
+  readonly force: boolean;
+}
+
+export interface PutRequest extends Target {
+  readonly id: string;
+  readonly sum: Sum;
+  /** How the volume is made if there is none. */
+  readonly make: VolumeMake;
+}
+
+export interface PutResult {
+  readonly created: boolean;
+  readonly replaced: boolean;
+}
+
+/** What is there before. */
+type Before = Pick<Journal, 'before' | 'make'> & { readonly isUsed: boolean };
+
+/**
+ * Whether a volume may be filled, and what there is of it.
+ * @throws FairleadError CONFLICT that says why not
+ */
+export async function lookAtTarget(
+  { docker, withHelper }: PutParts,
+  { volume, replace, force }: Target,
+  make?: VolumeMake,
+): Promise<Before> {
+  const found = await findVolume(docker, volume);
+  if (found === undefined) return { before: 'absent', make: make ?? plain(), isUsed: false };
+  requireLocal(volume, found.make);
+  const users = await usersOf(docker, volume);
+  const isFull = !(await withHelper(volume, (helper) => isEmpty(helper)));
+  if (isFull && !replace) {
+    const advice = 'ask for it to be replaced, or choose another name';
+    throw new FairleadError('CONFLICT', `the volume ${volume} is there already, and not empty: ${advice}`);
+  }
+  // Docker replaces no volume that a container refers to, whoever asks.
+  if (isFull) refuseUsers(volume, users, 'it can be replaced once no container refers to it');
+  if (!force) refuseUsers(volume, users, 'remove these containers first, or force it');
+  return { before: isFull ? 'full' : 'empty', make: found.make, isUsed: users.length > 0 };
+}
+
+/** @throws FairleadError UNSUPPORTED for a volume whose contents are not on this host, or elsewhere than Docker puts them */
+export function requireLocal(volume: string, { driver, options }: VolumeMake): void {
+  const names = Object.keys(options);
+  if (driver === 'local' && names.length === 0) return;
+  const how = driver === 'local' ? `has options (${names.join(', ')})` : `is of the driver ${driver}`;
+  throw new FairleadError('UNSUPPORTED', `the volume ${volume} ${how}: only plain local volumes are transferred`);
+}
+
+function plain(): VolumeMake {
+  return { driver: 'local', options: {}, labels: {} };
+}
+
+/** @throws FairleadError; the volume is as it was before then, or is made so at the agent's next start */
+export async function putInPlace(parts: PutParts, request: PutRequest): Promise<PutResult> {
+  const { docker, spools } = parts;
+  const { id, volume, sum } = request;
+  requireLocal(volume, request.make);
+  const tar = await spools.verified(id, sum);
+  const { before, make, isUsed } = await lookAtTarget(parts, request, request.make);
+  if (before === 'full') await keepOld(parts, id, volume);
+  const journal: Journal = { volume, before, make, state: 'undoable', at: docker.clock.now() };
+  if (isUsed) {
+    // Docker does not remove it, so that nothing can be undone: that is what whoever forces it has chosen.
+    await fill(parts, volume, tar, undefined);
+  } else {
+    await spools.writeJournal(id, journal);
+    try {
+      if (before === 'full') await removeVolume(docker, volume);
+      if (before !== 'empty') await makeVolume(docker, volume, make);
+      await fill(parts, volume, tar, sum);
+    } catch (error) {
+      await undoOrSay(parts, id, journal, error);
+      throw error;
+    }
+  }
+  await spools.writeJournal(id, { ...journal, state: 'done' });
+  await spools.dropTars(id);
+  return resultOf(journal);
+}
+
+/** What a transfer that is done has come to. */
+export function resultOf({ before }: Journal): PutResult {
+  return { created: before === 'absent', replaced: before === 'full' };
+}
+
+/**
+ * Makes a volume what it was before a transfer that did not come to its end.
+ * @throws FairleadError CONFLICT when a container refers to it by now; what it had is kept on disk then, if it had anything
+ */
+export async function undo(parts: PutParts, id: string, journal: Journal): Promise<void> {
+  const { docker, spools } = parts;
+  const { volume, before, make, at } = journal;
+  const found = await findVolume(docker, volume);
+  const isOurs = found?.createdAt === undefined || found.createdAt >= at - CREATED_SLACK_MS;
+  try {
+    // What somebody has made since under the name is none of this transfer's.
+    if (found !== undefined && (before !== 'absent' || isOurs)) await removeVolume(docker, volume);
+  } catch (error) {
+    // Somebody uses it as it is, and later on it would be theirs that is removed.
+    if (before !== 'full' && isFairleadError(error, 'CONFLICT')) await spools.forgetJournal(id);
+    throw error;
+  }
+  if (before !== 'absent') await makeVolume(docker, volume, make);
+  if (before === 'full') await fill(parts, volume, () => spools.old(id), undefined);
+  await spools.forgetJournal(id);
+}
+
+async function undoOrSay(parts: PutParts, id: string, journal: Journal, cause: unknown): Promise<void> {
+  try {
+    await undo(parts, id, journal);
+  } catch (error) {
+    // An agent that is stopping does it at its next start, with all that it needs for it on disk.
+    if (isFairleadError(error, 'SHUTDOWN') || !isFairleadError(error)) throw error;
+    const why = isFairleadError(cause) ? cause.message : 'an unexpected error';
+    const state = `the volume ${journal.volume} could not be made what it was (${error.message})`;
+    const then = 'the agent tries again when it starts';
+    throw new FairleadError(error.code, `${why}; and ${state}; ${then}`, { cause });
+  }
+}
+
+/** Keeps what a volume has, whole and on disk, before it is removed. */
+async function keepOld({ withHelper, spools }: PutParts, id: string, volume: string): Promise<void> {
+  await withHelper(volume, async (helper) => {
+    const source = await helper.readWhole();
+    const tail = source.pipe(new TarTail());
+    source.on('error', (error) => tail.destroy(error));
+    try {
+      await spools.keepOld(id, tail);
+    } finally {
+      source.destroy();
+    }
+  });
+}
+
+/** @param sum of the tar: then what is in the volume afterwards is compared with it */
+async function fill(
+  { withHelper }: PutParts,
+  volume: string,
+  open: () => Readable,
+  sum: Sum | undefined,
+): Promise<void> {
+  await withHelper(volume, async (helper) => {
+    const tar = open();
+    try {
+      await helper.writeWhole(tar);
+    } finally {
+      tar.destroy();
+    }
+    if (sum !== undefined) await verify(helper, open, sum);
+  });
+}
+
+/** @throws FairleadError DOCKER_ERROR when the volume does not have what the tar has */
+async function verify(helper: VolumeHelper, open: () => Readable, sum: Sum): Promise<void> {
+  const written = await helper.readWhole();
+  const tail = written.pipe(new TarTail());
+  written.on('error', (error) => tail.destroy(error));
+  tail.resume();
+  const isSame = await new Promise<boolean>((resolve, reject) => {
+    tail.on('error', reject).on('end', () => resolve(isDeepStrictEqual(tail.sum, sum)));
+  });
+  if (isSame) return;
+  // Engines of different versions may write the same content in different ways.
+  const tar = open();
+  try {
+    const [there, sent] = [await contentHash(await helper.readWhole()), await contentHash(tar)];
+    if (there === sent) return;
+  } finally {
+    tar.destroy();
+  }
+  throw new FairleadError('DOCKER_ERROR', 'what Docker has written into the volume is not what was sent');
+}

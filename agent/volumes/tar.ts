@@ -1,0 +1,151 @@
+/** What is looked at of tars as they pass: how long they are, their hash, whether they are whole, and their entries. */
+import { createHash, type Hash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { Transform, type TransformCallback } from 'node:stream';
+import { extract, type Headers } from 'tar-stream';
+import { FairleadError } from '../../shared/errors.ts';
+
+const BLOCK_BYTES = 512;
+/** A tar ends in two blocks of zeros. */
+const END_BYTES = 2 * BLOCK_BYTES;
+
+/** So many bytes, and their hash so far. */
+export interface Digest {
+  readonly bytes: number;
+  readonly hash: Hash;
+}
+
+/** Length and SHA-256 of bytes, in hexadecimal. */
+export interface Sum {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export function emptyDigest(): Digest {
+  return { bytes: 0, hash: createHash('sha256') };
+}
+
+export function sumOf({ bytes, hash }: Digest): Sum {
+  return { bytes, sha256: hash.copy().digest('hex') };
+}
+
+/**
+ * Passes a tar on from an offset, and hashes all of it. An archive that Docker breaks off ends like a whole one, but for the
+ * end that every tar has: `end` fails then.
+ */
+export class TarTail extends Transform {
+  readonly #offset: number;
+  readonly #reached = Promise.withResolvers<Sum | undefined>();
+  #digest = emptyDigest();
+  #last: Buffer = Buffer.alloc(0);
+
+  constructor(offset = 0) {
+    super();
+    this.#offset = offset;
+    this.#reached.promise.catch(() => undefined);
+    if (offset === 0) this.#reached.resolve(sumOf(this.#digest));
+  }
+
+  /** What stands before the offset, once that is reached; undefined if the tar is shorter. */
+  get reached(): Promise<Sum | undefined> {
+    return this.#reached.promise;
+  }
+
+  /** All that has passed. */
+  get sum(): Sum {
+    return sumOf(this.#digest);
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    const skipped = Math.max(0, Math.min(chunk.byteLength, this.#offset - this.#digest.bytes));
+    if (skipped > 0) {
+      this.#add(chunk.subarray(0, skipped));
+      if (this.#digest.bytes === this.#offset) this.#reached.resolve(sumOf(this.#digest));
+    }
+    const rest = chunk.subarray(skipped);
+    if (rest.byteLength > 0) {
+      this.#add(rest);
+      this.push(rest);
+    }
+    done();
+  }
+
+  override _flush(done: TransformCallback): void {
+    this.#reached.resolve(undefined);
+    done(this.#isWhole() ? null : brokenArchive());
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#reached.reject(error ?? brokenArchive());
+    done(error);
+  }
+
+  #add(chunk: Buffer): void {
+    this.#digest = { bytes: this.#digest.bytes + chunk.byteLength, hash: this.#digest.hash.update(chunk) };
+    this.#last =
+      chunk.byteLength >= END_BYTES
+        ? chunk.subarray(-END_BYTES)
+        : Buffer.concat([this.#last, chunk]).subarray(-END_BYTES);
+  }
+
+  #isWhole(): boolean {
+    const { bytes } = this.#digest;
+    return bytes >= END_BYTES && bytes % BLOCK_BYTES === 0 && this.#last.every((byte) => byte === 0);
+  }
+}
+
+function brokenArchive(): FairleadError {
+  const why = 'its end is lacking; something in the volume may have changed while it was read';
+  return new FairleadError('DOCKER_ERROR', `Docker broke the archive off: ${why}`);
+}
+
+/**
+ * Calls `visit` with each entry of a tar, until it returns false.
+ * @param content is given what stands in each entry; without it that is passed over
+ * @throws FairleadError DOCKER_ERROR for what is no tar; what `source` fails with
+ */
+export async function visitEntries(
+  source: Readable,
+  visit: (header: Headers) => boolean,
+  content?: (chunk: Buffer) => void,
+): Promise<void> {
+  const parser = extract();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const fail = (error: Error) => {
+    const isOfSource = error === source.errored;
+    reject(
+      isOfSource ? error : new FairleadError('DOCKER_ERROR', `this is no tar: ${error.message}`, { cause: error }),
+    );
+    parser.destroy();
+  };
+  parser.on('entry', (header: Headers, body, next) => {
+    if (!visit(header)) return resolve();
+    if (content !== undefined) body.on('data', content);
+    body.on('end', () => next()).resume();
+  });
+  parser.on('error', fail).on('finish', resolve);
+  source.on('error', fail).on('close', () => void (source.readableEnded || fail(source.errored ?? brokenArchive())));
+  source.pipe(parser);
+  try {
+    await promise;
+  } finally {
+    source.unpipe(parser);
+    parser.on('error', () => undefined).destroy();
+  }
+}
+
+/** The hash of what a tar says, whatever way of writing it: names, kinds, owners, modes, times in seconds, links, contents. */
+export async function contentHash(source: Readable): Promise<string> {
+  const hash = createHash('sha256');
+  await visitEntries(
+    source,
+    ({ name, type, mode, uid, gid, size, mtime, linkname, devmajor, devminor }) => {
+      const seconds = Math.floor((mtime?.getTime() ?? 0) / 1000);
+      const path = name.replace(/\/+$/, '');
+      hash.update(JSON.stringify([path, type, mode, uid, gid, size, seconds, linkname, devmajor, devminor]));
+      return true;
+    },
+    (chunk) => hash.update(chunk),
+  );
+  return hash.digest('hex');
+}

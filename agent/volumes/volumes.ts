@@ -1,0 +1,208 @@
+/** The contents of this host's volumes, as handlers read and change them; what a killed agent has left is put right first. */
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { Logger } from 'pino';
+import type { Timer } from '../../shared/clock.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { DockerEngine } from '../docker/engine.ts';
+import { requireHelper, sweepHelpers, VolumeHelper } from '../docker/volume-helper.ts';
+import {
+  lookAtTarget,
+  type PutParts,
+  type PutRequest,
+  type PutResult,
+  putInPlace,
+  resultOf,
+  type Target,
+  undo,
+} from './put-in-place.ts';
+import { Spools } from './spools.ts';
+import type { Sum } from './tar.ts';
+
+/** In the agent's state directory. */
+export const VOLUMES_DIRECTORY = 'volumes';
+/** Helpers at once: each is a container, and reads or writes as fast as the disk lets it. */
+const MAX_HELPERS = 16;
+const SWEEP_MS = 60 * 60_000;
+
+export interface VolumesOptions {
+  readonly docker: DockerEngine;
+  /** Whose helpers are whose: the host's id. */
+  readonly owner: string;
+  /** Where tars are kept. */
+  readonly directory: string;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export class Volumes {
+  readonly #options: VolumesOptions;
+  readonly #spools: Spools;
+  readonly #parts: PutParts;
+  readonly #helpers = new Set<string>();
+  /** What is being put in place, by transfer. */
+  readonly #applying = new Map<string, Promise<PutResult>>();
+  /** Volumes that are being changed. */
+  readonly #changing = new Set<string>();
+  readonly #unsubscribe: () => void;
+  readonly #timer: Timer;
+  #cleared: Promise<void> | undefined;
+
+  /** What is left of a process before this one is put right once Docker is there. */
+  constructor(options: VolumesOptions) {
+    const { docker, directory } = options;
+    this.#options = options;
+    this.#spools = new Spools(directory, docker.clock);
+    const withHelper: PutParts['withHelper'] = (volume, work) => this.withHelper(volume, undefined, work);
+    this.#parts = { docker, spools: this.#spools, withHelper };
+    this.#unsubscribe = docker.onState(({ reachable }) => void (reachable && this.#clearUnasked()));
+    this.#timer = docker.clock.setInterval(() => void this.#sweep(), SWEEP_MS);
+  }
+
+  /** Ends what goes on by itself. */
+  close(): void {
+    this.#unsubscribe();
+    this.#timer.cancel();
+  }
+
+  /**
+   * Lets `work` reach into a volume, which must be there.
+   * @throws FairleadError OVERLOADED, DENIED_BY_HOST, and what `work` throws
+   */
+  async withHelper<T>(
+    volume: string,
+    signal: AbortSignal | undefined,
+    work: (helper: VolumeHelper) => Promise<T>,
+  ): Promise<T> {
+    if (this.#helpers.size >= MAX_HELPERS) {
+      throw new FairleadError('OVERLOADED', `${MAX_HELPERS} volumes of this host are being read or written already`);
+    }
+    const { docker, owner, log } = this.#options;
+    const id = randomUUID();
+    this.#helpers.add(id);
+    try {
+      const helper = await VolumeHelper.open(docker, { id, volume, owner, signal });
+      try {
+        return await work(helper);
+      } finally {
+        if (!(await helper.close())) log.warn({ volume, helper: id }, 'a helper could not be removed yet');
+      }
+    } finally {
+      this.#helpers.delete(id);
+    }
+  }
+
+  /** Lets `work` change a volume, and nobody else meanwhile. @throws FairleadError CONFLICT */
+  async changing<T>(volume: string, work: () => Promise<T>): Promise<T> {
+    if (this.#changing.has(volume)) {
+      throw new FairleadError('CONFLICT', `the volume ${volume} is being changed already; wait for the end of that`);
+    }
+    this.#changing.add(volume);
+    try {
+      return await work();
+    } finally {
+      this.#changing.delete(volume);
+    }
+  }
+
+  /** Whether a transfer may go into a volume. @returns what is here of it already */
+  async prepare(id: string, target: Target): Promise<Sum> {
+    this.#requirePermitted();
+    await this.#whenCleared();
+    const journal = await this.#spools.readJournal(id);
+    if (journal === undefined && !this.#applying.has(id)) await lookAtTarget(this.#parts, target);
+    return await this.#spools.has(id);
+  }
+
+  /** Takes in the bytes of a transfer. */
+  async receive(id: string, source: Readable, where: { offset: number; estimate: number }): Promise<Sum> {
+    return await this.#spools.receive(id, source, where);
+  }
+
+  /**
+   * Puts a transfer in place. It goes on when nobody waits for it any more; asked again, the same work, or what it came to,
+   * answers.
+   */
+  async apply(request: PutRequest): Promise<PutResult> {
+    this.#requirePermitted();
+    await this.#whenCleared();
+    const { id } = request;
+    let running = this.#applying.get(id);
+    if (running === undefined) {
+      running = this.changing(request.volume, () => this.#apply(request)).finally(() => this.#applying.delete(id));
+      this.#applying.set(id, running);
+    }
+    return await running;
+  }
+
+  /** Drops what is here of a transfer. @throws FairleadError CONFLICT while it is being put in place */
+  async discard(id: string): Promise<void> {
+    if (this.#applying.has(id)) throw new FairleadError('CONFLICT', 'the transfer is being put in place');
+    await this.#spools.discard(id);
+  }
+
+  async #apply(request: PutRequest): Promise<PutResult> {
+    const journal = await this.#spools.readJournal(request.id);
+    if (journal?.state === 'done' && journal.volume === request.volume) return resultOf(journal);
+    if (journal !== undefined) await undo(this.#parts, request.id, journal);
+    return await putInPlace(this.#parts, request);
+  }
+
+  /** What stands half done must be possible to undo. @throws FairleadError DENIED_BY_HOST */
+  #requirePermitted(): void {
+    const { docker } = this.#options;
+    requireHelper(docker, 'read', 'write');
+    docker.requirePermitted({ method: 'POST', path: '/volumes/create' });
+    docker.requirePermitted({ method: 'DELETE', path: '/volumes/any' });
+  }
+
+  /** Resolves once what an earlier process has left is put right, as far as that is possible. */
+  #whenCleared(): Promise<void> {
+    this.#cleared ??= this.#clear().catch((error: unknown) => {
+      this.#cleared = undefined;
+      throw error;
+    });
+    return this.#cleared;
+  }
+
+  #clearUnasked(): void {
+    // Whoever needs it is told why it failed, and tries it again.
+    this.#whenCleared().catch((error: unknown) => {
+      this.#options.log.warn({ err: error }, 'what an earlier run left of volumes could not be put right yet');
+    });
+  }
+
+  async #clear(): Promise<void> {
+    const { docker, owner, log } = this.#options;
+    const helpers = await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
+    if (helpers > 0) log.info({ helpers }, 'removed helpers that an earlier run had left');
+    for (const id of await this.#spools.ids()) await this.#undoLeft(id);
+    await this.#spools.sweep();
+  }
+
+  async #undoLeft(id: string): Promise<void> {
+    const { log } = this.#options;
+    try {
+      const journal = await this.#spools.readJournal(id);
+      if (journal?.state !== 'undoable') return;
+      await undo(this.#parts, id, journal);
+      log.info(
+        { volume: journal.volume, transfer: id },
+        'made a volume what it was before a transfer that did not end',
+      );
+    } catch (error) {
+      if (!isFairleadError(error) || error.code === 'DOCKER_UNREACHABLE' || error.code === 'SHUTDOWN') throw error;
+      log.warn({ err: error, transfer: id }, 'a volume could not be made what it was before a transfer');
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { docker, owner, log } = this.#options;
+    try {
+      const transfers = await this.#spools.sweep();
+      if (transfers > 0) log.info({ transfers }, 'dropped transfers that nobody asks for any more');
+      if (docker.state.reachable) await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
+    } catch (error) {
+      log.warn({ err: error }, 'what is left of volumes could not be looked through');
+    }
+  }
+}
