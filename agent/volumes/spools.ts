@@ -10,7 +10,8 @@ import Type, { type Static } from 'typebox';
 import { writeFileAtomic } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import { VolumeMake, VolumeName } from '../../shared/messages/volume-content.ts';
+import { VolumeName } from '../../shared/messages/volume.ts';
+import { VolumeMake } from '../../shared/messages/volume-content.ts';
 import { validate } from '../../shared/validate.ts';
 import { type Digest, emptyDigest, type Sum, sumOf } from './tar.ts';
 

@@ -1,10 +1,12 @@
 /** The client of the REST API: JSON calls, streamed answers and WebSockets, all over what the server is trusted by. */
-import http, { type IncomingMessage } from 'node:http';
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
+import type { Readable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { FairleadError, fromWireError } from '../../shared/errors.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
+import { pump } from '../../shared/pump.ts';
 import { CliError, systemCode } from './errors.ts';
 import { type Trust, tlsOptions } from './trust.ts';
 
@@ -25,6 +27,8 @@ export type Query = Readonly<Record<string, string | number | boolean | readonly
 export interface CallOptions {
   readonly query?: Query;
   readonly body?: unknown;
+  /** A body that is sent as it comes, in the place of `body`. Time for the whole exchange is then unlimited unless given. */
+  readonly content?: { readonly type: string; readonly bytes: Readable };
   readonly signal?: AbortSignal;
   /** Time for the whole exchange (for `stream`: for its head), in ms. */
   readonly timeoutMs?: number;
@@ -83,7 +87,8 @@ export class ApiClient {
 
   /** One JSON exchange; undefined for an answer without a body. @throws FairleadError with the problem's code and detail */
   async call<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    const timeout = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
+    const { content, timeoutMs = content === undefined ? TIMEOUT_MS : undefined } = options;
+    const timeout = timeoutMs === undefined ? new AbortController().signal : AbortSignal.timeout(timeoutMs);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
     try {
       const response = await this.#send(method, path, 'application/json', { ...options, signal });
@@ -210,13 +215,15 @@ export class ApiClient {
           ...(body === undefined
             ? {}
             : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+          ...(options.content === undefined ? {} : { 'content-type': options.content.type, expect: '100-continue' }),
         },
       },
       resolve,
     );
     outgoing.on('error', reject);
     outgoing.on('socket', (socket) => socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS));
-    outgoing.end(body);
+    if (options.content === undefined) outgoing.end(body);
+    else sendContent(outgoing, options.content.bytes, reject);
     const response = await promise;
     if (response.statusCode !== undefined && response.statusCode >= 200 && response.statusCode < 300) return response;
     throw await problem(response);
@@ -231,6 +238,23 @@ export class ApiClient {
     const { failure, message } = explainNetworkError(error, `the server at ${this.url.host}`);
     return new UnreachableError(failure, message, error);
   }
+}
+
+/** Sends `content` once the server is verified and listens; an answer may come before all of it. */
+function sendContent(outgoing: ClientRequest, content: Readable, fail: (error: unknown) => void): void {
+  const ended = new AbortController();
+  outgoing.once('close', () => ended.abort());
+  outgoing.once('continue', () => {
+    pump(content, outgoing, ended.signal).then(
+      () => outgoing.end(),
+      (error: unknown) => {
+        if (ended.signal.aborted || outgoing.destroyed || outgoing.errored) return;
+        fail(error);
+        outgoing.destroy();
+      },
+    );
+  });
+  outgoing.flushHeaders();
 }
 
 /** The error that a refused call carries as problem+json; whatever else came is told by its status. */

@@ -121,6 +121,38 @@ export interface LogRecord {
   partial?: boolean;
 }
 
+/** An entry of a directory in a volume. */
+export interface VolumeFile {
+  name: string;
+  type: string;
+  size: number;
+  mode: number;
+  uid: number;
+  gid: number;
+  mtime: string;
+  linkTarget?: string;
+}
+
+/** A transfer of a volume, as far as it has come. */
+export interface VolumeTransfer {
+  id: string;
+  from: { host: string; volume: string };
+  to: { host: string; volume: string };
+  state: 'queued' | 'running' | 'waiting' | 'done' | 'failed' | 'cancelled';
+  step: 'transfer' | 'apply' | null;
+  bytes: number;
+  totalBytes: number | null;
+  carriedBytes: number;
+  bytesPerSecond: number | null;
+  resumes: number;
+  restarts: number;
+  note: string | null;
+  error: { code: string; detail: string } | null;
+  createdBy: string;
+  createdAt: string;
+  endedAt: string | null;
+}
+
 /** The containers of all hosts; each says whose it is. */
 export interface FanOut {
   items: (ContainerSummary & { host: string; hostId: string })[];

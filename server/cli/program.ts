@@ -16,6 +16,7 @@ import { addRestore } from './commands/restore.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
+import { addVolumeContent } from './commands/volume-content.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
@@ -78,6 +79,7 @@ export function buildProgram(cli: Cli): Command {
     .addHelpText('after', HELP);
   for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addDockerContext])
     add(root, cli);
+  addVolumeContent(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;

@@ -56,6 +56,7 @@ import { Turns } from './turns.ts';
 import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
+import { volumeContentRoutes } from './volume-content.ts';
 import { volumeRoutes } from './volumes.ts';
 import { WebSockets } from './web-sockets.ts';
 
@@ -150,6 +151,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   networkRoutes(api, context);
   volumeRoutes(api, context);
   dockerRoutes(api, context);
+  volumeContentRoutes(api, context);
   apiTokenRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);

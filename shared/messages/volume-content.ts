@@ -1,10 +1,9 @@
 /** Kinds that carry what is in a volume: browse, export, import, and transfers between hosts. Codes 0x0710 to 0x071f. */
 import Type, { type Static } from 'typebox';
 import type { StreamKind } from './kind.ts';
+import { VolumeName } from './volume.ts';
 
 const closed = { additionalProperties: false };
-/** A volume's name as Docker takes it; nothing that could change the path of a request. */
-export const VolumeName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9][a-zA-Z0-9_.-]*$' });
 /** A path from a volume's root on; no part of it leads upwards. */
 export const VolumePath = Type.String({
   maxLength: 4096,

@@ -252,6 +252,10 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/v1/api-tokens/${await apiToken()}`,
     action: 'api-token.revoke',
   }),
+  [`put ${HOST}/volumes/{volume}/archive`]: async () => ({
+    ...{ path: '/api/v1/hosts/one/volumes/v1/archive', headers: { 'content-type': 'application/x-tar' } },
+    action: 'volume.import',
+  }),
   ...ofDocker('/api/v1/hosts/{host}/docker/{*}', '/api/v1/hosts/one/docker'),
   ...ofDocker('/api/v1/docker/{*}', '/api/v1/docker', { 'x-fairlead-host': 'one' }),
   ...ofObjects({

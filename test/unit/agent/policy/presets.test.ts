@@ -34,6 +34,14 @@ const LEAST: Record<string, string[]> = {
     ...['remove', 'prune', 'tag'].map((verb) => `image.${verb}`),
     ...['create', 'remove', 'connect', 'disconnect', 'prune'].map((verb) => `network.${verb}`),
     ...['create', 'remove', 'prune'].map((verb) => `volume.${verb}`),
+    'volume.browse',
+    'volume.export',
+    'volume.import',
+    'volume.transfer.send',
+    'volume.transfer.prepare',
+    'volume.transfer.receive',
+    'volume.transfer.apply',
+    'volume.transfer.discard',
   ],
 };
 

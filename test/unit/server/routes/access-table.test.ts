@@ -25,6 +25,7 @@ import { fakeDeps } from './fakes.ts';
 const H = '/api/v1/hosts/:host';
 const C = `${H}/containers/:container`;
 const D = '/api/v1/hosts/:host/docker/*';
+const V = `${H}/volumes/:volume`;
 
 /** A call that only an admin may make. */
 const UNKNOWN = { call: 'no/such/call', needs: 'admin' } as const;
@@ -108,6 +109,10 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
   ['GET /api/v1/containers', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
+  [`GET ${V}/files`, 'operator', 'host', 501],
+  [`GET ${V}/archive`, 'operator', 'host', 501],
+  // No tar.
+  [`PUT ${V}/archive`, 'operator', 'host', 400],
   [`GET ${C}`, 'viewer', 'host', 501],
   [`DELETE ${C}`, 'operator', 'host', 501],
   [`GET ${C}/top`, 'viewer', 'host', 501],

@@ -1,0 +1,194 @@
+/** What is in a volume: looked at, downloaded and uploaded as a tar. */
+import type { IncomingMessage } from 'node:http';
+import type { Writable } from 'node:stream';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import Type, { type Static } from 'typebox';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import {
+  VolumeEntry,
+  VolumePath,
+  volumeBrowse,
+  volumeExport,
+  volumeImport,
+} from '../../shared/messages/volume-content.ts';
+import { pump } from '../../shared/pump.ts';
+import type { LinkStream } from '../hosts/host-link.ts';
+import { principalOf } from './access.ts';
+import type { Api } from './app-types.ts';
+import { audited } from './audited.ts';
+import type { RouteContext } from './context.ts';
+import { dropRest } from './docker-exchange.ts';
+import { answerOfHosts, jsonArray, textOf } from './host-answer.ts';
+import { LIST_MS } from './limits.ts';
+import { clientGone, type LiveStream } from './live-streams.ts';
+import { VolumeParams } from './schemas.ts';
+import { sendBody } from './stream-body.ts';
+
+const strict = { additionalProperties: false };
+const PATH = '/api/v1/hosts/:host/volumes/:volume';
+const TAR = 'application/x-tar';
+/** Time for the host to begin an archive: it makes a container for it. */
+const BEGIN_MS = 90_000;
+
+const path = Type.Optional(VolumePath);
+const { limit } = volumeBrowse.params.properties;
+
+export function volumeContentRoutes(api: Api, context: RouteContext): void {
+  browseRoute(api, context);
+  exportRoute(api, context);
+  importRoute(api, context);
+}
+
+function browseRoute(api: Api, context: RouteContext): void {
+  api.get(
+    `${PATH}/files`,
+    {
+      config: { access: 'operator', scope: 'host' },
+      schema: {
+        tags: ['volumes'],
+        summary: 'Lists a directory of a volume',
+        description:
+          'Docker reads all that is below the directory on the way, so that the list of a large one takes a while; ' +
+          '`path` is from the root of the volume on. `truncated` says that the limit (1000 entries unless given) or the time (25 s) was over before it was whole.',
+        params: VolumeParams,
+        querystring: Type.Object({ path, limit }, strict),
+        response: { 200: Type.Object({ items: Type.Array(VolumeEntry), truncated: Type.Boolean() }) },
+      },
+    },
+    async (request, reply) => {
+      const { host, volume } = request.params;
+      const params = { volume, ...request.query };
+      return await answerOfHosts(context, request, reply, async (held, signal) => {
+        const link = await context.links.to(request, host, { action: volumeBrowse.name, target: `${host}/${volume}` });
+        const stream = await link.open(volumeBrowse, params, { signal, timeoutMs: LIST_MS + BEGIN_MS });
+        const texts: Buffer[] = [];
+        for await (const entry of stream.items()) texts.push(textOf(held, link.hostId, entry));
+        return directory(texts, await stream.trailer);
+      });
+    },
+  );
+}
+
+function* directory(texts: Buffer[], { truncated }: { truncated: boolean }): Generator<Buffer | string> {
+  yield '{"items":';
+  yield* jsonArray(texts);
+  yield `,"truncated":${truncated}}`;
+}
+
+function exportRoute(api: Api, { deps, links, live }: RouteContext): void {
+  api.get(
+    `${PATH}/archive`,
+    {
+      config: { access: 'operator', scope: 'host' },
+      schema: {
+        tags: ['volumes'],
+        summary: 'Downloads a volume as a tar',
+        description:
+          'All of it, or the file or directory `path`; with `/.` at its end, what is in the directory. A connection that is ' +
+          'broken off means that the tar is not whole.',
+        params: VolumeParams,
+        querystring: Type.Object({ path }, strict),
+        produces: [TAR],
+      },
+    },
+    async (request, reply) => {
+      const { host, volume } = request.params;
+      const held = live.beginFor(reply.raw, principalOf(request));
+      try {
+        const params = { volume, ...request.query };
+        // Before the first byte: what cannot be written down is not handed out.
+        const facts = { action: volumeExport.name, target: `${host}/${volume}`, detail: request.query, isStrict: true };
+        const stream = await audited(deps, request, facts, async () => {
+          const link = await links.to(request, host, facts);
+          return await link.open(volumeExport, params, { signal: held.signal, timeoutMs: BEGIN_MS });
+        });
+        await sendBody(request, reply, { contentType: TAR, chunks: ending(stream), live: held, clock: deps.clock });
+      } finally {
+        held.release();
+      }
+      return reply;
+    },
+  );
+}
+
+/** The bytes of a stream; a reader that stops early ends the work on the host. */
+async function* ending(stream: LinkStream): AsyncGenerator<Uint8Array> {
+  let isWhole = false;
+  try {
+    yield* stream.bytes as AsyncIterable<Uint8Array>;
+    isWhole = true;
+  } finally {
+    if (!isWhole) stream.reset(clientGone());
+  }
+}
+
+function importRoute(api: Api, context: RouteContext): void {
+  void api.register((scope, _options, done) => {
+    // The body is read by nobody here: it goes on as it comes.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser([TAR, 'application/octet-stream'], (_request, _payload, parsed) => parsed(null));
+    scope.put(
+      `${PATH}/archive`,
+      {
+        config: { access: 'operator', scope: 'host' },
+        bodyLimit: Number.MAX_SAFE_INTEGER,
+        schema: {
+          tags: ['volumes'],
+          summary: 'Unpacks a tar in a volume, which is made if there is none',
+          description:
+            'The body is a tar, plain or packed with gzip, bzip2 or xz, and goes into the directory `path`. It adds to what is ' +
+            'there. If it breaks off, what ' +
+            'was unpacked by then stays in a volume that was there before; a new one is removed again.',
+          consumes: [TAR],
+          params: VolumeParams,
+          querystring: Type.Object({ path }, strict),
+          response: { 200: volumeImport.reply },
+        },
+      },
+      async (request, reply) => await unpack(context, request as ImportRequest, reply),
+    );
+    done();
+  });
+}
+
+type ImportRequest = FastifyRequest<{ Params: Static<typeof VolumeParams>; Querystring: { path?: string } }>;
+
+async function unpack(
+  context: RouteContext,
+  request: ImportRequest,
+  reply: FastifyReply,
+): Promise<Static<typeof volumeImport.reply>> {
+  const { deps, links, live, uploads } = context;
+  const { host, volume } = request.params;
+  const { socket } = request.raw;
+  const held = live.beginFor(reply.raw, principalOf(request));
+  try {
+    const facts = { action: volumeImport.name, target: `${host}/${volume}`, detail: request.query };
+    return await audited(deps, request, facts, async () => {
+      if (!hasBody(request.raw)) throw new FairleadError('VALIDATION', 'the body must be a tar, and there is none');
+      const link = await links.to(request, host, facts);
+      uploads.add(socket);
+      const feed = (sink: Writable) => void sendUp(request.raw, sink, held);
+      const options = { signal: held.signal, timeoutMs: Number.POSITIVE_INFINITY, feed };
+      return (await link.open(volumeImport, { volume, ...request.query }, options)).reply;
+    });
+  } finally {
+    held.release();
+    uploads.delete(socket);
+    dropRest(request.raw, context);
+  }
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** Never rejects: a body that breaks off ends the import. */
+async function sendUp(body: IncomingMessage, sink: Writable, { signal }: LiveStream): Promise<void> {
+  try {
+    await pump(body, sink, signal);
+    sink.end();
+  } catch (error) {
+    sink.destroy(isFairleadError(error) ? error : clientGone());
+  }
+}
