@@ -18,8 +18,8 @@ import * as images from './images.ts';
 import { handleLogStream } from './logs.ts';
 import * as networks from './networks.ts';
 import { handleThroughput } from './throughput.ts';
-import * as volumes from './volumes.ts';
 import * as content from './volume-content.ts';
+import * as volumes from './volumes.ts';
 
 export type { Handler, HandlerContext } from './handler.ts';
 
