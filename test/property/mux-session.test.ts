@@ -155,8 +155,10 @@ const acceptable = (code: string) =>
 
 test('any frames to a session that is ready', { timeout: 30_000 }, async () => {
   let survived = 0;
+  let tried = 0;
   await fc.assert(
     fc.asyncProperty(talk, fc.boolean(), async (frames, toServer) => {
+      tried += 1;
       const clock = new FakeClock();
       const { server, agent, link } = await readyPair({ clock, onServer: serve, onAgent: serve });
       const [victim, attacker] = toServer ? [server, link.agent] : [agent, link.server];
@@ -179,7 +181,8 @@ test('any frames to a session that is ready', { timeout: 30_000 }, async () => {
     }),
     { numRuns: 800, interruptAfterTimeLimit: 2_500 },
   );
-  assert.ok(survived > 20, `${survived} sessions went on`);
+  // How many are tried depends on how busy the machine is.
+  assert.ok(survived > tried / 40, `${survived} of ${tried} sessions went on`);
 });
 
 test('any frames to a session that has not been greeted', { timeout: 30_000 }, async () => {
