@@ -36,6 +36,7 @@ import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
+import { permitsTarget, type TcpTarget } from './policy/tcp-targets.ts';
 import { VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
@@ -110,7 +111,8 @@ interface Parts {
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
   const { credentials, roots, renewBeforeMs, policy, docker, volumes, lock } = parts;
   const { clock, log } = deps;
-  const context = { docker, volumes, info: { agentVersion: VERSION }, log };
+  const reaches = (target: TcpTarget) => permitsTarget(policy, target);
+  const context = { docker, volumes, permitsTarget: reaches, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, POLICY_SUBJECTS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');

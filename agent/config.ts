@@ -52,7 +52,8 @@ export const RunFlags = Type.Object({
   }),
   allow: list(
     'serve only this: a preset (read-only, operate, full), a kind (container.list), a family (container.*), a class ' +
-      '(read, change, exec); or let Docker be asked only this: "docker:GET /containers/**"',
+      '(read, change, exec); or let Docker be asked only this: "docker:GET /containers/**"; or let connections be made to ' +
+      'this port: tcp:CONTAINER:PORT, tcp:host:PORT',
     'entry',
   ),
   deny: list('never serve this kind, family or class, or never ask Docker this; wins over --allow', 'entry'),

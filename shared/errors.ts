@@ -22,6 +22,7 @@ export const ERRORS = {
   UNSUPPORTED: { status: 501, title: 'The host cannot do this' },
   DOCKER_ERROR: { status: 502, title: 'Docker answered with an error' },
   DOCKER_UNREACHABLE: { status: 502, title: 'Docker does not answer on the host' },
+  CONNECTION_REFUSED: { status: 502, title: 'Nothing accepts connections there' },
   STREAM_INTERRUPTED: { status: 502, title: 'The connection to the host was lost' },
   SERVER_UNREACHABLE: { status: 502, title: 'The server cannot be reached' },
   HOST_OFFLINE: { status: 503, title: 'The host is not connected' },

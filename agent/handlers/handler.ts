@@ -3,12 +3,15 @@ import type { Logger } from 'pino';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { DockerEngine } from '../docker/engine.ts';
+import type { TcpTarget } from '../policy/tcp-targets.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 
 export interface HandlerContext {
   readonly docker: DockerEngine;
   /** Absent: nothing reaches into volumes. */
   readonly volumes?: Volumes;
+  /** Whether the host's policy lets `tcp.open` reach a target; absent: nothing may be reached. */
+  readonly permitsTarget?: (target: TcpTarget) => boolean;
   readonly info: { readonly agentVersion: string };
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }

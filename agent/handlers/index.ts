@@ -5,6 +5,7 @@ import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
 import * as image from '../../shared/messages/image.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import * as network from '../../shared/messages/network.ts';
+import { tcpOpen } from '../../shared/messages/tcp.ts';
 import * as volume from '../../shared/messages/volume.ts';
 import * as volumeContent from '../../shared/messages/volume-content.ts';
 import * as change from './container-change.ts';
@@ -17,6 +18,7 @@ import { handleHostInfo } from './host.ts';
 import * as images from './images.ts';
 import { handleLogStream } from './logs.ts';
 import * as networks from './networks.ts';
+import { handleTcpOpen } from './tcp.ts';
 import { handleThroughput } from './throughput.ts';
 import * as content from './volume-content.ts';
 import * as volumes from './volumes.ts';
@@ -83,4 +85,5 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(volumeContent.volumeTransferReceive, content.handleTransferReceive),
   serve(volumeContent.volumeTransferApply, content.handleTransferApply),
   serve(volumeContent.volumeTransferDiscard, content.handleTransferDiscard),
+  serve(tcpOpen, handleTcpOpen),
 ]);

@@ -48,7 +48,8 @@ export class Dispatcher {
     const kind = stream.kind;
     if (!permits(policy, kind)) {
       log.warn({ kind: kind.name }, "refused by the host's policy");
-      stream.reset(new FairleadError('DENIED_BY_HOST', `this host's policy does not allow ${kind.name}`));
+      const how = kind.policy === 'connect' ? ', which is off unless the owner of the host allows it by name' : '';
+      stream.reset(new FairleadError('DENIED_BY_HOST', `this host's policy does not allow ${kind.name}${how}`));
       return;
     }
     const handler = handlers.get(kind.code);

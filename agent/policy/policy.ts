@@ -5,15 +5,17 @@
 import { FairleadError } from '../../shared/errors.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import { tcpOpen } from '../../shared/messages/tcp.ts';
 import { isCallEntry, isCallPattern, isKnownArea } from './docker-calls.ts';
 import { isPreset, presetHas } from './presets.ts';
+import { isTargetEntry, isTargetPattern } from './tcp-targets.ts';
 
 /** What a policy looks at of a kind. */
 export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;
 
-/** A kind's name or its beginning (`container.exec`), all kinds of a family (`container.*`), a class of kinds (`read`, `change`, `exec`), or all (`*`). */
+/** A kind's name or its beginning (`container.exec`), all kinds of a family (`container.*`), a class of kinds (`read`, `change`, `exec`, `connect`), or all (`*`). */
 const PATTERN = /^(?:\*|[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:\.\*)?)$/;
-const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec']);
+const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec', 'connect']);
 const MAX_PATTERN_CHARS = 64;
 /** The policy travels in the hello, whose frame is small and has the names of all kinds besides. */
 export const MAX_POLICY_CHARS = 1536;
@@ -69,6 +71,10 @@ function checkEntry(entry: string, list: 'allow' | 'deny', where: string): void 
           'DELETE or *, and a path without the version, in which * is a name and ** at the end all below',
       );
     }
+  } else if (isTargetEntry(entry)) {
+    if (!isTargetPattern(entry)) {
+      refuse('names nothing that can be reached; write tcp:CONTAINER:PORT, tcp:*:8000-8099, tcp:host:22 or tcp:host:*');
+    }
   } else if (!PATTERN.test(entry)) {
     refuse('names no kind; write container.exec.open, container.*, exec or *');
   } else if (list === 'deny' && isPreset(entry)) {
@@ -76,11 +82,19 @@ function checkEntry(entry: string, list: 'allow' | 'deny', where: string): void 
   }
 }
 
-/** Whether `policy` lets `kind` be served: named by `allow`, if that names any kind, and not by `deny`. */
+/**
+ * Whether `policy` lets `kind` be served: named by `allow`, if that names any kind, and not by `deny`. One of the class
+ * `connect` must be named, and neither `*` nor a preset names it; what it may reach is then asked for each connection.
+ */
 export function permits(policy: HostPolicy, kind: PolicySubject): boolean {
   if (denies(policy, kind)) return false;
   const allowed = policy.allow.filter((entry) => !isCallEntry(entry));
-  return allowed.length === 0 || allowed.some((pattern) => matches(pattern, kind));
+  if (kind.policy === 'connect') return allowed.some((entry) => entry !== '*' && allows(entry, kind));
+  return allowed.length === 0 || allowed.some((entry) => allows(entry, kind));
+}
+
+function allows(entry: string, kind: PolicySubject): boolean {
+  return isTargetEntry(entry) ? kind.name === tcpOpen.name : matches(entry, kind);
 }
 
 /** Whether an entry of `deny` concerns `kind`. */
@@ -96,7 +110,7 @@ export function names(entries: readonly string[], kind: PolicySubject): boolean 
 /** The entries that concern none of `kinds`, nor a known part of Docker: slips of the pen, or what a later version knows. */
 export function idleEntries(policy: HostPolicy, kinds: readonly PolicySubject[]): string[] {
   return [...policy.allow, ...policy.deny].filter((entry) =>
-    isCallEntry(entry) ? !isKnownArea(entry) : !kinds.some((kind) => matches(entry, kind)),
+    isCallEntry(entry) ? !isKnownArea(entry) : !kinds.some((kind) => allows(entry, kind)),
   );
 }
 

@@ -22,7 +22,8 @@ const LIFE: ReadonlySet<string> = new Set(
 const PRESETS: ReadonlyMap<string, (kind: Subject) => boolean> = new Map([
   ['read-only', ({ policy }: Subject) => policy === 'read'],
   ['operate', ({ name, policy }: Subject) => policy === 'read' || LIFE.has(name)],
-  ['full', () => true],
+  // What reaches beyond Docker must be named.
+  ['full', ({ policy }: Subject) => policy !== 'connect'],
 ]);
 
 /** Whether a policy's entry is a preset. */

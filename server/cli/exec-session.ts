@@ -1,8 +1,9 @@
 /** One exec over its WebSocket: bytes both ways at the pace of the slower end, resizes, and the exit code. */
 import { Buffer } from 'node:buffer';
 import type { WebSocket } from 'ws';
-import { FairleadError, fromWireError } from '../../shared/errors.ts';
-import type { CliIo, CliOutput } from './io.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import type { CliIo } from './io.ts';
+import { bytesOf, deliver, readControl, send } from './socket.ts';
 import { onResize, rawMode } from './terminal.ts';
 
 /** What a terminal sends for its end of file, Ctrl-D. */
@@ -36,20 +37,16 @@ export async function runExec(socket: WebSocket, io: CliIo, mode: ExecMode): Pro
   }
 }
 
-function send(socket: WebSocket, control: object): void {
-  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(control));
-}
-
 /** Writes what comes to the right output, and settles when the connection has ended. */
 function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let exit: number | undefined;
   let failure: FairleadError | undefined;
   socket.on('message', (data, isBinary) => {
-    const frame = Buffer.isBuffer(data) ? data : Buffer.concat(data as Buffer[]);
+    const frame = bytesOf(data);
     if (isBinary && tty) return deliver(socket, io.stdout, frame);
     if (isBinary) return deliver(socket, frame[0] === STDERR ? io.stderr : io.stdout, frame.subarray(1));
-    const control = parseControl(frame.toString('utf8'));
+    const control = readControl(frame);
     exit ??= control.exit;
     failure ??= control.failure;
   });
@@ -61,24 +58,6 @@ function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
     );
   });
   return promise;
-}
-
-/** Writes `bytes`, and stops the socket while the output's reader is behind. */
-function deliver(socket: WebSocket, output: CliOutput, bytes: Buffer): void {
-  if (output.write(bytes) || socket.isPaused) return;
-  socket.pause();
-  output.once('drain', () => socket.resume());
-}
-
-function parseControl(text: string): { exit?: number; failure?: FairleadError } {
-  try {
-    const { exit, error } = JSON.parse(text);
-    if (typeof exit?.code === 'number') return { exit: exit.code };
-    if (typeof error?.code !== 'string') return {}; // a control of a later version
-    return { failure: fromWireError({ code: error.code, message: String(error.detail ?? error.message ?? '') }) };
-  } catch {
-    return { failure: new FairleadError('PROTOCOL_ERROR', 'the server sent a control message that is no JSON') };
-  }
 }
 
 /** Forwards standard input piece by piece: the next is read once the one before is on its way. @returns what ends it */

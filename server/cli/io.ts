@@ -24,6 +24,11 @@ export interface CliIo {
   now(): number;
   /** Calls `listener` when the process is told to end by a signal, until the returned function is called. */
   onKill(listener: () => void): () => void;
+  /**
+   * As `onKill`, but the first signal does not end the process: the listener is to bring its work to an end. A second one
+   * kills.
+   */
+  onStop(listener: () => void): () => void;
 }
 
 /** Writes `chunk` and waits while the reader is behind. Rejects if the stream fails meanwhile. */

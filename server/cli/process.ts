@@ -19,6 +19,19 @@ function onKill(listener: () => void): () => void {
   return forget;
 }
 
+/** Calls `listener` instead of letting a signal end the process; the next signal ends it as ever. */
+function onStop(listener: () => void): () => void {
+  const stopped = () => {
+    forget();
+    listener();
+  };
+  const forget = () => {
+    for (const signal of SIGNALS) process.off(signal, stopped);
+  };
+  for (const signal of SIGNALS) process.on(signal, stopped);
+  return forget;
+}
+
 // A reader that leaves early (`| head`) is no error; without this the process would end with a stack trace.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -34,6 +47,7 @@ const code = await runCli(process.argv.slice(2), {
   env: process.env,
   now: () => Date.now(),
   onKill,
+  onStop,
 });
 
 // Standard input may still be open, which would keep the process; what is written has to leave before it ends.

@@ -8,6 +8,7 @@ import { addCa } from './commands/ca.ts';
 import { addContainer, addPs } from './commands/containers.ts';
 import { addDockerContext } from './commands/docker-context.ts';
 import { addExec } from './commands/exec.ts';
+import { addForward } from './commands/forward.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
@@ -77,7 +78,7 @@ export function buildProgram(cli: Cli): Command {
     )
     .addOption(fromEnv(new Option('--json', 'print JSON for programs'), env, 'FAIRLEAD_JSON'))
     .addHelpText('after', HELP);
-  for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addDockerContext])
+  for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addForward, addDockerContext])
     add(root, cli);
   addVolumeContent(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);

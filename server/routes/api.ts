@@ -52,6 +52,7 @@ import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
 import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
+import { tcpRoute } from './tcp.ts';
 import { Turns } from './turns.ts';
 import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
@@ -150,6 +151,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   imageRoutes(api, context);
   networkRoutes(api, context);
   volumeRoutes(api, context);
+  tcpRoute(api, context);
   dockerRoutes(api, context);
   volumeContentRoutes(api, context);
   apiTokenRoutes(api, context);

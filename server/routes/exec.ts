@@ -5,9 +5,9 @@ import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
-import { runExec } from './exec-socket.ts';
 import { clientGone } from './live-streams.ts';
 import { ContainerParams } from './schemas.ts';
+import { runTerminal } from './terminal-socket.ts';
 
 const { cmd, user, workdir, env } = containerExecOpen.params.properties;
 const { cols, rows } = containerExecOpen.signal.properties.resize.properties;
@@ -66,7 +66,14 @@ export function execRoute(api: Api, { deps, links, live, webSockets }: RouteCont
         // Fastify counts answers; an upgrade is none that it sees.
         deps.metrics.httpRequest('GET', request.routeOptions.url ?? '', 101);
         const separate = request.query.separate ?? false;
-        const failure = await runExec({ webSocket, exec, live: stream, clock: deps.clock, separate });
+        const failure = await runTerminal({
+          webSocket,
+          process: exec,
+          live: stream,
+          clock: deps.clock,
+          separate,
+          what: 'exec',
+        });
         if (failure !== undefined) request.log.debug({ err: failure }, 'an exec ended early');
       } catch (error) {
         // Nobody is left to talk to the process, if there is one.

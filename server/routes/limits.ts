@@ -79,6 +79,8 @@ export const MAX_THROUGHPUT_TEST_MS = 2_000;
 export const DOCKER_TURNS = { ofCaller: 24, ofHost: 48 };
 /** Throughput tests at once: each is there to fill a link, and all share the server's own. */
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
+/** Connections to ports at once: a host's streams are not for these alone. */
+export const TCP_CONNECTIONS = { ofHost: 128, inAll: 2048 };
 /** Checks of the audit log at once, and exports. */
 export const AUDIT_READS = { ofHost: 2, inAll: 3 };
 

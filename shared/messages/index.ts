@@ -6,6 +6,7 @@ import * as host from './host.ts';
 import * as image from './image.ts';
 import { catalogue } from './kind.ts';
 import * as network from './network.ts';
+import * as tcp from './tcp.ts';
 import * as volume from './volume.ts';
 import * as volumeContent from './volume-content.ts';
 
@@ -56,6 +57,7 @@ export const STREAM_KINDS = [
   volumeContent.volumeTransferReceive,
   volumeContent.volumeTransferApply,
   volumeContent.volumeTransferDiscard,
+  tcp.tcpOpen,
 ] as const;
 
 /**

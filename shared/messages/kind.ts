@@ -7,8 +7,8 @@ export type Direction = 'server' | 'agent' | 'both';
 /** The role an API caller needs for a kind, in rising order. */
 export type Role = 'viewer' | 'operator' | 'admin';
 
-/** What a kind does to the host, for the host's own policy. */
-export type PolicyClass = 'read' | 'change' | 'exec';
+/** What a kind does to the host, for the host's own policy. `connect` is off unless the policy allows it by its own name. */
+export type PolicyClass = 'read' | 'change' | 'exec' | 'connect';
 
 /** The scheduler's classes. A stream's class rules its body frames; opens, replies and mechanics are always control. */
 export type Priority = 'interactive' | 'bulk';

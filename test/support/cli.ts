@@ -31,7 +31,8 @@ export async function runCliHere(args: readonly string[], options: CliRunOptions
   stderr.setEncoding('utf8').on('data', (text: string) => {
     said.stderr += text;
   });
-  const io = { stdin, stdout, stderr, env, now: () => Date.now(), onKill: () => () => undefined };
+  const forget = () => () => undefined;
+  const io = { stdin, stdout, stderr, env, now: () => Date.now(), onKill: forget, onStop: forget };
   const name = `fairlead ${args.join(' ')}`;
   const transcript = () => `--- ${name}\n--- stdout\n${said.stdout}\n--- stderr\n${said.stderr}---`;
   const code = await within(timeoutMs, `the end of ${name}`, runCli(args, io), transcript);

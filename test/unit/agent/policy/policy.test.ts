@@ -5,11 +5,14 @@ import { isFairleadError } from '../../../../shared/errors.ts';
 import { containerExecOpen, containerList, containerStop } from '../../../../shared/messages/container.ts';
 import { hostInfo } from '../../../../shared/messages/host.ts';
 import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
+import { tcpOpen } from '../../../../shared/messages/tcp.ts';
 
 const none = { allow: [], deny: [] };
 
-test('without entries everything is served', () => {
-  assert.ok(STREAM_KINDS.every((kind) => permits(none, kind)));
+test('without entries everything is served but what must be named', () => {
+  const [served, named] = [true, false].map((is) => STREAM_KINDS.filter((kind) => permits(none, kind) === is));
+  assert.ok(served?.includes(containerExecOpen));
+  assert.deepEqual(named, [tcpOpen]);
 });
 
 test('allow names what is served, and nothing else is', () => {
@@ -92,7 +95,7 @@ test('a preset cannot be denied', () => {
 
 test('entries about Docker calls say nothing of kinds', () => {
   const policy = mergePolicy({}, { allow: ['docker:GET /containers/**'], deny: ['docker:DELETE'] });
-  assert.ok(STREAM_KINDS.every((kind) => permits(policy, kind)));
+  assert.ok(STREAM_KINDS.every((kind) => permits(policy, kind) === permits(none, kind)));
   assert.ok(!permits({ allow: ['read-only', 'docker:GET'], deny: [] }, containerStop));
 });
 

@@ -45,6 +45,9 @@ const LEAST: Record<string, string[]> = {
   ],
 };
 
+/** What no preset has: the owner of a host must name it. */
+const NAMED_ONLY = ['tcp.open'];
+
 test('each preset has exactly what stands here, and what the one before it has', () => {
   const kinds = STREAM_KINDS.filter(({ from }) => from !== 'agent');
   const expected: string[] = [];
@@ -54,6 +57,8 @@ test('each preset has exactly what stands here, and what the one before it has',
     const served = kinds.filter((kind) => permits({ allow: [preset], deny: [] }, kind)).map(({ name }) => name);
     assert.deepEqual(served.toSorted(), expected.toSorted(), `${preset}: decide where a new kind belongs`);
   }
+  const named = kinds.filter(({ name }) => !expected.includes(name)).map(({ name }) => name);
+  assert.deepEqual(named, NAMED_ONLY);
 });
 
 test('a kind that nobody thought of is in no more than its class says', () => {

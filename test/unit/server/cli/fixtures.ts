@@ -124,6 +124,10 @@ export function fakeIo(env: Record<string, string | undefined>, input: CliInput 
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onStop(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     kill: () => {
       for (const listener of listeners) listener();
     },

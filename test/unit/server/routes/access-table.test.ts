@@ -107,6 +107,8 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/hosts/:host/info', 'viewer', 'host', 501],
   ['POST /api/v1/hosts/:host/ping', 'viewer', 'host', 501],
   ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
+  // No WebSocket, and so refused, once it is known that the caller might.
+  ['GET /api/v1/hosts/:host/tcp', 'operator', 'host', 400, { query: '?port=80' }],
   ['GET /api/v1/containers', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
   [`GET ${V}/files`, 'operator', 'host', 501],

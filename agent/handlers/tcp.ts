@@ -1,0 +1,90 @@
+/** Handler of tcp.open: a connection to a port of a container, or of the host, where the host's policy names it. */
+import { isIP, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { tcpOpen } from '../../shared/messages/tcp.ts';
+import { pump } from '../../shared/pump.ts';
+import { dockerPath } from '../docker/call.ts';
+import { asObject, type DockerObject } from '../docker/json.ts';
+import { dial } from '../tcp/dial.ts';
+import type { Handler, HandlerContext } from './handler.ts';
+
+const LOOPBACK = '127.0.0.1';
+
+export const handleTcpOpen: Handler<typeof tcpOpen> = async (stream, context) => {
+  const { params, bytes, aborted } = stream;
+  const { container, port } = params;
+  const addresses =
+    container === undefined ? hostAddresses(port, context) : await containerAddresses(params, context, aborted);
+  const what = container === undefined ? `port ${port} of the host` : `port ${port} of the container ${container}`;
+  const socket = await dial({ addresses, port, what, clock: context.docker.clock, signal: aborted });
+  try {
+    stream.sendReply({});
+    await join(bytes, socket, aborted);
+    socket.destroy();
+  } catch (error) {
+    // Not by its end: who reads there must not take what it has for the whole.
+    socket.resetAndDestroy();
+    aborted.throwIfAborted();
+    if (isFairleadError(error)) throw error;
+    throw new FairleadError('STREAM_INTERRUPTED', `${what} broke off the connection`, { cause: error });
+  }
+};
+
+/** Copies both ways, and ends each half as its source ends. */
+async function join(bytes: Duplex, socket: Socket, signal: AbortSignal): Promise<void> {
+  const inbound = pump(bytes, socket, signal).then(() => {
+    socket.end();
+    return finished(socket, { readable: false });
+  });
+  const outbound = pump(socket, bytes, signal).then(() => void bytes.end());
+  await Promise.all([inbound, outbound]);
+}
+
+function hostAddresses(port: number, { permitsTarget }: HandlerContext): string[] {
+  if (permitsTarget?.({ container: undefined, port }) !== true)
+    throw denied(`port ${port} of the host`, `tcp:host:${port}`);
+  return [LOOPBACK];
+}
+
+/** @throws FairleadError DENIED_BY_HOST, CONFLICT (it does not run, or has no address of its own), CONTAINER_NOT_FOUND, … */
+async function containerAddresses(
+  { container: id = '', port }: { readonly container?: string; readonly port: number },
+  { docker, permitsTarget }: HandlerContext,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const found = asObject(await docker.json({ method: 'GET', path: dockerPath`/containers/${id}/json`, signal }));
+  // By the name that Docker has, whatever the caller calls it.
+  const name = String(found['Name']).replace(/^\//, '');
+  if (permitsTarget?.({ container: name, port }) !== true) {
+    throw denied(`port ${port} of the container ${name}`, `tcp:${name}:${port}`);
+  }
+  if (asObject(found['State'])['Running'] !== true) {
+    throw new FairleadError('CONFLICT', `the container ${name} does not run: start it first`);
+  }
+  const addresses = addressesIn(found);
+  if (addresses.length === 0) {
+    throw new FairleadError(
+      'CONFLICT',
+      `the container ${name} has no network address of its own: ask for a port of the host, or of the container whose ` +
+        'network it uses',
+    );
+  }
+  return addresses;
+}
+
+function addressesIn(container: DockerObject): string[] {
+  const networks = asObject(asObject(container['NetworkSettings'])['Networks'] ?? {});
+  return Object.values(networks)
+    .map((network) => (typeof network === 'object' && network !== null ? (network as DockerObject) : {}))
+    .flatMap(({ IPAddress, GlobalIPv6Address }) => [IPAddress, GlobalIPv6Address])
+    .filter((address): address is string => typeof address === 'string' && isIP(address) !== 0);
+}
+
+function denied(what: string, entry: string): FairleadError {
+  return new FairleadError(
+    'DENIED_BY_HOST',
+    `this host's policy does not allow connections to ${what}; its owner may, by --allow ${entry} on fairlead-agent run`,
+  );
+}
