@@ -10,14 +10,17 @@ import { addDockerContext } from './commands/docker-context.ts';
 import { addExec } from './commands/exec.ts';
 import { addForward } from './commands/forward.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
+import { addImage } from './commands/images.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
+import { addNetwork } from './commands/networks.ts';
 import { addOperator } from './commands/operators.ts';
 import { addRestore } from './commands/restore.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
 import { addVolumeContent } from './commands/volume-content.ts';
+import { addVolume } from './commands/volumes.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
@@ -80,7 +83,7 @@ export function buildProgram(cli: Cli): Command {
     .addHelpText('after', HELP);
   for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addForward, addDockerContext])
     add(root, cli);
-  addVolumeContent(root, cli);
+  for (const add of [addImage, addNetwork, addVolume, addVolumeContent]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;

@@ -10,6 +10,7 @@ import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { printJson, printRows } from '../output.ts';
 import { type Column, printable, table } from '../table.ts';
+import { addContainerMake } from './container-make.ts';
 
 export function addPs(root: Command, cli: Cli): void {
   const ps = root
@@ -76,6 +77,7 @@ export function addContainer(root: Command, cli: Cli): void {
   addInspect(container, cli);
   addTop(container, cli);
   addStats(container, cli);
+  addContainerMake(container, cli);
 }
 
 function addStop(command: Command): void {
