@@ -1,11 +1,11 @@
 /** One exec in a container, from its creation to the end of its process. */
 import type { Socket } from 'node:net';
+import { type DockerCall, dockerPath } from '../../shared/docker/call.ts';
+import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { type DockerCall, dockerPath } from './call.ts';
 import { outliveStdin } from './connection.ts';
 import type { DockerEngine } from './engine.ts';
-import { asObject, type DockerObject } from './json.ts';
 import { ANY_ID, callsToFollow, END_CALL_MS, POLL_FIRST_MS, RunningExec } from './running-exec.ts';
 
 export interface ExecOptions {

@@ -3,9 +3,9 @@ import { Agent, IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { inspect } from 'node:util';
 import Docker from 'dockerode';
+import type { DockerCall } from '../../shared/docker/call.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { DockerAddress } from './address.ts';
-import type { DockerCall } from './call.ts';
 
 /** The part of docker-modem that is used: it calls back with a response, or with the socket of an upgrade. */
 interface DockerModem {

@@ -1,10 +1,11 @@
 /** The process behind an exec that was started, whoever started it: whether it runs, what it ended with, and its end. */
+
+import { type DockerCall, dockerPath } from '../../shared/docker/call.ts';
+import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { type DockerCall, dockerPath } from './call.ts';
 import type { DockerEngine } from './engine.ts';
 import { type ExecProcess, endProcess } from './exec-process.ts';
-import { asObject, type DockerObject } from './json.ts';
 
 /** How long Docker may take to start the process; it hands over the connection before. */
 const START_MS = 10_000;

@@ -4,10 +4,10 @@
  */
 import { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
+import { type AskedCall, dockerPath } from '../../shared/docker/call.ts';
+import { asObject, asObjects, parseDockerJson } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { type AskedCall, dockerPath } from './call.ts';
 import type { DockerEngine } from './engine.ts';
-import { asObject, asObjects, parseDockerJson } from './json.ts';
 
 /** On helpers and their images; its value says whose they are. */
 export const HELPER_LABEL = 'fairlead.helper';

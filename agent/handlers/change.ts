@@ -1,8 +1,8 @@
 /** Handlers of kinds that change something by one call of Docker's API, which is made once for each idempotency key. */
 import { createHash } from 'node:crypto';
+import type { DockerCall } from '../../shared/docker/call.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import type { DockerCall } from '../docker/call.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { neverSent } from '../docker/failure.ts';
 import type { Handler } from './handler.ts';

@@ -1,8 +1,8 @@
 /** Handler of host.info. */
 import { arch, availableParallelism, hostname, platform, release, totalmem, uptime } from 'node:os';
+import { asObject } from '../../shared/docker/json.ts';
 import { isFairleadError } from '../../shared/errors.ts';
 import type { hostInfo } from '../../shared/messages/host.ts';
-import { asObject } from '../docker/json.ts';
 import type { Handler } from './handler.ts';
 
 export const handleHostInfo: Handler<typeof hostInfo> = async (stream, { docker, info }) => {

@@ -1,23 +1,14 @@
 /** Handlers of kinds that read by one call of Docker's API: lists, and single objects. */
-import type { TInteger, TObject } from 'typebox';
-import type { DockerObject } from '../../shared/messages/family.ts';
-import type { Params, StreamKind } from '../../shared/messages/kind.ts';
+
+import type { DockerCall } from '../../shared/docker/call.ts';
+import { asObject, asObjects, type DockerObject as Found } from '../../shared/docker/json.ts';
+import type { ListKind, ReadKind } from '../../shared/docker/unary-call.ts';
+import type { Params } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import type { DockerCall } from '../docker/call.ts';
-import { asObject, asObjects, type DockerObject as Found } from '../docker/json.ts';
 import type { Handler } from './handler.ts';
 
 /** Room for some 10,000 containers. */
 const MAX_LIST_BYTES = 32 * 1024 * 1024;
-
-/** A kind that lists, as `listKind` makes it. */
-type ListKind = StreamKind & {
-  readonly reply: TObject<{ count: TInteger }>;
-  readonly item: typeof DockerObject;
-};
-
-/** A kind whose reply is Docker's object, as `readKind` makes it. */
-type ReadKind = StreamKind & { readonly reply: typeof DockerObject };
 
 /** A handler that sends what Docker lists, item by item. @param objectsOf finds the list in Docker's answer */
 export function list<K extends ListKind>(

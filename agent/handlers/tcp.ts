@@ -2,11 +2,11 @@
 import { isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { dockerPath } from '../../shared/docker/call.ts';
+import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { tcpOpen } from '../../shared/messages/tcp.ts';
 import { pump } from '../../shared/pump.ts';
-import { dockerPath } from '../docker/call.ts';
-import { asObject, type DockerObject } from '../docker/json.ts';
 import { dial } from '../tcp/dial.ts';
 import type { Handler, HandlerContext } from './handler.ts';
 

@@ -1,9 +1,10 @@
 /** What the agent asks Docker about a volume before it reads or changes it. */
+
+import { dockerPath } from '../../shared/docker/call.ts';
+import { asObject, asObjects } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { VolumeMake } from '../../shared/messages/volume-content.ts';
-import { dockerPath } from '../docker/call.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import { asObject, asObjects } from '../docker/json.ts';
 import { HELPER_LABEL, type VolumeHelper } from '../docker/volume-helper.ts';
 import { visitEntries } from './tar.ts';
 

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { parseDockerAddress } from '../../../../agent/docker/address.ts';
-import { dockerPath } from '../../../../agent/docker/call.ts';
-import { answerFailure, connectionFailure, neverSent } from '../../../../agent/docker/failure.ts';
-import { asObject, asObjects, jsonLines, parseDockerJson, readText } from '../../../../agent/docker/json.ts';
-import { toDockerTime } from '../../../../agent/docker/time.ts';
+import { connectionFailure, neverSent } from '../../../../agent/docker/failure.ts';
+import { answerFailure } from '../../../../shared/docker/answer-failure.ts';
+import { dockerPath } from '../../../../shared/docker/call.ts';
+import { asObject, asObjects, jsonLines, parseDockerJson, readText } from '../../../../shared/docker/json.ts';
+import { toDockerTime } from '../../../../shared/docker/time.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 
 const NOW = Date.parse('2026-01-02T03:04:05Z');

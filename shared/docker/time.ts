@@ -1,5 +1,5 @@
 /** Points in time as people write them, turned into what Docker's API takes. */
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError } from '../errors.ts';
 
 const UNIX = /^-?\d{1,12}(?:\.\d{1,9})?$/;
 const DATE = /^(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?(Z|[+-]\d\d:\d\d)?$/;

@@ -1,6 +1,6 @@
 /** Docker's JSON read with limits and without keys that could act on an object's prototype. */
 import type { Readable } from 'node:stream';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError } from '../errors.ts';
 
 /** An object as Docker sent it. */
 export type DockerObject = Record<string, unknown>;
