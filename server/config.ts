@@ -9,6 +9,8 @@ import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
 import { type AuditConfig, parseAudit } from './audit-flags.ts';
 import { type Balancers, parseBalancers } from './doors/balancers.ts';
+import type { MetricsConfig } from './host-metrics/host-metrics.ts';
+import { METRICS_FLAGS, parseMetrics } from './metrics-flags.ts';
 import type { ListenAddress } from './public-hosts.ts';
 import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
 
@@ -93,6 +95,7 @@ export const ServerFlags = Type.Object({
     description: 'how long ago a certificate may have expired for its host to get a new one unasked; 0: ask always',
     default: '0',
   }),
+  ...METRICS_FLAGS,
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -121,6 +124,7 @@ export interface ServerConfig {
   readonly agentCertLifeMs: number;
   /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
   readonly recoverWithinMs: number;
+  readonly metrics: MetricsConfig;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -155,6 +159,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     audit: parseAudit(flags),
     agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
+    metrics: parseMetrics(flags),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };

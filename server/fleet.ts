@@ -5,6 +5,7 @@ import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
+import { HostMetrics } from './host-metrics/host-metrics.ts';
 import { AgentRefusals } from './hosts/agent-refusals.ts';
 import { Hosts } from './hosts/hosts.ts';
 import { Presence } from './hosts/presence.ts';
@@ -14,6 +15,7 @@ import { AgentListener } from './mesh/agent-listener.ts';
 import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
 import { openSuccession, type SuccessionParts } from './renewal/succession.ts';
+import type { HostMetricRows } from './store/host-metrics.ts';
 
 export interface Fleet {
   readonly registry: HostRegistry;
@@ -21,6 +23,7 @@ export interface Fleet {
   readonly enrollment: Enrollment;
   readonly succession: SuccessionParts;
   readonly rotation: Rotation;
+  readonly hostMetrics: HostMetrics;
   /** What the streams of all agents may take together. */
   readonly memory: MemoryPool;
   /** Does not listen yet. */
@@ -46,6 +49,7 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     forget: succession.forget,
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
+  const hostMetrics = openHostMetrics(options, store.hostMetrics, registry, hosts);
   const rotation = new Rotation({
     ...{ authority, hosts: store.hostTrust, operatorCertificates: store.operatorCertificates, clock, log },
   });
@@ -70,7 +74,23 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     balancers: config.balancers,
   });
   closers.push(keepAgentPort(agents, authority));
-  return { registry, hosts, enrollment, succession, rotation, memory, agents };
+  return { registry, hosts, enrollment, succession, rotation, hostMetrics, memory, agents };
+}
+
+/** Has hosts say what they use; what is known of a host goes with it. */
+function openHostMetrics(
+  options: PartOptions,
+  rows: HostMetricRows,
+  registry: HostRegistry,
+  hosts: Hosts,
+): HostMetrics {
+  const { config, clock, log, random, closers } = options;
+  const hostMetrics = new HostMetrics({ rows, registry, clock, log, random, config: config.metrics });
+  closers.push(() => hostMetrics.close());
+  hosts.onScopeChange((hostId, tags) => {
+    if (tags === undefined) hostMetrics.forget(hostId);
+  });
+  return hostMetrics;
 }
 
 /** Keeps the agents' port on the current leaf and the current trust. @returns a function that stops it */

@@ -16,6 +16,7 @@ import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
 import { buildApi } from './routes/api.ts';
 import type { Api } from './routes/app-types.ts';
+import { sampleMetrics } from './sample-metrics.ts';
 import type { Store } from './store/store.ts';
 
 export interface AppUrls {
@@ -42,13 +43,28 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   const { config, clock, log, closers, names, urls } = options;
   const { store, audit, auditTrail, authority, backups } = records;
   const apiTokens = await openApiTokens(options, records);
-  const metrics = new Metrics({ registry: fleet.registry, clock, store, memory: fleet.memory });
+  const current = fleet.hostMetrics.current.bind(fleet.hostMetrics);
+  const metrics = new Metrics({ registry: fleet.registry, clock, store, memory: fleet.memory, current });
+  sampleMetrics(metrics.registry, fleet.hostMetrics);
   closers.push(() => metrics.close());
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
-  const { hosts, enrollment, rotation } = fleet;
+  const { hosts, enrollment, rotation, hostMetrics } = fleet;
   const api = await buildApi({
-    ...{ hosts, enrollment, rotation, apiTokens, audit, auditTrail, authority, backups, metrics, urls, clock },
+    ...{
+      hosts,
+      enrollment,
+      rotation,
+      hostMetrics,
+      apiTokens,
+      audit,
+      auditTrail,
+      authority,
+      backups,
+      metrics,
+      urls,
+      clock,
+    },
     ...fleet.succession.services,
     ...openSignIns(options, records),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { LinkFigures } from '../shared/messages/link.ts';
 import type { LinkTraffic } from './hosts/host-link.ts';
+import { type CurrentSample, METRIC_SERIES } from './metric-series.ts';
 import type { Hosts as HostRows } from './store/hosts.ts';
 
 /** Hosts that have series of their own: the first by name, whether online or not, so that the set does not waver. */
@@ -12,20 +13,22 @@ const SLICE_HOSTS = 50;
 export interface HostSeriesSources {
   readonly registry: { link(hostId: string): { traffic(): LinkTraffic | undefined } | undefined };
   readonly store: { readonly hosts: Pick<HostRows, 'list'> };
+  /** What a host uses, if that is known as of now; absent: of no host. */
+  readonly current?: (hostId: string) => CurrentSample | undefined;
 }
 
-interface Series {
+interface Series<F> {
   readonly name: string;
   readonly type: 'gauge' | 'counter';
   readonly help: string;
   /** More labels, each with its value; what is not known has no sample. */
-  samples(figures: LinkFigures): readonly (readonly [labels: string, value: number | undefined])[];
+  samples(figures: F): readonly (readonly [labels: string, value: number | undefined])[];
 }
 
 /** In µs steps, so that no binary fraction trails. */
 const seconds = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms * 1000) / 1_000_000);
 
-const SERIES: readonly Series[] = [
+const SERIES: readonly Series<LinkFigures>[] = [
   {
     name: 'fairlead_session_round_trip_seconds',
     type: 'gauge',
@@ -77,34 +80,46 @@ const SERIES: readonly Series[] = [
   },
 ];
 
-/** @returns the lines of all series, and of how many hosts they are */
+/** @returns the lines of all series, and of how many hosts' sessions they are */
 export async function hostSeries(sources: HostSeriesSources): Promise<{ text: string; hosts: number }> {
-  const texts = SERIES.map(({ name, type, help }) => [`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`]);
+  const ofLinks = SERIES.map(headOf);
+  const ofSamples = METRIC_SERIES.map(headOf);
   let seen = 0;
   let hosts = 0;
   let cursor: string | undefined;
   do {
     const page = await sources.store.hosts.list({ limit: SLICE_HOSTS, cursor });
     for (const { id, name } of page.items) {
-      const traffic = sources.registry.link(id)?.traffic();
-      if (traffic === undefined) continue;
-      hosts += 1;
+      const link = sources.registry.link(id);
+      if (link === undefined) continue;
+      const traffic = link.traffic();
+      const current = sources.current?.(id);
+      if (traffic === undefined && current === undefined) continue;
       const host = `host="${escaped(name)}"`;
-      for (const [i, series] of SERIES.entries()) texts[i]?.push(linesOf(series, host, traffic));
+      if (traffic !== undefined) {
+        hosts += 1;
+        for (const [i, series] of SERIES.entries()) ofLinks[i]?.push(linesOf(series, host, traffic));
+      }
+      if (current === undefined) continue;
+      for (const [i, series] of METRIC_SERIES.entries()) ofSamples[i]?.push(samplesOf(series, host, current));
     }
     seen += page.items.length;
     cursor = page.nextCursor;
     await setImmediate();
   } while (cursor !== undefined && seen < MAX_SERIES_HOSTS);
-  return { text: texts.flat().join(''), hosts };
+  return { text: [...ofLinks, ...ofSamples].flat().join(''), hosts };
 }
 
-function linesOf(series: Series, host: string, { toAgent, fromAgent }: LinkTraffic): string {
+function headOf({ name, type, help }: Pick<Series<never>, 'name' | 'type' | 'help'>): string[] {
+  return [`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`];
+}
+
+function linesOf(series: Series<LinkFigures>, host: string, { toAgent, fromAgent }: LinkTraffic): string {
   const out = samplesOf(series, `${host},direction="out"`, toAgent);
   return fromAgent === undefined ? out : out + samplesOf(series, `${host},direction="in"`, fromAgent);
 }
 
-function samplesOf({ name, samples }: Series, labels: string, figures: LinkFigures): string {
+function samplesOf<F>({ name, samples }: Series<F>, labels: string, figures: F): string {
   let text = '';
   for (const [more, value] of samples(figures)) if (value !== undefined) text += `${name}{${labels}${more}} ${value}\n`;
   return text;

@@ -36,6 +36,8 @@ export interface MetricsSources {
     readonly certificates: Pick<CertificateRows, 'active'>;
   };
   readonly clock: Clock;
+  /** What a host uses, if that is known as of now. */
+  readonly current?: NonNullable<HostSeriesSources['current']>;
   /** What the streams of all sessions may take together. */
   readonly memory?: { readonly usedBytes: number; readonly totalBytes: number };
 }

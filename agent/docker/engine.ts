@@ -69,6 +69,11 @@ export class DockerEngine {
     this.#modem = new Modem(this.#address);
   }
 
+  /** Whether it is reached by a socket of this machine, and so most likely runs on it. */
+  get isLocal(): boolean {
+    return 'socketPath' in this.#address;
+  }
+
   /** What is known of Docker now. */
   get state(): DockerState {
     return this.#state;

@@ -3,6 +3,7 @@ import { containerExecOpen, containerLogStream, containerStats } from '../../sha
 import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import { hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
 import * as volumeContent from '../../shared/messages/volume-content.ts';
 import { handleStats } from './container-stats.ts';
@@ -11,6 +12,7 @@ import { handleExecOpen } from './exec.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
 import { handleLogStream } from './logs.ts';
+import { handleHostMetrics, handleHostStats } from './metrics.ts';
 import { handleTcpOpen } from './tcp.ts';
 import { handleThroughput } from './throughput.ts';
 import { UNARY_HANDLERS } from './unary.ts';
@@ -36,6 +38,8 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   ...UNARY_HANDLERS.map(([kind, handler]) => serve(kind, handler)),
   serve(hostInfo, handleHostInfo),
   serve(hostThroughput, handleThroughput),
+  serve(hostMetrics, handleHostMetrics),
+  serve(hostStats, handleHostStats),
   serve(containerStats, handleStats),
   serve(containerLogStream, handleLogStream),
   serve(containerExecOpen, handleExecOpen),

@@ -6,6 +6,8 @@ import type { Role } from '../../shared/messages/kind.ts';
 import type { ScopeView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
+export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
+export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';
 export type {
   ApiTokenView,
   AuditRow,

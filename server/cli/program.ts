@@ -13,6 +13,7 @@ import { addHost, addInfo } from './commands/hosts.ts';
 import { addImage } from './commands/images.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
+import { addStats, addTop } from './commands/metrics.ts';
 import { addNetwork } from './commands/networks.ts';
 import { addOperator } from './commands/operators.ts';
 import { addRestore } from './commands/restore.ts';
@@ -84,6 +85,7 @@ export function buildProgram(cli: Cli): Command {
   for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addForward, addDockerContext])
     add(root, cli);
   for (const add of [addImage, addNetwork, addVolume, addVolumeContent]) add(root, cli);
+  for (const add of [addTop, addStats]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;

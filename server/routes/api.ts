@@ -40,7 +40,9 @@ import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
 import { execRoute } from './exec.ts';
 import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
+import { hostMetricsRoutes } from './host-metrics.ts';
 import { hostPingRoutes } from './host-ping.ts';
+import { hostStatsRoute } from './host-stats.ts';
 import { hostRoutes } from './hosts.ts';
 import { imageRoutes } from './images.ts';
 import { CONNECTION_PLACES, DOCKER_TURNS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
@@ -140,6 +142,8 @@ function registerRoutes(api: Api, context: RouteContext): void {
   enrollmentTokenRoutes(api, context);
   hostRoutes(api, context);
   hostPingRoutes(api, context);
+  hostMetricsRoutes(api, context);
+  hostStatsRoute(api, context);
   certificateRoutes(api, context);
   revocationRoutes(api, context);
   recoveryRoutes(api, context);

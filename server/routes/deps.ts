@@ -10,6 +10,7 @@ import type { ApiTokensService, LoginsService, OperatorCertificatesService, User
 import type { AuditService, AuditTrailService } from './deps/audit.ts';
 import type { AuthorityView, OfflineRootService, RotationService } from './deps/authority.ts';
 import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
+import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
 
 export interface BackupsService {
@@ -72,6 +73,7 @@ export interface ApiDeps {
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;
   readonly metrics: MetricsView;
+  readonly hostMetrics: HostMetricsService;
   /** Asked by `/readyz`; must not throw. */
   ready(): Promise<Readiness>;
   /** Base URLs as they are handed out. */

@@ -81,6 +81,13 @@ export const DOCKER_TURNS = { ofCaller: 24, ofHost: 48 };
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
 /** Connections to ports at once: a host's streams are not for these alone. */
 export const TCP_CONNECTIONS = { ofHost: 128, inAll: 2048 };
+/** Histories of metrics that are read at once, and snapshots of containers' statistics. */
+export const METRIC_READS = { ofHost: 4, inAll: 16 };
+export const STATS_READS = { ofHost: 2, inAll: 32 };
+/** Time for a host to look at all its containers. */
+export const STATS_MS = 30_000;
+/** Time for a host to make one sample of what it uses. */
+export const SAMPLE_MS = 10_000;
 /** Checks of the audit log at once, and exports. */
 export const AUDIT_READS = { ofHost: 2, inAll: 3 };
 

@@ -195,6 +195,23 @@ export interface StackRevisionsTable {
   detail: string | null;
 }
 
+/** The hosts that rows of `host_metrics` are of. */
+export interface MetricHostsTable {
+  ref: Generated<number>;
+  host_id: string;
+  /** Unix seconds. */
+  hourly_to: number;
+}
+
+export interface HostMetricsTable {
+  ref: number;
+  /** In seconds; 0: samples as they came. */
+  step: number;
+  /** Unix seconds. */
+  at: number;
+  data: Uint8Array;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -210,4 +227,6 @@ export interface Schema {
   recoveries: RecoveriesTable;
   host_trust: HostTrustTable;
   stack_revisions: StackRevisionsTable;
+  metric_hosts: MetricHostsTable;
+  host_metrics: HostMetricsTable;
 }

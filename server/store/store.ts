@@ -11,6 +11,7 @@ import { type AuditRows, auditTable } from './audit-rows.ts';
 import { type AuditSinks, auditSinksTable } from './audit-sinks.ts';
 import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
+import { type HostMetricRows, hostMetricsTable } from './host-metrics.ts';
 import { type HostTrust, hostTrustTable } from './host-trust.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
@@ -54,6 +55,7 @@ export interface Tables {
   readonly users: UserRows;
   readonly recoveries: Recoveries;
   readonly stackRevisions: StackRevisions;
+  readonly hostMetrics: HostMetricRows;
 }
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
@@ -128,6 +130,7 @@ export class Store implements Tables {
   readonly users: UserRows;
   readonly recoveries: Recoveries;
   readonly stackRevisions: StackRevisions;
+  readonly hostMetrics: HostMetricRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
@@ -162,6 +165,7 @@ export class Store implements Tables {
     this.users = tables.users;
     this.recoveries = tables.recoveries;
     this.stackRevisions = tables.stackRevisions;
+    this.hostMetrics = tables.hostMetrics;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -270,5 +274,6 @@ function tablesOn(db: Db, note: Note): Tables {
     users: usersTable(db, note),
     recoveries: recoveriesTable(db),
     stackRevisions: stackRevisionsTable(db),
+    hostMetrics: hostMetricsTable(db),
   };
 }

@@ -5,6 +5,7 @@ import * as docker from './docker.ts';
 import * as host from './host.ts';
 import * as image from './image.ts';
 import { catalogue } from './kind.ts';
+import * as metrics from './metrics.ts';
 import * as network from './network.ts';
 import * as tcp from './tcp.ts';
 import * as volume from './volume.ts';
@@ -14,6 +15,8 @@ export const STREAM_KINDS = [
   host.hostInfo,
   host.hostLeave,
   host.hostThroughput,
+  metrics.hostMetrics,
+  metrics.hostStats,
   container.containerList,
   container.containerInspect,
   container.containerStart,

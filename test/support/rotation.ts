@@ -50,7 +50,8 @@ export async function startFleet(cleanup: Cleanup, place: Place): Promise<TestFl
     ...{ dataDir, clock, log, publicHosts: ['localhost'], caKeyBits: 2048 },
   });
   const closers: Closers = [];
-  const config = { recoverWithinMs: 0, streamMemoryBytes: 64 << 20, balancers: undefined };
+  const metrics = { intervalMs: 0, kept: { samples: 3600, fine: 3600, coarse: 3600 } };
+  const config = { recoverWithinMs: 0, streamMemoryBytes: 64 << 20, balancers: undefined, metrics };
   const options = { config, clock, log, random: () => 0, closers } as unknown as PartOptions;
   const { agents, registry, succession } = await openFleet(options, { store, audit, authority } as Records);
   place.port = await agents.listen('127.0.0.1', place.port);

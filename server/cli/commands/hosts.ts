@@ -9,6 +9,7 @@ import { type CliIo, write } from '../io.ts';
 import { linkFacts } from '../link-facts.ts';
 import { print, printRows } from '../output.ts';
 import { type Column, facts, printable } from '../table.ts';
+import { addHostMetrics } from './metrics.ts';
 import { addPing } from './ping.ts';
 import { addRecoveries } from './recoveries.ts';
 
@@ -35,6 +36,7 @@ export function addHost(root: Command, cli: Cli): void {
   const host = root.command('host').description('the hosts of the mesh');
   addReads(host, cli);
   addPing(host, cli);
+  addHostMetrics(host, cli);
   addChanges(host, cli);
   addEnds(host, cli);
   addRecoveries(host, cli);

@@ -46,6 +46,10 @@ test('the flags are the documented ones', () => {
       '--audit-webhook-ca-file',
       '--agent-cert-life',
       '--recover-within',
+      '--metrics-interval',
+      '--metrics-keep-samples',
+      '--metrics-keep-fine',
+      '--metrics-keep-coarse',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -65,6 +69,7 @@ test('without flags everything has its default', async () => {
     audit: { keepMs: 400 * 86_400_000, file: undefined, webhook: undefined },
     agentCertLifeMs: 30 * 86_400_000,
     recoverWithinMs: 0,
+    metrics: { intervalMs: 30_000, kept: { samples: 86_400, fine: 30 * 86_400, coarse: 365 * 86_400 } },
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -84,6 +89,10 @@ test('everything can be set by the environment', async () => {
       FAIRLEAD_AUDIT_RETENTION: 'never',
       FAIRLEAD_AUDIT_FILE: '/var/log/fairlead-audit.ndjson',
       FAIRLEAD_AUDIT_WEBHOOK: 'https://siem.example.com/in',
+      FAIRLEAD_METRICS_INTERVAL: '0',
+      FAIRLEAD_METRICS_KEEP_SAMPLES: '2h',
+      FAIRLEAD_METRICS_KEEP_FINE: '2h',
+      FAIRLEAD_METRICS_KEEP_COARSE: '90d',
       FAIRLEAD_LOG_LEVEL: 'debug',
     },
   );
@@ -103,6 +112,7 @@ test('everything can be set by the environment', async () => {
     },
     agentCertLifeMs: 30 * 86_400_000,
     recoverWithinMs: 0,
+    metrics: { intervalMs: 0, kept: { samples: 7200, fine: 7200, coarse: 90 * 86_400 } },
     logLevel: 'debug',
     resetAdminToken: false,
   });
@@ -246,4 +256,16 @@ test('lives of certificates are durations within bounds', async () => {
     code: 'VALIDATION',
     message: /recover-within/,
   });
+});
+
+test('metrics are taken and kept for times within bounds, each at least as long as the one before', async () => {
+  await assert.rejects(configOf({ metricsInterval: '2h' }), {
+    code: 'VALIDATION',
+    message: /--metrics-interval 2h is not/,
+  });
+  await assert.rejects(configOf({ metricsKeepSamples: '10m' }), {
+    message: /--metrics-keep-samples 10m is not from 1h/,
+  });
+  await assert.rejects(configOf({ metricsKeepFine: '12h' }), { message: /each be at least as long as the one before/ });
+  assert.equal((await configOf({ metricsInterval: '1s' })).metrics.intervalMs, 1_000);
 });

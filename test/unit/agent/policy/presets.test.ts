@@ -9,6 +9,8 @@ const LEAST: Record<string, string[]> = {
   'read-only': [
     'host.info',
     'host.throughput',
+    'host.metrics',
+    'host.stats',
     'container.list',
     'container.inspect',
     'container.top',

@@ -109,6 +109,10 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
   // No WebSocket, and so refused, once it is known that the caller might.
   ['GET /api/v1/hosts/:host/tcp', 'operator', 'host', 400, { query: '?port=80' }],
+  ['GET /api/v1/hosts/:host/metrics', 'viewer', 'host', 200],
+  ['GET /api/v1/hosts/:host/metrics/latest', 'viewer', 'host', 404],
+  ['GET /api/v1/hosts/:host/stats', 'viewer', 'host', 501],
+  ['GET /api/v1/metrics/hosts', 'viewer', 'filtered', 200],
   ['GET /api/v1/containers', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
   [`GET ${V}/files`, 'operator', 'host', 501],

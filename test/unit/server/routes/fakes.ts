@@ -232,6 +232,13 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       text: async () => 'fairlead_info 1\n',
       httpRequest: (...args) => void calls.push({ name: 'metrics', args }),
     },
+    hostMetrics: {
+      latest: () => undefined,
+      history: async (hostId, asked) => {
+        await called('hostMetrics.history', hostId, asked);
+        return { from: asked.from, to: asked.to, step: 60, points: [] };
+      },
+    },
     ready: async () => ({ ready: true, checks: { store: { ok: true } } }),
     urls: () => ({ apiUrl: 'https://server:8440', agentUrl: 'wss://server:8443/agent' }),
     version: '0.1.0',

@@ -28,6 +28,8 @@ const ROUTES: [
 ][] = [
   ['GET', `${BASE}/info`, 'host.info', 'edge-1'],
   ['POST', `${BASE}/throughput`, 'host.throughput', 'edge-1'],
+  ['GET', `${BASE}/metrics/latest?fresh=1`, 'host.metrics', 'edge-1'],
+  ['GET', `${BASE}/stats`, 'host.stats', 'edge-1'],
   ['GET', `${BASE}/containers`, 'container.list', 'edge-1'],
   ['GET', `${BASE}/containers/web`, 'container.inspect', 'edge-1/web'],
   ['GET', `${BASE}/containers/web/top`, 'container.top', 'edge-1/web'],

@@ -1,0 +1,84 @@
+/** Looks at the counters of this host, for all who ask, and never twice at once. */
+import type { DockerEngine } from '../docker/engine.ts';
+import { asObject } from '../docker/json.ts';
+import { type Reading, readHost } from './reading.ts';
+
+/** Where Docker keeps its data changes with its configuration alone; while that is unknown, it is asked again soon. */
+const ROOT_KNOWN_MS = 3_600_000;
+const ROOT_UNKNOWN_MS = 60_000;
+const ROOT_TIMEOUT_MS = 5_000;
+/** A disk that does not answer, as a network's may not, must not hold up all else. */
+const READ_TIMEOUT_MS = 3_000;
+
+type Read = typeof readHost;
+
+export class HostCollector {
+  readonly #docker: DockerEngine;
+  readonly #read: Read;
+  #reading: Promise<Reading> | undefined;
+  /** Whether the disk is being looked at: one that does not answer is not asked again meanwhile. */
+  #disk = false;
+  #root: { readonly path: string | undefined; readonly until: number } | undefined;
+  #asking = false;
+
+  constructor(docker: DockerEngine, read: Read = readHost) {
+    this.#docker = docker;
+    this.#read = read;
+  }
+
+  /** The counters now. Who asks while somebody else's look is under way gets that one. */
+  read(): Promise<Reading> {
+    this.#reading ??= this.#readInTime().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #readInTime(): Promise<Reading> {
+    const { clock } = this.#docker;
+    const root = this.#disk ? undefined : await this.#dataRoot();
+    if (root === undefined) return await this.#read(clock, undefined);
+    const whole = this.#read(clock, root);
+    this.#disk = true;
+    const free = () => {
+      this.#disk = false;
+    };
+    void whole.then(free, free);
+    const { promise: late, resolve } = Promise.withResolvers<undefined>();
+    const timer = clock.setTimeout(() => resolve(undefined), READ_TIMEOUT_MS);
+    try {
+      return (await Promise.race([whole, late])) ?? (await this.#read(clock, undefined));
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Where Docker keeps its data on this machine, as far as is known. */
+  async #dataRoot(): Promise<string | undefined> {
+    const { clock } = this.#docker;
+    if (this.#root !== undefined && clock.monotonic() < this.#root.until) return this.#root.path;
+    if (this.#asking) return this.#root?.path;
+    this.#asking = true;
+    try {
+      const path = await this.#askRoot();
+      const keptMs = path === undefined ? ROOT_UNKNOWN_MS : ROOT_KNOWN_MS;
+      this.#root = { path, until: clock.monotonic() + keptMs };
+      return path;
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  /** An Engine on another machine has its data there. */
+  async #askRoot(): Promise<string | undefined> {
+    if (!this.#docker.isLocal || !this.#docker.state.reachable) return undefined;
+    try {
+      const call = { method: 'GET', path: '/info', timeoutMs: ROOT_TIMEOUT_MS } as const;
+      const { DockerRootDir: path } = asObject(await this.#docker.json(call));
+      return typeof path === 'string' && path.startsWith('/') && !path.includes('\0') ? path : undefined;
+    } catch {
+      // Docker is away, or the host's policy does not let it be asked: a sample has enough without it.
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,107 @@
+/** host.metrics and host.stats as their handlers serve them over a session. */
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { isFairleadError } from '../../../../shared/errors.ts';
+import { type ContainerUse, hostMetrics, hostStats } from '../../../../shared/messages/metrics.ts';
+import { DOCKER_SOCKET, requireDocker, testContainer } from '../../../support/docker.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { waitFor, within } from '../../../support/wait.ts';
+import { engineAt, fakeDocker, SILENT } from '../docker/fake-docker.ts';
+import { serve } from './served.ts';
+
+const INFO = { agentVersion: '1' };
+
+test('samples come by the interval, the first after a second, and end with the stream', async (t) => {
+  const docker = await fakeDocker(t, (_request, response) => response.end('{}'));
+  const clock = new FakeClock();
+  const engine = await engineAt(t, docker.socket, clock);
+  const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+  const { stream, done, leave } = served.open(hostMetrics, { intervalMs: 30_000, secondAfterMs: 20_000 });
+  const items = stream.items()[Symbol.asyncIterator]();
+  const startedAt = clock.now();
+  /** Time passes in small steps until the next sample is there. @returns how long after the start that was, in ms */
+  const next = async () => {
+    let sample: unknown;
+    const arriving = items.next().then(({ value }) => {
+      sample = value;
+    });
+    await waitFor('a sample', () => {
+      if (sample === undefined) clock.advance(2_000);
+      return sample !== undefined;
+    });
+    await arriving;
+    return (sample as { at: number }).at - startedAt;
+  };
+  const times = [await next(), await next(), await next()];
+  // The clock goes on in leaps, and reading takes real time.
+  for (const [i, due] of [1_000, 21_000, 51_000].entries()) {
+    assert.ok((times[i] ?? 0) >= due && (times[i] ?? 0) < due + 20_000, times.join());
+  }
+  leave();
+  await assert.rejects(within(1_000, 'the handler', done), (error) => isFairleadError(error, 'CANCELLED'));
+});
+
+test('a container that does not answer, or is gone, is told by its error beside the others', async (t) => {
+  const docker = await fakeDocker(t, (request, response) => {
+    const url = request.url ?? '';
+    if (url.startsWith('/containers/json')) {
+      const listed = ['good', 'gone', 'stuck', '../evil'].map((Id) => ({ Id, Names: [`/${Id}-name`] }));
+      response.end(JSON.stringify(listed));
+    } else if (url.includes('/stuck/')) {
+      // never
+    } else if (url.includes('/gone/')) {
+      response.writeHead(404).end('{"message":"No such container: gone"}');
+    } else response.end('{"pids_stats":{"current":2}}');
+  });
+  const clock = new FakeClock();
+  const engine = await engineAt(t, docker.socket, clock);
+  const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+  const { stream, done } = served.open(hostStats, {});
+  assert.equal((await stream.reply).count, 3);
+  const found: ContainerUse[] = [];
+  const reading = (async () => {
+    for await (const item of stream.items()) found.push(item);
+  })();
+  let isOver = false;
+  void reading.finally(() => {
+    isOver = true;
+  });
+  await waitFor('the end', () => {
+    if (!isOver) clock.advance(250);
+    return isOver;
+  });
+  await done;
+  const by = new Map(found.map((item) => [item.id, item]));
+  assert.deepEqual(by.get('good'), { id: 'good', name: 'good-name', pids: 2 });
+  assert.equal(by.get('gone')?.error?.code, 'CONTAINER_NOT_FOUND');
+  assert.equal(by.get('stuck')?.error?.code, 'TIMEOUT');
+  assert.equal(by.size, 3);
+});
+
+test('a policy that lets Docker not be asked for statistics denies them all', async (t) => {
+  const docker = await fakeDocker(t, (_request, response) => response.end('[{"Id":"a"},{"Id":"b"}]'));
+  const policy = { allow: [], deny: ['docker:GET /containers/*/stats'] };
+  const engine = await engineAt(t, docker.socket, undefined, policy);
+  const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+  const { done } = served.open(hostStats, {});
+  await assert.rejects(done, { code: 'DENIED_BY_HOST' });
+});
+
+describe('on the real Engine', () => {
+  before(() => requireDocker());
+
+  test('each running container has figures, a busy one those of a busy one', async (t) => {
+    const busy = await testContainer(t, { cmd: ['sh', '-c', 'while :; do :; done'] });
+    const idle = await testContainer(t);
+    const stopped = await testContainer(t, { start: false });
+    const engine = await engineAt(t, DOCKER_SOCKET);
+    const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+    const { stream } = served.open(hostStats, {});
+    const found = new Map<string, ContainerUse>();
+    for await (const item of stream.items()) found.set(item.id, item);
+    assert.ok((found.get(busy.id)?.cpuPercent ?? 0) > (found.get(idle.id)?.cpuPercent ?? Number.NaN));
+    assert.ok((found.get(idle.id)?.memory?.usedBytes ?? 0) > 0);
+    assert.equal(found.get(idle.id)?.name, idle.name);
+    assert.ok(!found.has(stopped.id));
+  });
+});
