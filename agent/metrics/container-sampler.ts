@@ -1,10 +1,11 @@
 /** Samples of all running containers at one time, some at once, each within its time. */
+
+import { dockerPath } from '../../shared/docker/call.ts';
+import { asObject, asObjects, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import type { ContainerUse } from '../../shared/messages/metrics.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { dockerPath } from '../docker/call.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import { asObject, asObjects, type DockerObject } from '../docker/json.ts';
 import { figuresOf } from './container-use.ts';
 import { Places } from './places.ts';
 

@@ -1,6 +1,7 @@
 /** Looks at the counters of this host, for all who ask, and never twice at once. */
+
+import { asObject } from '../../shared/docker/json.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import { asObject } from '../docker/json.ts';
 import { type Reading, readHost } from './reading.ts';
 
 /** Where Docker keeps its data changes with its configuration alone; while that is unknown, it is asked again soon. */
