@@ -1,5 +1,4 @@
 /** What a container uses, from two of Docker's own samples, counted as `docker stats` does. */
-
 import type { DockerObject } from '../../shared/docker/json.ts';
 import type { ContainerUse } from '../../shared/messages/metrics.ts';
 
