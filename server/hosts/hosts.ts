@@ -12,6 +12,7 @@ import { type BulkResult, type BulkRevocation, revokeMany } from './bulk-revocat
 import type { HostLink } from './host-link.ts';
 import { type CertificateView, type HostDetail, type HostView, hostView } from './host-view.ts';
 import type { HostRegistry } from './registry.ts';
+import { HostReturns } from './returns.ts';
 
 export interface HostsDeps {
   readonly store: Store;
@@ -27,9 +28,15 @@ export interface HostsDeps {
 export class Hosts {
   readonly #deps: HostsDeps;
   readonly #scopeListeners = new Set<(hostId: string, tags: readonly string[] | undefined) => void>();
+  readonly #returns: HostReturns;
 
   constructor(deps: HostsDeps) {
-    this.#deps = deps;
+    this.#returns = new HostReturns(deps.registry);
+    const disconnect: HostsDeps['disconnect'] = (target, ...why) => {
+      deps.disconnect(target, ...why);
+      this.#returns.wake(target.hostId);
+    };
+    this.#deps = { ...deps, disconnect };
   }
 
   /** In the order of their names; those in `scope` only, if there is one. */
@@ -69,6 +76,20 @@ export class Hosts {
     const link = this.#deps.registry.link(host.id);
     if (link !== undefined && host.revokedAt === undefined) return link;
     throw new FairleadError('HOST_OFFLINE', `the host ${host.name} ${absence(host)}`);
+  }
+
+  /**
+   * The host's link, as soon as there is one.
+   * @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE at once when it is revoked; the signal's reason
+   */
+  async linkOnReturn(ref: string, signal: AbortSignal): Promise<HostLink> {
+    const { id } = await this.#deps.store.hosts.get(ref);
+    const look = async () => {
+      const { revokedAt } = await this.#deps.store.hosts.get(id);
+      const isAway = this.#deps.registry.link(id) === undefined && revokedAt === undefined;
+      return isAway ? undefined : await this.link(id);
+    };
+    return await this.#returns.find(id, look, signal);
   }
 
   /** @throws FairleadError HOST_NOT_FOUND, CONFLICT, VALIDATION */
@@ -118,6 +139,7 @@ export class Hosts {
   async leave(hostId: string, reason: string, address: string): Promise<void> {
     const { host, serials } = await this.#revokeRows(hostId, reason);
     this.#deps.forget(serials);
+    this.#returns.wake(hostId);
     const actor = { name: `host:${host.name}`, address };
     await this.#deps.audit.recordOrLog(entry(actor, 'host.leave', host, { reason, serials }));
   }

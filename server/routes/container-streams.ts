@@ -1,20 +1,33 @@
 /** What a container says as it goes on: logs and statistics. */
-import { pipeline, type Readable, type Transform } from 'node:stream';
+import type { FastifyReply } from 'fastify';
 import Type, { type Static } from 'typebox';
-import { demuxToBytes, demuxToNdjson } from '../../shared/docker/demux.ts';
-import { containerLogStream, containerStats, DockerTime } from '../../shared/messages/container.ts';
-import type { Item } from '../../shared/messages/kind.ts';
-import type { LinkStream } from '../hosts/host-link.ts';
+import type { LogForm } from '../../shared/docker/log-forms.ts';
+import { DockerTime } from '../../shared/messages/container.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
-import { clientGone, type LiveStream } from './live-streams.ts';
+import { followLog, type LogAnswer, readLog } from './followed-log.ts';
+import { followStats, readStats } from './followed-stats.ts';
+import type { LiveStream } from './live-streams.ts';
 import { ContainerParams } from './schemas.ts';
 import { NDJSON, sendBody } from './stream-body.ts';
 
 const TEXT = 'text/plain; charset=utf-8';
+/** Docker's own words for its frames, and for the output of a terminal. */
+const FRAMES = 'application/vnd.docker.multiplexed-stream';
+const RAW = 'application/vnd.docker.raw-stream';
+/** By what whoever loses the server on the way knows the same log again. */
+const LOG_HEADERS = {
+  id: 'x-fairlead-container-id',
+  startedAt: 'x-fairlead-container-started',
+  openedAt: 'x-fairlead-log-opened',
+} as const;
 const strict = { additionalProperties: false };
 const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
+
+const resume = flag(
+  '1 unless given: what is followed goes on where it stopped when the host was away for 5 minutes at most',
+);
 
 const LogsQuery = Type.Object(
   {
@@ -29,6 +42,7 @@ const LogsQuery = Type.Object(
     timestamps: flag("Docker's time before each line"),
     stdout: flag('1 unless given'),
     stderr: flag('1 unless given'),
+    resume,
   },
   strict,
 );
@@ -49,29 +63,44 @@ function logsRoute(api: Api, { deps, links, live }: RouteContext): void {
         description:
           "text/plain: the container's bytes in the order they came. By `Accept: application/x-ndjson` records " +
           '`{stream, time?, line, partial?}`; `partial` says that a long line goes on in the next record of its stream. ' +
-          'A connection that is broken off means that the log was; NDJSON then ends in a record `{error: {code, detail}}`.',
+          'A connection that is broken off means that the log was; NDJSON then ends in a record `{error: {code, detail}}`. ' +
+          `By \`Accept: ${FRAMES}\` Docker's own frames, and ${RAW} for the output of a terminal.`,
         params: ContainerParams,
         querystring: LogsQuery,
-        produces: ['text/plain', NDJSON],
+        produces: ['text/plain', NDJSON, FRAMES, RAW],
       },
     },
     async (request, reply) => {
       const stream = live.beginFor(reply.raw, principalOf(request));
       await releaseUnlessSent(stream, async () => {
-        const isNdjson = wantsNdjson(request.headers.accept);
-        const params = logParams(request.params.container, request.query);
+        const { signal } = stream;
+        const form = logForm(request.headers.accept);
+        const { resume = true, ...query } = request.query;
+        const params = logParams(request.params.container, query);
         const link = await links.to(request, request.params.host);
-        const log = await link.open(containerLogStream, params, { signal: stream.signal });
-        const { tty } = log.reply;
-        const timestamps = params.timestamps ?? false;
-        const parsed = isNdjson ? demuxToNdjson({ tty, timestamps }) : demuxToBytes({ tty });
-        const chunks = endingStream(log, parse(log.bytes, parsed));
-        const contentType = isNdjson ? NDJSON : TEXT;
-        await sendBody(request, reply, { contentType, chunks, live: stream, clock: deps.clock });
+        const log =
+          params.follow && resume
+            ? await followLog(link, params, form, { links, request, signal, clock: deps.clock })
+            : await readLog(link, params, form, signal);
+        tellIdentity(reply, log);
+        const contentType = contentTypeOf(form, log.reply.tty);
+        await sendBody(request, reply, { contentType, chunks: log.chunks, live: stream, clock: deps.clock });
       });
       return reply;
     },
   );
+}
+
+function contentTypeOf(form: LogForm, tty: boolean): string {
+  if (form === 'frames') return tty ? RAW : FRAMES;
+  return form === 'ndjson' ? NDJSON : TEXT;
+}
+
+function tellIdentity(reply: FastifyReply, { reply: log }: LogAnswer): void {
+  for (const [name, header] of Object.entries(LOG_HEADERS)) {
+    const value = log[name as keyof typeof LOG_HEADERS];
+    if (value !== undefined) reply.header(header, value);
+  }
 }
 
 function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
@@ -83,18 +112,22 @@ function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
         tags: ['containers'],
         summary: "Samples what a container uses, as NDJSON of Docker's own objects",
         params: ContainerParams,
-        querystring: Type.Object({ stream: flag('0: one sample only') }, strict),
+        querystring: Type.Object({ stream: flag('0: one sample only'), resume }, strict),
         produces: [NDJSON],
       },
     },
     async (request, reply) => {
-      const stream = live.beginFor(reply.raw, principalOf(request));
-      await releaseUnlessSent(stream, async () => {
+      const held = live.beginFor(reply.raw, principalOf(request));
+      await releaseUnlessSent(held, async () => {
+        const { signal } = held;
+        const { stream = true, resume = true } = request.query;
         const link = await links.to(request, request.params.host);
-        const params = { id: request.params.container, stream: request.query.stream ?? true };
-        const stats = await link.open(containerStats, params, { signal: stream.signal });
-        const chunks = endingStream(stats, lines(stats.items()));
-        await sendBody(request, reply, { contentType: NDJSON, chunks, live: stream, clock: deps.clock });
+        const params = { id: request.params.container, stream };
+        const chunks =
+          stream && resume
+            ? await followStats(link, params, { links, request, signal, clock: deps.clock })
+            : await readStats(link, params, signal);
+        await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
       });
       return reply;
     },
@@ -110,7 +143,7 @@ async function releaseUnlessSent(stream: LiveStream, work: () => Promise<void>):
   }
 }
 
-function logParams(id: string, query: Static<typeof LogsQuery>) {
+function logParams(id: string, query: Omit<Static<typeof LogsQuery>, 'resume'>) {
   const { tail, stdout = true, stderr = true, ...rest } = query;
   return {
     id,
@@ -121,30 +154,12 @@ function logParams(id: string, query: Static<typeof LogsQuery>) {
   };
 }
 
-/** Whether `accept` names NDJSON before, or instead of, plain text. */
-export function wantsNdjson(accept: string | undefined): boolean {
-  const types = (accept ?? '').toLowerCase().split(',');
-  const ndjson = types.findIndex((type) => /^\s*application\/(x-)?ndjson\b/.test(type));
-  const text = types.findIndex((type) => /^\s*text\/(plain|\*)/.test(type));
-  return ndjson !== -1 && (text === -1 || ndjson < text);
-}
-
-/** Puts `parser` behind `bytes`. What fails either of them destroys both, and so is thrown to the parser's reader. */
-function parse(bytes: Readable, parser: Transform): Transform {
-  return pipeline(bytes, parser, () => undefined);
-}
-
-/** Passes `chunks` on; a reader that stops early ends the work on the host. */
-async function* endingStream<T>(stream: LinkStream, chunks: AsyncIterable<T>): AsyncGenerator<T> {
-  let isWhole = false;
-  try {
-    yield* chunks;
-    isWhole = true;
-  } finally {
-    if (!isWhole) stream.reset(clientGone());
+/** The form that `accept` names first; plain text where it names none. */
+export function logForm(accept: string | undefined): LogForm {
+  for (const type of (accept ?? '').toLowerCase().split(',')) {
+    if (/^\s*application\/(x-)?ndjson\b/.test(type)) return 'ndjson';
+    if (/^\s*application\/vnd\.docker\.(multiplexed|raw)-stream\b/.test(type)) return 'frames';
+    if (/^\s*text\/(plain|\*)/.test(type)) return 'bytes';
   }
-}
-
-async function* lines(items: AsyncIterable<Item<typeof containerStats>>): AsyncGenerator<string> {
-  for await (const item of items) yield `${JSON.stringify(item)}\n`;
+  return 'bytes';
 }

@@ -11,7 +11,7 @@ import type { Upgrades } from './upgrades.ts';
 import type { WebSockets } from './web-sockets.ts';
 
 /** What routes know of the rest of the server. A host they reach by `links` alone, so that nothing it denies goes unseen. */
-export type RouteDeps = Omit<ApiDeps, 'hosts'> & { readonly hosts: Omit<HostsService, 'link'> };
+export type RouteDeps = Omit<ApiDeps, 'hosts'> & { readonly hosts: Omit<HostsService, 'link' | 'linkOnReturn'> };
 
 export interface RouteContext {
   readonly deps: RouteDeps;

@@ -19,6 +19,11 @@ export interface HostLinks {
     host: string,
     action?: Pick<AuditedAction, 'action' | 'target' | 'detail'>,
   ): Promise<HostLink>;
+  /**
+   * The same, once a host that is away has come back.
+   * @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE at once when it is revoked; the signal's reason
+   */
+  onReturn(request: FastifyRequest, host: string, signal: AbortSignal): Promise<HostLink>;
 }
 
 /** Writes down that `kind` was denied. Never rejects. */
@@ -31,18 +36,18 @@ export function hostLinks(api: Api, deps: Pick<ApiDeps, 'hosts' | 'audit' | 'clo
     perAddress: 'refusedLoginsPerMinute',
     answerStays: true,
   });
+  const noted = (link: HostLink, ...[request, host, action]: Parameters<HostLinks['to']>): HostLink =>
+    new NotedLink(link, async (kind, params) => {
+      const what = {
+        action: action?.action ?? kind.name,
+        target: action?.target ?? targetOf(host, params),
+        detail: { ...action?.detail, code: 'DENIED_BY_HOST' },
+      };
+      await denied(request, refusalOf(request, what));
+    });
   return {
-    async to(request, host, action) {
-      const link = await deps.hosts.link(host);
-      return new NotedLink(link, async (kind, params) => {
-        const what = {
-          action: action?.action ?? kind.name,
-          target: action?.target ?? targetOf(host, params),
-          detail: { ...action?.detail, code: 'DENIED_BY_HOST' },
-        };
-        await denied(request, refusalOf(request, what));
-      });
-    },
+    to: async (request, host, action) => noted(await deps.hosts.link(host), request, host, action),
+    onReturn: async (request, host, signal) => noted(await deps.hosts.linkOnReturn(host, signal), request, host),
   };
 }
 

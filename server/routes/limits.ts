@@ -57,6 +57,8 @@ export const SEND_MS = 120_000;
 export const FAN_OUT_HOST_MS = 5_000;
 /** Hosts that are asked at once. */
 export const FAN_OUT_HOSTS = 32;
+/** How long what a client follows waits for a host that went away. */
+export const COMEBACK_MS = 300_000;
 /** Time that Docker gets beyond the time it waits for a container to stop. */
 export const CHANGE_MS = 30_000;
 /** What takes Docker longer: to make or remove what has many files, and to remove all that is not used. */

@@ -4,8 +4,11 @@ import { FairleadError } from '../errors.ts';
 /** 1: stdout, 2: stderr. */
 export type OutputStream = 1 | 2;
 
-/** Takes a piece of output; the bytes are a view of what was pushed. `frameStart`: the first piece of a frame. */
-export type OnOutput = (stream: OutputStream, chunk: Buffer, frameStart: boolean) => void;
+/**
+ * Takes a piece of output; the bytes are a view of what was pushed. `frameStart`: the first piece of a frame; `left`: how
+ * many bytes of the frame are still to come, 0 where there are no frames.
+ */
+export type OnOutput = (stream: OutputStream, chunk: Buffer, frameStart: boolean, left: number) => void;
 
 const HEADER_BYTES = 8;
 /** Docker's own type for an error that it met while it read the logs: the frame holds the text. */
@@ -89,7 +92,7 @@ export class Demuxer {
     const frameStart = this.#frameStart;
     this.#frameStart = false;
     // Type 0 is an echo of stdin, which Docker's own client writes to stdout too.
-    this.#emit(this.#type === 2 ? 2 : 1, piece, frameStart);
+    this.#emit(this.#type === 2 ? 2 : 1, piece, frameStart, this.#left);
   }
 
   #collectSystemError(piece: Buffer): void {

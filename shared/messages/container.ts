@@ -47,7 +47,11 @@ export const containerStats = {
   item: DockerObject,
 } as const satisfies StreamKind;
 
-/** The bytes are Docker's own: with `tty` raw, else multiplexed with Docker's 8-byte headers. */
+/**
+ * The bytes are Docker's own: with `tty` raw, else multiplexed with Docker's 8-byte headers. The rest of the reply is for
+ * whoever opens it again after an interruption: which container it was, when it was started last, and the host's own time
+ * before the log was opened.
+ */
 export const containerLogStream = {
   ...read(0x030b, 'container.log.stream', {
     follow: Type.Optional(Type.Boolean()),
@@ -60,7 +64,15 @@ export const containerLogStream = {
     stderr: Type.Optional(Type.Boolean()),
   }),
   priority: 'bulk',
-  reply: Type.Object({ tty: Type.Boolean() }, closed),
+  reply: Type.Object(
+    {
+      tty: Type.Boolean(),
+      id: Type.Optional(ContainerRef),
+      startedAt: Type.Optional(DockerTime),
+      openedAt: Type.Optional(DockerTime),
+    },
+    closed,
+  ),
   bytes: 'acceptor',
 } as const satisfies StreamKind;
 

@@ -65,6 +65,11 @@ export interface HostsService {
   get(ref: string): Promise<HostRecord>;
   /** @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE */
   link(ref: string): Promise<HostLink>;
+  /**
+   * As `link`, but waits for a host that is away.
+   * @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE at once when it is revoked; the signal's reason
+   */
+  linkOnReturn(ref: string, signal: AbortSignal): Promise<HostLink>;
   update(ref: string, change: { name?: string; tags?: string[] }, actor: Actor): Promise<HostRecord>;
   remove(ref: string, actor: Actor): Promise<void>;
   revoke(ref: string, reason: string, actor: Actor): Promise<unknown>;

@@ -70,6 +70,11 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         if (found.state !== 'online') throw new FairleadError('HOST_OFFLINE', `host ${found.name} is not connected`);
         return host;
       },
+      linkOnReturn: async (ref, signal) => {
+        await find(ref);
+        signal.throwIfAborted();
+        return host;
+      },
       update: async (ref, change, actor) => {
         await called('hosts.update', ref, change, actor);
         return { ...(await find(ref)), ...change };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
-import { wantsNdjson } from '../../../../server/routes/container-streams.ts';
+import { logForm } from '../../../../server/routes/container-streams.ts';
 import { type LiveStream, LiveStreams } from '../../../../server/routes/live-streams.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import type { FairleadError } from '../../../../shared/errors.ts';
@@ -164,11 +164,12 @@ test('a closed table listens to nobody', () => {
   assert.equal(listeners, 0);
 });
 
-test('records are for those who ask for them', () => {
+test('records and frames are for those who ask for them', () => {
   for (const accept of ['application/x-ndjson', 'Application/NDJSON; q=1', 'application/x-ndjson, text/plain']) {
-    assert.equal(wantsNdjson(accept), true, accept);
+    assert.equal(logForm(accept), 'ndjson', accept);
   }
   for (const accept of [undefined, '*/*', 'text/plain', 'text/plain, application/x-ndjson', 'application/json']) {
-    assert.equal(wantsNdjson(accept), false, String(accept));
+    assert.equal(logForm(accept), 'bytes', String(accept));
   }
+  assert.equal(logForm('application/vnd.docker.raw-stream, application/vnd.docker.multiplexed-stream'), 'frames');
 });

@@ -1,0 +1,55 @@
+/** The time that Docker puts before each entry of a log, if it is asked to. */
+
+/** The longest timestamp that is looked for, its space included. */
+export const MAX_TIMESTAMP_BYTES = 40;
+/** Docker's own: nanoseconds, UTC, and the space behind. */
+const USUAL_BYTES = 31;
+const TIMESTAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
+const SPACE = 0x20;
+const T = 0x54;
+const Z = 0x5a;
+
+/**
+ * The timestamp at the front of `bytes`, without its space.
+ * @returns '' where there is none; undefined where more bytes are needed to tell
+ */
+export function timestampOf(bytes: Buffer): string | undefined {
+  if (bytes[USUAL_BYTES - 1] === SPACE && bytes[USUAL_BYTES - 2] === Z && bytes[10] === T) {
+    return bytes.toString('latin1', 0, USUAL_BYTES - 1);
+  }
+  const space = bytes.subarray(0, MAX_TIMESTAMP_BYTES).indexOf(SPACE);
+  if (space === -1) return bytes.length < MAX_TIMESTAMP_BYTES ? undefined : '';
+  const text = bytes.toString('latin1', 0, space);
+  return TIMESTAMP.test(text) ? text : '';
+}
+
+interface Instant {
+  /** Unix seconds. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+/** @returns undefined for what is no timestamp */
+function instantOf(time: string): Instant | undefined {
+  const [, date, fraction = '', zone] = TIMESTAMP.exec(time) ?? [];
+  const ms = Date.parse(`${date}${zone}`);
+  if (Number.isNaN(ms)) return undefined;
+  return { seconds: ms / 1000, nanoseconds: Number(fraction.padEnd(9, '0')) };
+}
+
+/** Whether `a` is later than `b`. What is no timestamp is later than nothing. */
+export function isLater(a: string, b: string): boolean {
+  // Docker's own have one form, in which they can be compared as they are.
+  if (a.length === USUAL_BYTES - 1 && b.length === a.length && a.endsWith('Z') && b.endsWith('Z')) return a > b;
+  const [x, y] = [instantOf(a), instantOf(b)];
+  if (x === undefined || y === undefined) return false;
+  return x.seconds > y.seconds || (x.seconds === y.seconds && x.nanoseconds > y.nanoseconds);
+}
+
+/** `ms` before `time`, as the Unix seconds with nine decimals that Docker takes for since. */
+export function sinceBefore(time: string, ms: number): string | undefined {
+  const instant = instantOf(time);
+  if (instant === undefined) return undefined;
+  const seconds = Math.max(0, instant.seconds - Math.ceil(ms / 1000));
+  return `${seconds}.${String(instant.nanoseconds).padStart(9, '0')}`;
+}
