@@ -1,5 +1,4 @@
 /** A container's statistics as NDJSON: samples go on when the host has been away. */
-import { isLater } from '../../shared/docker/timestamps.ts';
 import { containerStats } from '../../shared/messages/container.ts';
 import type { Item, Params } from '../../shared/messages/kind.ts';
 import type { HostLink, LinkStream } from '../hosts/host-link.ts';
@@ -53,11 +52,12 @@ async function* continued(first: StatsStream, params: StatsParams, options: Come
   }
 }
 
-/** Samples of one container as lines; what is not later than the last one is left out. */
+/** Samples of one container as lines; one that comes again is left out. */
 class SampleLines {
   /** The container: what was given at first, its id once a sample has told it. */
   id: string;
-  #last = '';
+  /** When the last sample was taken, as Docker says. */
+  #last: unknown;
 
   constructor(id: string) {
     this.id = id;
@@ -67,10 +67,8 @@ class SampleLines {
     for await (const sample of samples) {
       const { id, read } = sample;
       if (typeof id === 'string' && ID.test(id)) this.id = id;
-      if (typeof read === 'string') {
-        if (this.#last !== '' && isLater(this.#last, read)) continue;
-        this.#last = read;
-      }
+      if (read !== undefined && read === this.#last) continue;
+      this.#last = read;
       yield `${JSON.stringify(sample)}\n`;
     }
   }

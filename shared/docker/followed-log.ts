@@ -1,7 +1,7 @@
 /** A log that goes on where it stopped when it is opened again: what was given out already is left out. */
 import { FairleadError } from '../errors.ts';
 import { Demuxer, type OnOutput, type OutputStream } from './frames.ts';
-import { isLater, sinceBefore, timestampOf } from './timestamps.ts';
+import { isLater, MAX_TIMESTAMP_BYTES, sinceBefore, timestampBytes, USUAL_TIMESTAMP_BYTES } from './timestamps.ts';
 import { TtyEntries } from './tty-entries.ts';
 
 /**
@@ -18,25 +18,39 @@ export interface FollowedLogOptions {
   readonly emit: OnOutput;
 }
 
-/** An entry of the log, among all of its stream with its time. */
-interface Entry {
-  readonly stream: OutputStream;
-  readonly time: string;
-  /** 1 for the first of that time. */
-  readonly nth: number;
-}
+/** The time of the last entry of one stream, and how many of that time there were. Nothing is allocated for an entry. */
+class LastTime {
+  readonly #bytes = Buffer.alloc(MAX_TIMESTAMP_BYTES);
+  #length = 0;
+  /** 1 for the first entry of the time. */
+  count = 0;
 
-/** Counts, by stream, entries that share a time. */
-class Counts {
-  readonly #last: [Entry | undefined, Entry | undefined] = [undefined, undefined];
+  get text(): string {
+    return this.#bytes.toString('latin1', 0, this.#length);
+  }
 
-  next(stream: OutputStream, time: string): Entry {
-    const last = this.#last[stream - 1];
-    const entry = { stream, time, nth: last?.time === time ? last.nth + 1 : 1 };
-    this.#last[stream - 1] = entry;
-    return entry;
+  /** Takes the time of the next entry, the first bytes of `head`. @returns the one before if that was later */
+  next(head: Buffer, length: number): string | undefined {
+    const before = this.#bytes;
+    const isComparable = length === USUAL_TIMESTAMP_BYTES && this.#length === length;
+    let at = 0;
+    while (at < length && before[at] === head[at]) at++;
+    if (at === length && this.#length === length) {
+      this.count++;
+      return undefined;
+    }
+    const isBack = isComparable ? (before[at] ?? 0) > (head[at] ?? 0) : this.#length > 0;
+    const later = isBack ? this.text : undefined;
+    head.copy(before, 0, 0, length);
+    this.#length = length;
+    this.count = 1;
+    return later;
   }
 }
+
+/** One of each stream. */
+type LastTimes = readonly [LastTime, LastTime];
+const noTimes = (): LastTimes => [new LastTime(), new LastTime()];
 
 /**
  * Takes Docker's output with timestamps and gives it out as if it had never been interrupted. Docker keeps the order of a
@@ -46,15 +60,16 @@ class Counts {
 export class FollowedLog {
   readonly #options: FollowedLogOptions;
   #source: Demuxer | TtyEntries;
-  #counts = new Counts();
-  /** The entry that was begun last, how long it is where that is known, and how much of it was given out. */
-  #last: Entry | undefined;
+  readonly #times = noTimes();
+  /** Of the entry that was begun last; undefined before there was one. */
+  #stream: OutputStream | undefined;
+  /** How long it is, where that is known, and how much of it was given out. */
   #bytes = 0;
   #given = 0;
-  /** The latest time of all. */
-  #latest = '';
-  /** While what was given out before comes again. */
-  #replayed: Counts | undefined;
+  /** The latest time that was followed by an earlier one in its stream: a clock was set back. */
+  #latestBefore = '';
+  /** While what was given out before comes again: the times of that, and the latest that it can have. */
+  #replay: { readonly times: LastTimes; readonly latest: string } | undefined;
   /** Bytes of the entry that are left out. */
   #skip = 0;
   #isDropping = false;
@@ -69,7 +84,7 @@ export class FollowedLog {
 
   /** Since when the log is to be opened to go on, as Docker takes it; undefined before anything was given out. */
   get since(): string | undefined {
-    return this.#last === undefined ? undefined : sinceBefore(this.#last.time, OVERLAP_MS);
+    return this.#stream === undefined ? undefined : sinceBefore(this.#last(this.#stream).text, OVERLAP_MS);
   }
 
   /** Whether what was given out came without times: then nobody knows where to go on. */
@@ -83,7 +98,7 @@ export class FollowedLog {
     this.#head = undefined;
     this.#isDropping = false;
     this.#skip = 0;
-    this.#replayed = this.#last === undefined ? undefined : new Counts();
+    this.#replay = this.#stream === undefined ? undefined : { times: noTimes(), latest: this.#latest() };
   }
 
   /** @throws FairleadError DOCKER_ERROR for what is no output of Docker's, STREAM_INTERRUPTED if the rest of an entry is gone */
@@ -94,7 +109,7 @@ export class FollowedLog {
   /** Says that the log has ended. @throws FairleadError STREAM_INTERRUPTED when that is in the middle of an entry */
   end(): void {
     this.#source.end();
-    if (this.#replayed !== undefined) this.#requireWhole();
+    if (this.#replay !== undefined) this.#requireWhole();
   }
 
   #newSource(): Demuxer | TtyEntries {
@@ -109,28 +124,29 @@ export class FollowedLog {
 
   #begin(stream: OutputStream, piece: Buffer, left: number): void {
     const head = this.#head === undefined ? piece : Buffer.concat([this.#head, piece]);
-    const time = timestampOf(head);
-    if (time === undefined && left > 0) {
+    const length = timestampBytes(head);
+    if (length === undefined && left > 0) {
       this.#head = Buffer.from(head);
       return;
     }
     this.#head = undefined;
     this.#skip = 0;
     this.#isDropping = false;
-    if (!time) {
+    if (!length) {
       this.#isUntimed = true;
       this.#options.emit(stream, head, true, left);
       return;
     }
-    const text = head.subarray(Math.min(head.length, time.length + 1));
-    if (this.#replayed !== undefined && this.#isReplayed(this.#replayed.next(stream, time), text.length + left)) {
-      if (!this.#isDropping) this.#give(stream, text, false, left);
+    const text = head.subarray(length + 1);
+    if (this.#isReplayed(stream, head, length, text.length + left)) {
+      this.#give(stream, text, false, left);
       return;
     }
-    this.#last = this.#counts.next(stream, time);
+    this.#stream = stream;
+    const later = this.#last(stream).next(head, length);
+    if (later !== undefined && !isLater(this.#latestBefore, later)) this.#latestBefore = later;
     this.#bytes = text.length + left;
     this.#given = 0;
-    if (this.#latest === '' || isLater(time, this.#latest)) this.#latest = time;
     if (this.#options.keepTimestamps) {
       this.#given = text.length;
       this.#options.emit(stream, head, true, left);
@@ -139,18 +155,33 @@ export class FollowedLog {
     }
   }
 
+  #last(stream: OutputStream): LastTime {
+    return this.#times[stream === 1 ? 0 : 1];
+  }
+
+  #latest(): string {
+    return [this.#times[0].text, this.#times[1].text].reduce(
+      (latest, time) => (latest === '' || isLater(time, latest) ? time : latest),
+      this.#latestBefore,
+    );
+  }
+
   /** Whether an entry is one that was given out, or begun; sets how much of it is left out. */
-  #isReplayed(entry: Entry, bytes: number): boolean {
-    const last = this.#last as Entry;
-    if (entry.stream === last.stream && entry.time === last.time && entry.nth === last.nth) {
-      this.#replayed = undefined;
+  #isReplayed(stream: OutputStream, head: Buffer, length: number, bytes: number): boolean {
+    if (this.#replay === undefined || this.#stream === undefined) return false;
+    const { times, latest } = this.#replay;
+    const here = times[stream === 1 ? 0 : 1];
+    here.next(head, length);
+    const last = this.#last(this.#stream);
+    if (stream === this.#stream && here.count === last.count && here.text === last.text) {
+      this.#replay = undefined;
       if (!this.#options.tty && bytes !== this.#bytes) throw anotherLog();
       this.#skip = this.#given;
       return true;
     }
-    if (isLater(entry.time, this.#latest)) {
+    if (isLater(here.text, latest)) {
       // What was given out last is no longer in the log, and this was certainly not.
-      this.#replayed = undefined;
+      this.#replay = undefined;
       this.#requireWhole();
       return false;
     }

@@ -21,44 +21,46 @@ export interface SinkOptions {
   readonly timestamps: boolean;
 }
 
+/** Docker's header of a frame: its stream, three zeros, its length. */
+const HEADER_BYTES = 8;
+
 /** Where a log's output is put into its form. */
 export function logSink({ form, tty, timestamps }: SinkOptions): LogSink {
   if (form === 'ndjson') return recordSink({ tty, timestamps });
   return pieceSink(form === 'frames' && !tty);
 }
 
+/** Room for what is gathered at first; more if more comes in one go. */
+const GATHERED_BYTES = 4 * 1024;
+
 function pieceSink(isFramed: boolean): LogSink {
-  let pieces: Buffer[] = [];
-  let bytes = 0;
-  const add = (piece: Buffer) => {
-    pieces.push(piece);
-    bytes += piece.length;
+  // One buffer out for one in: each line by itself would cost more than copying it. This one is used again and again.
+  let out = Buffer.alloc(0);
+  let used = 0;
+  const makeRoom = (bytes: number) => {
+    if (used + bytes <= out.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(GATHERED_BYTES, 2 * used, used + bytes));
+    out.copy(larger, 0, 0, used);
+    out = larger;
   };
   return {
     emit(stream, piece, isStart, left) {
-      if (isStart && isFramed) add(frameHeader(stream, piece.length + left));
-      if (piece.length > 0) add(piece);
+      makeRoom(piece.length + HEADER_BYTES);
+      if (isStart && isFramed) {
+        out.writeUInt32BE(stream << 24, used);
+        out.writeUInt32BE(piece.length + left, used + 4);
+        used += HEADER_BYTES;
+      }
+      used += piece.copy(out, used);
     },
     take() {
-      if (bytes === 0) return undefined;
-      // One buffer out for one in: each line by itself would cost more than copying it.
-      const whole = Buffer.allocUnsafe(bytes);
-      let at = 0;
-      for (const piece of pieces) at += piece.copy(whole, at);
-      pieces = [];
-      bytes = 0;
+      if (used === 0) return undefined;
+      const whole = Buffer.from(out.subarray(0, used));
+      used = 0;
       return whole;
     },
     end: () => undefined,
   };
-}
-
-/** Docker's header of a frame. */
-function frameHeader(stream: 1 | 2, bytes: number): Buffer {
-  const header = Buffer.alloc(8);
-  header.writeUInt8(stream, 0);
-  header.writeUInt32BE(bytes, 4);
-  return header;
 }
 
 function recordSink(options: { tty: boolean; timestamps: boolean }): LogSink {

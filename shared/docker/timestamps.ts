@@ -2,25 +2,24 @@
 
 /** The longest timestamp that is looked for, its space included. */
 export const MAX_TIMESTAMP_BYTES = 40;
-/** Docker's own: nanoseconds, UTC, and the space behind. */
-const USUAL_BYTES = 31;
 const TIMESTAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
 const SPACE = 0x20;
 const T = 0x54;
 const Z = 0x5a;
 
+/** The length of Docker's own, in which any two can be compared byte by byte. */
+export const USUAL_TIMESTAMP_BYTES = 30;
+
 /**
- * The timestamp at the front of `bytes`, without its space.
- * @returns '' where there is none; undefined where more bytes are needed to tell
+ * How long the timestamp at the front of `bytes` is, without its space.
+ * @returns 0 where there is none; undefined where more bytes are needed to tell
  */
-export function timestampOf(bytes: Buffer): string | undefined {
-  if (bytes[USUAL_BYTES - 1] === SPACE && bytes[USUAL_BYTES - 2] === Z && bytes[10] === T) {
-    return bytes.toString('latin1', 0, USUAL_BYTES - 1);
-  }
+export function timestampBytes(bytes: Buffer): number | undefined {
+  const isUsual = bytes[USUAL_TIMESTAMP_BYTES] === SPACE && bytes[USUAL_TIMESTAMP_BYTES - 1] === Z && bytes[10] === T;
+  if (isUsual) return USUAL_TIMESTAMP_BYTES;
   const space = bytes.subarray(0, MAX_TIMESTAMP_BYTES).indexOf(SPACE);
-  if (space === -1) return bytes.length < MAX_TIMESTAMP_BYTES ? undefined : '';
-  const text = bytes.toString('latin1', 0, space);
-  return TIMESTAMP.test(text) ? text : '';
+  if (space === -1) return bytes.length < MAX_TIMESTAMP_BYTES ? undefined : 0;
+  return TIMESTAMP.test(bytes.toString('latin1', 0, space)) ? space : 0;
 }
 
 interface Instant {
@@ -40,7 +39,7 @@ function instantOf(time: string): Instant | undefined {
 /** Whether `a` is later than `b`. What is no timestamp is later than nothing. */
 export function isLater(a: string, b: string): boolean {
   // Docker's own have one form, in which they can be compared as they are.
-  if (a.length === USUAL_BYTES - 1 && b.length === a.length && a.endsWith('Z') && b.endsWith('Z')) return a > b;
+  if (a.length === USUAL_TIMESTAMP_BYTES && b.length === a.length && a.endsWith('Z') && b.endsWith('Z')) return a > b;
   const [x, y] = [instantOf(a), instantOf(b)];
   if (x === undefined || y === undefined) return false;
   return x.seconds > y.seconds || (x.seconds === y.seconds && x.nanoseconds > y.nanoseconds);

@@ -1,6 +1,6 @@
 /** Finds the entries of a terminal's log, which has no frames, by the times that Docker puts before them. */
 import type { OnOutput } from './frames.ts';
-import { MAX_TIMESTAMP_BYTES, timestampOf } from './timestamps.ts';
+import { MAX_TIMESTAMP_BYTES, timestampBytes } from './timestamps.ts';
 
 const LF = 0x0a;
 /** Docker cuts no line into several entries that is not longer. */
@@ -48,13 +48,13 @@ export class TtyEntries {
 
   #begin(piece: Buffer, isEnd: boolean): void {
     const head = this.#head.length === 0 ? piece : Buffer.concat([this.#head, piece]);
-    const time = timestampOf(head);
-    if (time === undefined && !isEnd) {
+    const length = timestampBytes(head);
+    if (length === undefined && !isEnd) {
       this.#head = Buffer.from(head);
       return;
     }
     this.#head = Buffer.alloc(0);
-    this.#mark = time ? Buffer.from(`${time} `) : Buffer.alloc(0);
+    this.#mark = length ? Buffer.from(head.subarray(0, length + 1)) : Buffer.alloc(0);
     this.#bytes = 0;
     this.#inHead = isEnd;
     if (head.length <= SHORTEST_CUT_BYTES) {

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { type ApiClient, path } from '../api-client.ts';
 import type { ContainerSummary, ContainerTop, FanOut, StatsSample } from '../api-types.ts';
+import { ServerComeback } from '../comeback.ts';
 import { type ActionContext, act, type Cli, collect, wholeNumber } from '../commander.ts';
 import type { GlobalOptions } from '../connect.ts';
 import { CONTAINER_COLUMNS, statsLine } from '../containers.ts';
@@ -144,20 +145,52 @@ function addStats(container: Command, cli: Cli): void {
     .description('print what a container uses, once a second')
     .argument('<host>')
     .argument('<container>')
-    .option('--no-stream', 'once only');
-  act<{ stream: boolean }, [string, string]>(stats, cli, printStats);
+    .option('--no-stream', 'once only')
+    .option('--no-resume', 'end when the host or the server is lost, in place of going on when it is back');
+  act<StatsOptions, [string, string]>(stats, cli, printStats);
 }
 
-async function printStats(
-  { api, io, options }: ActionContext<{ stream: boolean }>,
+interface StatsOptions {
+  stream: boolean;
+  resume: boolean;
+}
+
+async function printStats(context: ActionContext<StatsOptions>, host: string, name: string): Promise<void> {
+  const { io, options } = context;
+  for await (const sample of samples(context, host, name)) {
+    await write(io.stdout, options.json ? `${JSON.stringify(sample)}\n` : `${statsLine(sample)}\n`);
+  }
+}
+
+/** The samples of a container, also over restarts of the server. */
+async function* samples(
+  { api, io, options }: ActionContext<StatsOptions>,
   host: string,
   name: string,
-): Promise<void> {
-  const body = await api.stream(path`/api/v1/hosts/${host}/containers/${name}/stats`, {
-    accept: 'application/x-ndjson',
-    query: { stream: options.stream ? undefined : 0 },
-  });
-  for await (const sample of records(body)) {
-    await write(io.stdout, options.json ? `${JSON.stringify(sample)}\n` : `${statsLine(sample as StatsSample)}\n`);
+): AsyncGenerator<StatsSample> {
+  const { stream, resume } = options;
+  const open = () =>
+    api.stream(path`/api/v1/hosts/${host}/containers/${name}/stats`, {
+      accept: 'application/x-ndjson',
+      query: { stream: stream ? undefined : 0, resume: resume ? undefined : 0 },
+    });
+  const comeback = new ServerComeback(io);
+  let body = await open();
+  let last: string | undefined;
+  for (;;) {
+    const since = performance.now();
+    let failure: unknown;
+    try {
+      for await (const record of records(body)) {
+        const sample = record as StatsSample;
+        if (sample.read === undefined || sample.read !== last) yield sample;
+        last = sample.read;
+      }
+      return;
+    } catch (error) {
+      failure = error;
+    }
+    if (!stream || !resume) throw failure;
+    body = await comeback.reopen(failure, performance.now() - since, open);
   }
 }

@@ -1,11 +1,11 @@
 /** `logs`: a container's output, byte for byte as it wrote it, or line by line with both streams kept apart. */
-import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { type Command, Option } from 'commander';
 import { path } from '../api-client.ts';
 import type { LogRecord } from '../api-types.ts';
 import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
 import { brokenOff, usageError } from '../errors.ts';
+import { followLog } from '../follow-log.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { dockerTime } from '../time.ts';
@@ -19,6 +19,7 @@ interface LogOptions {
   stdout: boolean;
   stderr: boolean;
   separate?: boolean;
+  resume: boolean;
 }
 
 const tail = (text: string) => (text === 'all' ? text : wholeNumber(0)(text));
@@ -37,6 +38,7 @@ export function addLogs(root: Command, cli: Cli): void {
     .option('--no-stdout', "leave the container's standard output out")
     .option('--no-stderr', "leave the container's standard error out")
     .option('--separate', "the container's standard error to standard error, line by line")
+    .option('--no-resume', 'with -f: end when the host or the server is lost, in place of going on when it is back')
     .addHelpText(
       'after',
       '\nWithout --separate all of the log goes to standard output, in the order and with exactly the bytes Docker has.',
@@ -48,16 +50,20 @@ async function printLogs(context: ActionContext<LogOptions>, host: string, conta
   const { api, io, options } = context;
   if (!options.stdout && !options.stderr) throw usageError('--no-stdout and --no-stderr together leave nothing');
   const byRecord = options.separate === true || options.json === true;
+  const chunks = options.follow && options.resume ? await follow(context, host, container) : undefined;
+  if (chunks !== undefined && byRecord) return printRecords(chunks, io, options.json === true);
+  if (chunks !== undefined) {
+    for await (const chunk of chunks) await write(io.stdout, chunk);
+    return;
+  }
   const body = await api.stream(path`/api/v1/hosts/${host}/containers/${container}/logs`, {
     accept: byRecord ? 'application/x-ndjson' : 'text/plain',
     query: {
+      ...rangeOf(options, io),
+      ...streamsOf(options),
       follow: options.follow ? 1 : undefined,
-      tail: options.tail === 'all' ? undefined : options.tail,
-      since: options.since && dockerTime(options.since, io.now()),
-      until: options.until && dockerTime(options.until, io.now()),
       timestamps: options.timestamps ? 1 : undefined,
-      stdout: options.stdout ? undefined : 0,
-      stderr: options.stderr ? undefined : 0,
+      resume: options.resume ? undefined : 0,
     },
   });
   if (byRecord) return printRecords(body, io, options.json === true);
@@ -68,7 +74,41 @@ async function printLogs(context: ActionContext<LogOptions>, host: string, conta
   }
 }
 
-async function printRecords(body: IncomingMessage, io: CliIo, json: boolean): Promise<void> {
+async function follow(
+  { api, io, options }: ActionContext<LogOptions>,
+  host: string,
+  container: string,
+): Promise<AsyncIterable<Buffer>> {
+  const byRecord = options.separate === true || options.json === true;
+  return asBytes(
+    await followLog({
+      ...{ api, io, host },
+      ask: { id: container, ...rangeOf(options, io) },
+      query: streamsOf(options),
+      form: byRecord ? 'ndjson' : 'bytes',
+      timestamps: options.timestamps === true,
+    }),
+  );
+}
+
+async function* asBytes(chunks: AsyncIterable<Buffer | string>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+}
+
+/** Which part of the log. */
+function rangeOf({ tail, since, until }: LogOptions, io: CliIo): { tail?: number; since?: string; until?: string } {
+  return {
+    ...(tail === undefined || tail === 'all' ? {} : { tail }),
+    ...(since ? { since: dockerTime(since, io.now()) } : {}),
+    ...(until ? { until: dockerTime(until, io.now()) } : {}),
+  };
+}
+
+function streamsOf({ stdout, stderr }: LogOptions): { stdout?: 0; stderr?: 0 } {
+  return { ...(stdout ? {} : { stdout: 0 }), ...(stderr ? {} : { stderr: 0 }) };
+}
+
+async function printRecords(body: AsyncIterable<Uint8Array>, io: CliIo, json: boolean): Promise<void> {
   // A very long line comes in pieces, which are put together again: the next piece has neither a time nor a new line.
   const unfinished = new Set<string>();
   for await (const value of records(body)) {

@@ -3,8 +3,19 @@ import { createHash, randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import { before, describe, it, type TestContext } from 'node:test';
 import type { WebSocket } from 'ws';
+import { dockerFrame } from '../../../support/docker-frames.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { type FakeApi, fakeApi, fakeIo, fakeTerminal, type Identity, makeIdentity, runAgainst } from './fixtures.ts';
+import {
+  type FakeApi,
+  fakeApi,
+  fakeIo,
+  fakeTerminal,
+  type Handler,
+  type Identity,
+  makeIdentity,
+  problem,
+  runAgainst,
+} from './fixtures.ts';
 
 const LOGS = 'GET /api/v1/hosts/h/containers/c/logs';
 let identity: Identity;
@@ -46,11 +57,11 @@ describe('logs', () => {
     const server = await fakeApi(t, identity);
     const content = randomBytes(3 * 1024 * 1024);
     server.on(LOGS, (_seen, response) => void response.end(content));
-    const { code, io } = await runAgainst(server, ['logs', 'h', 'c', '-f', '--tail', '5', '--no-stderr', '-t']);
+    const { code, io } = await runAgainst(server, ['logs', 'h', 'c', '--tail', '5', '--no-stderr', '-t']);
     assert.equal(code, 0);
     const digest = (data: Buffer) => createHash('sha256').update(data).digest('hex');
     assert.equal(digest(Buffer.concat(io.bytes)), digest(content));
-    assert.equal(server.requests.at(-1)?.url.search, '?follow=1&tail=5&timestamps=1&stderr=0');
+    assert.equal(server.requests.at(-1)?.url.search, '?tail=5&stderr=0&timestamps=1');
   });
 
   it('that break off are a failure, never an end', async (t) => {
@@ -59,11 +70,61 @@ describe('logs', () => {
       response.write('half a line');
       setImmediate(() => response.destroy());
     });
-    for (const args of [[], ['--separate']]) {
+    for (const args of [[], ['--separate'], ['-f', '--no-resume']]) {
       const { code, err } = await runAgainst(server, ['logs', 'h', 'c', ...args]);
       assert.equal(code, 1);
       assert.match(err, /broke off.*STREAM_INTERRUPTED/);
     }
+  });
+
+  it('that are followed go on over lost answers and a server that is away, from where they stopped', async (t) => {
+    const server = await fakeApi(t, identity);
+    const entry = (second: number, stream: 1 | 2, text: string) =>
+      dockerFrame(stream, `2026-01-02T03:04:0${second}.000000000Z ${text}`);
+    const log = [entry(1, 1, 'one\n'), entry(1, 2, 'err\n'), entry(2, 1, 'two\n'), entry(3, 1, 'three\n')];
+    const id = 'ab'.repeat(32);
+    let asked = 0;
+    const answer: Handler = ({ url }, response) => {
+      asked++;
+      if (asked % 4 === 2) return void response.destroy();
+      if (asked % 4 === 3) return problem(response, 503, 'HOST_OFFLINE', 'the host is not connected');
+      response.setHeader('content-type', 'application/vnd.docker.multiplexed-stream');
+      response.setHeader('x-fairlead-container-id', id);
+      if (asked % 4 === 0) {
+        assert.equal(url.search, '?follow=1&since=1767323039.000000000&timestamps=1');
+        return void response.end(Buffer.concat(log));
+      }
+      assert.equal(url.search, '?follow=1&tail=9&timestamps=1');
+      response.write(Buffer.concat(log).subarray(0, 105));
+      setTimeout(() => response.destroy(), 20);
+    };
+    server.on(LOGS, answer);
+    server.on(`GET /api/v1/hosts/h/containers/${id}/logs`, answer);
+    const plain = await runAgainst(server, ['logs', 'h', 'c', '-f', '--tail', '9']);
+    assert.deepEqual([plain.code, plain.out], [0, 'one\nerr\ntwo\nthree\n']);
+    assert.match(plain.err, /^fairlead: the answer broke off.*trying again.*\nfairlead: connected again.*\n$/);
+    const apart = await runAgainst(server, ['logs', 'h', 'c', '-f', '--tail', '9', '--json']);
+    assert.deepEqual(
+      apart.out
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).line),
+      ['one', 'err', 'two', 'three'],
+    );
+  });
+
+  it('that are followed end with what is no interruption', async (t) => {
+    const server = await fakeApi(t, identity);
+    let asked = 0;
+    server.on(LOGS, (_seen, response) => {
+      if (asked++ > 0) return problem(response, 401, 'UNAUTHORIZED', 'the token is not valid');
+      response.setHeader('content-type', 'application/vnd.docker.raw-stream');
+      response.write('2026-01-02T03:04:01.000000000Z one\r\n');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const { code, out, err } = await runAgainst(server, ['logs', 'h', 'c', '-f']);
+    assert.deepEqual([code, out], [1, 'one\r\n']);
+    assert.match(err, /the token is not valid \(UNAUTHORIZED\)\n$/);
   });
 
   it('are kept apart with --separate, long lines in one piece', async (t) => {

@@ -240,3 +240,23 @@ test('of a host whose last active certificate is revoked in bulk, what was issue
   assert.match(calls[0] ?? '', /^forget (A1 A2|A2 A1)$/);
   assert.deepEqual(calls.slice(1).sort(), ['disconnect A1 CERT_REVOKED', 'disconnect A2 CERT_REVOKED']);
 });
+
+test('whoever waits for a host gets its link when it comes back, and is told at once when it will not', async (t) => {
+  const { hosts, registry, enroll } = await setUp(t);
+  const [one, two, three] = [await enroll('one', 'AA'), await enroll('two', 'BB'), await enroll('three', 'CC')];
+  const never = new AbortController();
+  const waits = [one, two, 'three'].map((ref) => hosts.linkOnReturn(ref, never.signal));
+  for (const wait of waits) wait.catch(() => undefined);
+  await setImmediate();
+  const link = fakeLink(one);
+  registry.attach(link);
+  assert.equal(await waits[0], link);
+  assert.equal(await hosts.linkOnReturn('one', never.signal), link);
+  await hosts.revoke(two, 'stolen', ADMIN);
+  await assert.rejects(waits[1] ?? assert.fail(), (error) => isFairleadError(error, 'HOST_OFFLINE'));
+  await hosts.remove(three, ADMIN);
+  await assert.rejects(waits[2] ?? assert.fail(), (error) => isFairleadError(error, 'HOST_NOT_FOUND'));
+  const last = hosts.linkOnReturn(await enroll('four', 'DD'), never.signal);
+  never.abort(new Error('nobody waits any more'));
+  await assert.rejects(last, /nobody waits/);
+});
