@@ -69,7 +69,7 @@ test('a client that leaves ends its exec on the host within 1 s', async (t) => {
 
 test('a killed agent takes its host offline at once, and back when it returns', async (t) => {
   const { id } = await testContainer(t);
-  const response = await server.api.open('GET', route(id, '/logs?follow=1'));
+  const response = await server.api.open('GET', route(id, '/logs?follow=1&resume=0'));
   const ended = new Promise<string>((resolve) => {
     response.once('error', () => resolve('error'));
     response.once('end', () => resolve('end'));
