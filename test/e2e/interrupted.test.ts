@@ -58,7 +58,15 @@ interface CliRun {
 function follow(args: string[]): CliRun {
   const env = { FAIRLEAD_SERVER: server.runtime.apiUrl, FAIRLEAD_API_TOKEN: server.adminToken, HOME: server.dataDir };
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
-  const io = { stdin, stdout, stderr, env, now: () => Date.now(), onKill: () => () => undefined, onStop: () => () => undefined };
+  const io = {
+    stdin,
+    stdout,
+    stderr,
+    env,
+    now: () => Date.now(),
+    onKill: () => () => undefined,
+    onStop: () => () => undefined,
+  };
   const run = { stdout: '', stderr: '', code: runCli(args, io) };
   stdout.on('data', (chunk: Buffer) => {
     run.stdout += chunk.toString();
