@@ -15,6 +15,7 @@ import { fetchUntrusted, UnreachableError } from '../shared/pinned-http.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
+import { feedOf } from './docker/event-feed.ts';
 import { HANDLERS } from './handlers/index.ts';
 import { Credentials } from './identity/credentials.ts';
 import type { HostFacts } from './identity/enroll.ts';
@@ -120,6 +121,8 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
   const instanceId = randomUUID();
   await firstDockerState(docker, clock);
+  // A question that waits for an event would hold up the stop.
+  stop.addEventListener('abort', () => feedOf(docker, log).end(), { once: true });
   return await stayConnected(
     {
       ...deps,

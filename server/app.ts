@@ -71,13 +71,16 @@ async function start(options: AppOptions & PartOptions): Promise<Omit<App, 'clos
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
   const { api, apiTokens, tls } = await openFront({ ...options, names, urls: () => urls }, records, fleet);
 
-  const { agents } = fleet;
+  const { agents, events } = fleet;
   const agentPort = await listen('--agent-listen', config.agentListen, (at) => agents.listen(at.host, at.port));
   closers.push(() => agents.close(RETURN_SPREAD_MS));
   const apiPort = await listen('--api-listen', config.apiListen, (at) => listenApi(api, at));
   // Both at once: requests in flight end with their hosts' streams, and no new ones are taken meanwhile.
   const closeAgents = closers.pop();
-  closers.push(() => Promise.all([closeAgents?.(), api.close()]));
+  closers.push(() => {
+    events.stopAsking();
+    return Promise.all([closeAgents?.(), api.close()]);
+  });
 
   const host = names[0] ?? 'localhost';
   const scheme = tls.options === undefined ? 'http' : 'https';

@@ -32,7 +32,7 @@ export function parseAudit(flags: AuditFlags): AuditConfig {
     throw invalid(`--audit-webhook-${unused} needs --audit-webhook`);
   const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(path));
   return {
-    keepMs: parseRetention(flags.auditRetention),
+    keepMs: parseRetention('--audit-retention', flags.auditRetention),
     file: absolute(flags.auditFile),
     webhook:
       auditWebhook === undefined
@@ -41,12 +41,13 @@ export function parseAudit(flags: AuditFlags): AuditConfig {
   };
 }
 
-function parseRetention(text: string): number | undefined {
+/** How long to keep rows, in ms; undefined: for ever. @throws FairleadError VALIDATION that names the flag */
+export function parseRetention(flag: string, text: string): number | undefined {
   if (text === 'never' || text === '0') return undefined;
   const [, count, unit = ''] = /^(\d{1,6})([mhdy])$/.exec(text) ?? [];
   const ms = Number(count) * (UNIT_MS[unit] ?? Number.NaN);
   if (ms >= MIN_KEEP_MS) return ms;
-  throw invalid(`--audit-retention ${JSON.stringify(text)} is no time of at least 1h, as in 90d or 2y, nor never`);
+  throw invalid(`${flag} ${JSON.stringify(text)} is no time of at least 1h, as in 90d or 2y, nor never`);
 }
 
 function parseWebhook(text: string): URL {

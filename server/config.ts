@@ -7,7 +7,7 @@ import Type, { type Static } from 'typebox';
 import { durationFlag, parseDuration } from '../shared/duration.ts';
 import { FairleadError } from '../shared/errors.ts';
 import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
-import { type AuditConfig, parseAudit } from './audit-flags.ts';
+import { type AuditConfig, parseAudit, parseRetention } from './audit-flags.ts';
 import { type Balancers, parseBalancers } from './doors/balancers.ts';
 import type { MetricsConfig } from './host-metrics/host-metrics.ts';
 import { METRICS_FLAGS, parseMetrics } from './metrics-flags.ts';
@@ -87,6 +87,19 @@ export const ServerFlags = Type.Object({
   ),
   auditWebhookSecretFile: file('a file with the secret that signs what is posted (HMAC-SHA256)'),
   auditWebhookCaFile: file("the CA of the URL's certificate in PEM (by default: those of the system)"),
+  eventRetention: text({
+    description: 'how long events are kept, as 30d or 1y; never: for ever',
+    metavar: 'time',
+    default: '30d',
+  }),
+  maxEvents: Type.Integer({
+    minimum: 1_000,
+    maximum: 1_000_000_000,
+    description: 'how many events are kept; beyond, the oldest go sooner',
+    metavar: 'count',
+    default: 1_000_000,
+    expects: 'a whole number from 1000 up',
+  }),
   agentCertLife: durationFlag({
     description: "how long agents' certificates live, from 10s to 90d; they are renewed in time",
     default: '30d',
@@ -120,6 +133,8 @@ export interface ServerConfig {
   /** What the streams of all agents may take together. */
   readonly streamMemoryBytes: number;
   readonly audit: AuditConfig;
+  /** How long events are kept, in ms (undefined: for ever), and how many at most. */
+  readonly events: { readonly keepMs: number | undefined; readonly maxEvents: number };
   /** How long agents' certificates live. */
   readonly agentCertLifeMs: number;
   /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
@@ -157,6 +172,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     ...(balancers === undefined ? {} : { balancers }),
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     audit: parseAudit(flags),
+    events: { keepMs: parseRetention('--event-retention', flags.eventRetention), maxEvents: flags.maxEvents },
     agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     metrics: parseMetrics(flags),

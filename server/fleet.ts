@@ -5,6 +5,7 @@ import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
+import { Events } from './events/events.ts';
 import { HostMetrics } from './host-metrics/host-metrics.ts';
 import { AgentRefusals } from './hosts/agent-refusals.ts';
 import { Hosts } from './hosts/hosts.ts';
@@ -23,6 +24,7 @@ export interface Fleet {
   readonly enrollment: Enrollment;
   readonly succession: SuccessionParts;
   readonly rotation: Rotation;
+  readonly events: Events;
   readonly hostMetrics: HostMetrics;
   /** What the streams of all agents may take together. */
   readonly memory: MemoryPool;
@@ -49,6 +51,8 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     forget: succession.forget,
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
+  const events = await Events.open({ ...{ store, audit, registry, hosts, clock, random, log }, policy: config.events });
+  closers.push(() => events.close());
   const hostMetrics = openHostMetrics(options, store.hostMetrics, registry, hosts);
   const rotation = new Rotation({
     ...{ authority, hosts: store.hostTrust, operatorCertificates: store.operatorCertificates, clock, log },
@@ -74,7 +78,7 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     balancers: config.balancers,
   });
   closers.push(keepAgentPort(agents, authority));
-  return { registry, hosts, enrollment, succession, rotation, hostMetrics, memory, agents };
+  return { registry, hosts, enrollment, succession, rotation, events, hostMetrics, memory, agents };
 }
 
 /** Has hosts say what they use; what is known of a host goes with it. */

@@ -49,12 +49,13 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   closers.push(() => metrics.close());
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
-  const { hosts, enrollment, rotation, hostMetrics } = fleet;
+  const { hosts, enrollment, rotation, events, hostMetrics } = fleet;
   const api = await buildApi({
     ...{
       hosts,
       enrollment,
       rotation,
+      events,
       hostMetrics,
       apiTokens,
       audit,

@@ -2,6 +2,7 @@
 import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
 import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
+import { hostEvents } from '../../shared/messages/host-events.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
@@ -11,6 +12,7 @@ import { handleDockerRequest, handleDockerUpgrade } from './docker.ts';
 import { handleExecOpen } from './exec.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
+import { handleHostEvents } from './host-events.ts';
 import { handleLogStream } from './logs.ts';
 import { handleHostMetrics, handleHostStats } from './metrics.ts';
 import { handleTcpOpen } from './tcp.ts';
@@ -38,6 +40,7 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   ...UNARY_HANDLERS.map(([kind, handler]) => serve(kind, handler)),
   serve(hostInfo, handleHostInfo),
   serve(hostThroughput, handleThroughput),
+  serve(hostEvents, handleHostEvents),
   serve(hostMetrics, handleHostMetrics),
   serve(hostStats, handleHostStats),
   serve(containerStats, handleStats),

@@ -9,12 +9,19 @@
  */
 import type { BaseLogger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
-import type { AuditDetail, AuditFilter, AuditResult, AuditRow, NewAuditRow } from '../store/audit-rows.ts';
+import { RowQueue } from '../row-queue.ts';
+import {
+  type AuditDetail,
+  type AuditFilter,
+  type AuditResult,
+  type AuditRow,
+  MAX_INSERT_ROWS,
+  type NewAuditRow,
+} from '../store/audit-rows.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import { isInsideTransaction } from '../store/sqlite.ts';
 import type { Store, Tables } from '../store/store.ts';
 import { redactDetail, redactText } from './redact.ts';
-import { RowQueue } from './row-queue.ts';
 
 /** Who asks for a change. */
 export interface Actor {
@@ -44,13 +51,20 @@ export interface AuditDeps {
 
 export class Audit {
   readonly #deps: AuditDeps;
-  readonly #queue: RowQueue;
+  readonly #queue: RowQueue<NewAuditRow>;
   readonly #listeners = new Set<(rows: number) => void>();
 
   constructor(deps: AuditDeps) {
     this.#deps = deps;
     const { store, clock, writeIntervalMs: intervalMs = 0 } = deps;
-    this.#queue = new RowQueue({ store, clock, intervalMs, onWritten: (rows) => this.#tell(rows) });
+    this.#queue = new RowQueue({
+      ...{ name: 'the audit log', clock, intervalMs, maxRows: MAX_INSERT_ROWS },
+      write: async (rows) => {
+        await store.audit.append(rows);
+        this.#tell(rows.length);
+      },
+      settle: () => store.synced(),
+    });
   }
 
   /** Rows that wait to be written. */

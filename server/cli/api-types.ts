@@ -13,6 +13,7 @@ export type {
   AuditRow,
   CertificateView,
   EnrollmentTokenView,
+  EventView,
   HostDetail,
   HostView,
   LinkDirection,

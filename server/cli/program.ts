@@ -7,6 +7,7 @@ import { addBackup } from './commands/backup.ts';
 import { addCa } from './commands/ca.ts';
 import { addContainer, addPs } from './commands/containers.ts';
 import { addDockerContext } from './commands/docker-context.ts';
+import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
 import { addForward } from './commands/forward.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
@@ -82,7 +83,18 @@ export function buildProgram(cli: Cli): Command {
     )
     .addOption(fromEnv(new Option('--json', 'print JSON for programs'), env, 'FAIRLEAD_JSON'))
     .addHelpText('after', HELP);
-  for (const add of [addLogin, addHost, addInfo, addPs, addLogs, addExec, addContainer, addForward, addDockerContext])
+  for (const add of [
+    addLogin,
+    addHost,
+    addInfo,
+    addPs,
+    addLogs,
+    addEvents,
+    addExec,
+    addContainer,
+    addForward,
+    addDockerContext,
+  ])
     add(root, cli);
   for (const add of [addImage, addNetwork, addVolume, addVolumeContent]) add(root, cli);
   for (const add of [addTop, addStats]) add(root, cli);

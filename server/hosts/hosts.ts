@@ -64,7 +64,7 @@ export class Hosts {
     return await this.#deps.store.hosts.names(ids);
   }
 
-  /** Calls `listener` when a host gets other tags, or is removed and has none. @returns a function that stops it. */
+  /** Calls `listener` when a host gets other tags or another name, or is removed and has none. @returns a function that stops it. */
   onScopeChange(listener: (hostId: string, tags: readonly string[] | undefined) => void): () => void {
     this.#scopeListeners.add(listener);
     return () => this.#scopeListeners.delete(listener);
@@ -100,7 +100,7 @@ export class Hosts {
       await this.#deps.audit.record(entry(actor, 'host.update', after, { before: { name, tags }, ...change }), tables);
       return after;
     });
-    if (change.tags !== undefined) this.#announceScope(updated.id, updated.tags);
+    this.#announceScope(updated.id, updated.tags);
     return await this.#view(updated);
   }
 

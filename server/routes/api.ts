@@ -37,6 +37,7 @@ import { dockerRoutes } from './docker.ts';
 import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
+import { eventRoutes } from './events.ts';
 import { execRoute } from './exec.ts';
 import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
@@ -162,6 +163,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);
   loginRoutes(api, context);
+  eventRoutes(api, context);
   auditRoutes(api, context);
   backupRoute(api, context);
   openApiRoutes(api);

@@ -7,6 +7,7 @@ import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import type { AuditQuery } from './deps/audit.ts';
 import type { HostsService } from './deps/hosts.ts';
+import { timeOf } from './instants.ts';
 import { AUDIT_READS } from './limits.ts';
 import { clientGone } from './live-streams.ts';
 import { AuditRow, HostRef, PAGE_QUERY, pageOf } from './schemas.ts';
@@ -156,14 +157,6 @@ async function namesOf(ref: string, hosts: Pick<HostsService, 'get'>): Promise<s
     if (isFairleadError(error, 'HOST_NOT_FOUND')) return [ref];
     throw error;
   }
-}
-
-function timeOf(name: string, given: string): number {
-  const ms = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/i.test(given)
-    ? Date.parse(given)
-    : Number.NaN;
-  if (!Number.isNaN(ms)) return ms;
-  throw new FairleadError('VALIDATION', `${name} is not valid: it must be an RFC 3339 time, as 2030-01-31T12:00:00Z`);
 }
 
 function verdictView(end: Awaited<ReturnType<RouteContext['deps']['auditTrail']['verify']>>): Static<typeof Verdict> {

@@ -10,6 +10,7 @@ import type { ApiTokensService, LoginsService, OperatorCertificatesService, User
 import type { AuditService, AuditTrailService } from './deps/audit.ts';
 import type { AuthorityView, OfflineRootService, RotationService } from './deps/authority.ts';
 import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
+import type { EventsService } from './deps/events.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
 
@@ -70,6 +71,7 @@ export interface ApiDeps {
   readonly auditTrail: AuditTrailService;
   readonly authority: AuthorityView;
   readonly backups: BackupsService;
+  readonly events: EventsService;
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;
   readonly metrics: MetricsView;

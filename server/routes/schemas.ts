@@ -244,6 +244,22 @@ export const AuditRow = Type.Object({
 });
 export type AuditRow = Static<typeof AuditRow>;
 
+/** Something that happened on a host or to it. */
+export const EventView = Type.Object({
+  id: Type.Integer({ description: 'Rises from event to event' }),
+  time: Type.String({
+    format: 'date-time',
+    description: 'When it happened, by the clock of the host if it happened there',
+  }),
+  host: Type.Union([Text, Type.Null()], { description: 'Its name at that time' }),
+  hostId: nullable(Text),
+  type: Type.String({ description: 'As container.start, host.online, events.gap' }),
+  action: Type.Union([Text, Type.Null()], { description: "Docker's own word where the type does not say all of it" }),
+  subject: Type.Union([Text, Type.Null()], { description: 'What it happened to, as the id of a container' }),
+  attributes: Type.Record(Type.String(), Type.String()),
+});
+export type EventView = Static<typeof EventView>;
+
 /** An object as Docker sent it. */
 export const DockerAnswer = DockerObject;
 /** An answer without a body. */

@@ -5,6 +5,7 @@ import type { LinkTraffic } from '../hosts/host-link.ts';
 import type { ApiTokenRecord, MadeToken, OperatorCertificateRecord, SessionRecord, UserRecord } from './deps/access.ts';
 import type { AuditRecord } from './deps/audit.ts';
 import type { EnrollmentTokenRecord, RecoveryRecord } from './deps/enrollment.ts';
+import type { EventRecord } from './deps/events.ts';
 import type { CertificateRecord, HostRecord } from './deps/hosts.ts';
 import type { Page, Paged, Time } from './deps/rows.ts';
 import {
@@ -13,6 +14,7 @@ import {
   type CertificateView,
   DEFAULT_PAGE_ITEMS,
   type EnrollmentTokenView,
+  type EventView,
   type HostDetail,
   type HostView,
   type LinkDirection,
@@ -220,4 +222,22 @@ export function recoveryView(row: RecoveryRecord): RecoveryView {
     decidedBy: row.decidedBy ?? null,
     decidedAt: instantOrNull(row.decidedAt),
   };
+}
+
+export function eventView(row: EventRecord): EventView {
+  return {
+    id: row.id,
+    time: instantOfMicros(row.timeMicros),
+    host: row.host ?? null,
+    hostId: row.hostId ?? null,
+    type: row.type,
+    action: row.action ?? null,
+    subject: row.subject ?? null,
+    attributes: JSON.parse(row.attributes),
+  };
+}
+
+function instantOfMicros(micros: number): string {
+  const rest = String(micros % 1000).padStart(3, '0');
+  return instant(Math.floor(micros / 1000)).replace('Z', `${rest}Z`);
 }

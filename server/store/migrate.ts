@@ -8,12 +8,23 @@ import { up as tokenScopes } from './migrations/0004-token-scopes.ts';
 import { up as logins } from './migrations/0005-logins.ts';
 import { up as trust } from './migrations/0006-trust.ts';
 import { up as stacks } from './migrations/0007-stacks.ts';
+import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
 /** Step n stands at index n - 1. Steps are only ever added. */
-const MIGRATIONS: readonly Migration[] = [first, auditChain, renewal, tokenScopes, logins, trust, stacks, metrics];
+const MIGRATIONS: readonly Migration[] = [
+  first,
+  auditChain,
+  renewal,
+  tokenScopes,
+  logins,
+  trust,
+  stacks,
+  events,
+  metrics,
+];
 
 /** The schema version that this build reads and writes. */
 export const SCHEMA_VERSION = MIGRATIONS.length;

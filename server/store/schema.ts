@@ -195,6 +195,25 @@ export interface StackRevisionsTable {
   detail: string | null;
 }
 
+export interface EventsTable {
+  id: number;
+  at: number;
+  time_micros: number;
+  /** Null where it is about no host. */
+  host_id: string | null;
+  host: string | null;
+  type: string;
+  action: string | null;
+  subject: string | null;
+  /** A JSON object of strings. */
+  attributes: string;
+}
+
+export interface EventSourcesTable {
+  source: string;
+  position: string;
+}
+
 /** The hosts that rows of `host_metrics` are of. */
 export interface MetricHostsTable {
   ref: Generated<number>;
@@ -227,6 +246,8 @@ export interface Schema {
   recoveries: RecoveriesTable;
   host_trust: HostTrustTable;
   stack_revisions: StackRevisionsTable;
+  events: EventsTable;
+  event_sources: EventSourcesTable;
   metric_hosts: MetricHostsTable;
   host_metrics: HostMetricsTable;
 }

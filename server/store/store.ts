@@ -11,6 +11,8 @@ import { type AuditRows, auditTable } from './audit-rows.ts';
 import { type AuditSinks, auditSinksTable } from './audit-sinks.ts';
 import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
+import { type EventSources, eventSourcesTable } from './event-sources.ts';
+import { type Events, eventsTable } from './events.ts';
 import { type HostMetricRows, hostMetricsTable } from './host-metrics.ts';
 import { type HostTrust, hostTrustTable } from './host-trust.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
@@ -55,6 +57,8 @@ export interface Tables {
   readonly users: UserRows;
   readonly recoveries: Recoveries;
   readonly stackRevisions: StackRevisions;
+  readonly events: Events;
+  readonly eventSources: EventSources;
   readonly hostMetrics: HostMetricRows;
 }
 
@@ -130,6 +134,8 @@ export class Store implements Tables {
   readonly users: UserRows;
   readonly recoveries: Recoveries;
   readonly stackRevisions: StackRevisions;
+  readonly events: Events;
+  readonly eventSources: EventSources;
   readonly hostMetrics: HostMetricRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
@@ -165,6 +171,8 @@ export class Store implements Tables {
     this.users = tables.users;
     this.recoveries = tables.recoveries;
     this.stackRevisions = tables.stackRevisions;
+    this.events = tables.events;
+    this.eventSources = tables.eventSources;
     this.hostMetrics = tables.hostMetrics;
     this.dataDir = dataDir;
     this.#lock = lock;
@@ -274,6 +282,8 @@ function tablesOn(db: Db, note: Note): Tables {
     users: usersTable(db, note),
     recoveries: recoveriesTable(db),
     stackRevisions: stackRevisionsTable(db),
+    events: eventsTable(db),
+    eventSources: eventSourcesTable(db),
     hostMetrics: hostMetricsTable(db),
   };
 }

@@ -3,6 +3,7 @@ import * as container from './container.ts';
 import { CONTROL_KINDS } from './control.ts';
 import * as docker from './docker.ts';
 import * as host from './host.ts';
+import { hostEvents } from './host-events.ts';
 import * as image from './image.ts';
 import { catalogue } from './kind.ts';
 import * as metrics from './metrics.ts';
@@ -15,6 +16,7 @@ export const STREAM_KINDS = [
   host.hostInfo,
   host.hostLeave,
   host.hostThroughput,
+  hostEvents,
   metrics.hostMetrics,
   metrics.hostStats,
   container.containerList,

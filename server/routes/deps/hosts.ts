@@ -57,7 +57,7 @@ export interface HostsService {
   /** The names of those hosts that are there, by id. */
   names(ids: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /**
-   * Calls `listener` in the turn in which a host's tags change, with the new ones, or in which it is removed, with
+   * Calls `listener` in the turn in which a host's tags or its name change, with the tags, or in which it is removed, with
    * undefined. @returns a function that stops it.
    */
   onScopeChange(listener: (hostId: string, tags: readonly string[] | undefined) => void): () => void;

@@ -9,6 +9,7 @@ const LEAST: Record<string, string[]> = {
   'read-only': [
     'host.info',
     'host.throughput',
+    'host.events',
     'host.metrics',
     'host.stats',
     'container.list',

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { sql } from 'kysely';
 import { Audit } from '../../../../server/audit/audit.ts';
 import { redactDetail, redactText } from '../../../../server/audit/redact.ts';
-import { MAX_QUEUED_ROWS } from '../../../../server/audit/row-queue.ts';
+import { MAX_QUEUED_ROWS } from '../../../../server/row-queue.ts';
 import { type ChainPosition, GENESIS, nextPosition } from '../../../../shared/audit-chain.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { openTestStore, START } from '../store/fixture.ts';

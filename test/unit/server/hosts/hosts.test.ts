@@ -193,7 +193,7 @@ test('what a link has measured comes with its host alone, and while it is online
   assert.equal((await hosts.get('alpha')).traffic, undefined);
 });
 
-test('a host out of scope is found as little as none, and whoever listens hears of tags and removals', async (t) => {
+test('a host out of scope is found as little as none, and whoever listens hears of tags, names and removals', async (t) => {
   const { hosts, enroll: add } = await setUp(t);
   const id = await add('alpha', 'A1');
   const other = await add('beta', 'B2');
@@ -214,6 +214,7 @@ test('a host out of scope is found as little as none, and whoever listens hears 
   await hosts.update('beta', { name: 'gamma' }, ADMIN);
   await hosts.remove('gamma', ADMIN);
   assert.deepEqual(heard, [
+    [other, ['shop']],
     [other, ['shop']],
     [other, undefined],
   ]);

@@ -41,6 +41,7 @@ interface More {
   readonly needs?: Role;
   /** What the request is about, where that is said by a header. */
   readonly host?: string;
+  readonly accept?: string;
 }
 
 const TABLE: readonly Line[] = [
@@ -109,6 +110,8 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
   // No WebSocket, and so refused, once it is known that the caller might.
   ['GET /api/v1/hosts/:host/tcp', 'operator', 'host', 400, { query: '?port=80' }],
+  ['GET /api/v1/events', 'viewer', 'filtered', 200, { accept: 'application/json' }],
+  ['GET /api/v1/hosts/:host/events', 'viewer', 'host', 200, { accept: 'application/json' }],
   ['GET /api/v1/hosts/:host/metrics', 'viewer', 'host', 200],
   ['GET /api/v1/hosts/:host/metrics/latest', 'viewer', 'host', 404],
   ['GET /api/v1/hosts/:host/stats', 'viewer', 'host', 501],
@@ -239,7 +242,7 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 }
 
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
-  const [route, , , , { query = '', body, call = '*', host: named } = {}] = line;
+  const [route, , , , { query = '', body, call = '*', host: named, accept } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
   const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data' };
   const values: Record<string, string> = { host, ...objects, id: 'none', serial: 'AB12', user: 'ann' };
@@ -250,6 +253,7 @@ function ask(line: Line, host: string, { authorization }: Identity): Promise<Res
       ...(authorization === undefined ? {} : { authorization }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(named === undefined ? {} : { 'x-fairlead-host': named }),
+      ...(accept === undefined ? {} : { accept }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });

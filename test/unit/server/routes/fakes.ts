@@ -116,6 +116,20 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         return { manifest, bytes: 6, chunks: Readable.from([Buffer.from('sea'), Buffer.from('led')]), release };
       },
     },
+    events: {
+      last: 7,
+      list: async (page, query) => {
+        await called('events.list', page, query);
+        return { items: [EVENT], nextCursor: null };
+      },
+      async *follow(query, { signal, ...following }) {
+        await called('events.follow', query, following);
+        yield { rows: [EVENT], upTo: EVENT.id };
+        yield { rows: [], missing: { reason: 'retention', from: 9, to: 11 }, upTo: 11 };
+        yield { rows: [], upTo: 12 };
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      },
+    },
     quarantine: { release: (...args) => called('quarantine.release', ...args) },
     recovery: {
       request: async ({ proof }, address) => {
@@ -259,6 +273,17 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
   };
   return { deps, host, audit, calls, log, revokeToken, retag };
 }
+
+const EVENT = {
+  id: 8,
+  timeMicros: NOW * 1000 + 5,
+  hostId: HOST.id,
+  host: HOST.name,
+  type: 'container.exec_create',
+  action: 'exec_create: sh',
+  subject: 'c1',
+  attributes: '{"name":"web"}',
+};
 
 function aRoot(role: 'current' | 'next') {
   const valid = { notBefore: new Date(NOW), notAfter: new Date(NOW) };

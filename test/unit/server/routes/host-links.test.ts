@@ -87,10 +87,11 @@ test('each route that a host can deny leaves one row, reads as well as changes',
     assert.deepEqual(rest, { actor: 'the-operator', address: '127.0.0.1', action, target, result: 'refused' });
     assert.equal(detail?.['code'], 'DENIED_BY_HOST');
   }
-  // What becomes a WebSocket is denied below; what is behind /docker/ stands for calls of many names; transfers are opened by
-  // no request.
+  // What becomes a WebSocket is denied below; what is behind /docker/ stands for calls of many names; transfers
+  // and events are asked for by no request.
   const opened = STREAM_KINDS.filter(
-    ({ from, name }) => from !== 'agent' && !SOCKETS.includes(name) && !/^(docker|volume\.transfer)\./.test(name),
+    ({ from, name }) =>
+      from !== 'agent' && !SOCKETS.includes(name) && !/^(docker\.|volume\.transfer\.|host\.events$)/.test(name),
   );
   const actions = ROUTES.filter(([, url]) => !url.includes('/docker/')).map(([, , action]) => action);
   assert.deepEqual(actions.toSorted(), opened.map(({ name }) => name).toSorted());

@@ -3,32 +3,35 @@
  * thick and fast, all that came within the interval go into one write, so that thousands a second do not hold up the loop.
  */
 import { AsyncResource } from 'node:async_hooks';
-import type { Clock, Timer } from '../../shared/clock.ts';
-import { FairleadError } from '../../shared/errors.ts';
-import { MAX_INSERT_ROWS, type NewAuditRow } from '../store/audit-rows.ts';
-import type { Store } from '../store/store.ts';
+import type { Clock, Timer } from '../shared/clock.ts';
+import { FairleadError } from '../shared/errors.ts';
 
 /** Rows that may wait; whoever brings more is refused. */
 export const MAX_QUEUED_ROWS = 20_000;
 
-export interface RowQueueOptions {
-  readonly store: Pick<Store, 'audit' | 'synced'>;
+export interface RowQueueOptions<R> {
+  /** For people: what the rows wait for. */
+  readonly name: string;
   readonly clock: Clock;
   /** The shortest time between two writes, in ms; 0: as soon as the one before is on the disk. */
   readonly intervalMs: number;
-  /** Called with the number of rows that were just written. Must not throw. */
-  readonly onWritten: (rows: number) => void;
+  /** Rows of one statement, and so of one commit: each writes the last page of the table and of every index anew. */
+  readonly maxRows: number;
+  /** In one statement: all of them are written, or none is. */
+  write(rows: readonly R[]): Promise<void>;
+  /** Called once some are written; they have arrived when it resolves. */
+  settle(): Promise<void>;
 }
 
-interface Waiting {
-  readonly row: NewAuditRow;
+interface Waiting<R> {
+  readonly row: R;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
-export class RowQueue {
-  readonly #options: RowQueueOptions;
-  #waiting: Waiting[] = [];
+export class RowQueue<R> {
+  readonly #options: RowQueueOptions<R>;
+  #waiting: Waiting<R>[] = [];
   /** Rows that are being written, besides those that wait. */
   #writing = 0;
   #flushing: Promise<void> | undefined;
@@ -36,7 +39,7 @@ export class RowQueue {
   #lastFlushAt = Number.NEGATIVE_INFINITY;
   readonly #flush: () => Promise<void>;
 
-  constructor(options: RowQueueOptions) {
+  constructor(options: RowQueueOptions<R>) {
     this.#options = options;
     // In nobody's context: the first of the rows may have come from where a transaction was open.
     this.#flush = AsyncResource.bind(() => this.#run());
@@ -47,10 +50,10 @@ export class RowQueue {
     return this.#waiting.length + this.#writing;
   }
 
-  /** Resolves once the row is on the disk. @throws FairleadError OVERLOADED, STORE_FULL, STORE_UNAVAILABLE */
-  async add(row: NewAuditRow): Promise<void> {
+  /** Resolves once the row has arrived. @throws FairleadError OVERLOADED, STORE_FULL, STORE_UNAVAILABLE */
+  async add(row: R): Promise<void> {
     if (this.size >= MAX_QUEUED_ROWS) {
-      throw new FairleadError('OVERLOADED', 'too many rows wait for the audit log', { retryAfterSeconds: 1 });
+      throw new FairleadError('OVERLOADED', `too many rows wait for ${this.#options.name}`, { retryAfterSeconds: 1 });
     }
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.push({ row, resolve, reject });
@@ -82,39 +85,37 @@ export class RowQueue {
 
   /** Never rejects: each row's own promise tells. */
   async #run(): Promise<void> {
-    this.#lastFlushAt = this.#options.clock.monotonic();
+    const { clock, maxRows } = this.#options;
+    this.#lastFlushAt = clock.monotonic();
     const batch = this.#waiting;
     this.#waiting = [];
     this.#writing = batch.length;
-    const written: Waiting[] = [];
-    for (let at = 0; at < batch.length; at += MAX_INSERT_ROWS) {
+    const written: Waiting<R>[] = [];
+    for (let at = 0; at < batch.length; at += maxRows) {
       if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-      // One statement: all of them are written, or none is.
-      const rows = batch.slice(at, at + MAX_INSERT_ROWS);
+      const rows = batch.slice(at, at + maxRows);
       if (await this.#write(rows)) written.push(...rows);
     }
-    await this.#sync(written);
+    await this.#settle(written);
     this.#writing = 0;
     this.#flushing = undefined;
     if (this.#waiting.length > 0) this.#schedule();
   }
 
   /** @returns whether the rows are written; if not, those who wait for them know */
-  async #write(rows: readonly Waiting[]): Promise<boolean> {
-    const { store, onWritten } = this.#options;
+  async #write(rows: readonly Waiting<R>[]): Promise<boolean> {
     try {
-      await store.audit.append(rows.map(({ row }) => row));
+      await this.#options.write(rows.map(({ row }) => row));
+      return true;
     } catch (error) {
       for (const { reject } of rows) reject(error);
       return false;
     }
-    onWritten(rows.length);
-    return true;
   }
 
-  async #sync(rows: readonly Waiting[]): Promise<void> {
+  async #settle(rows: readonly Waiting<R>[]): Promise<void> {
     try {
-      await this.#options.store.synced();
+      await this.#options.settle();
       for (const { resolve } of rows) resolve();
     } catch (error) {
       for (const { reject } of rows) reject(error);
