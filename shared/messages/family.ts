@@ -12,9 +12,9 @@ export const ObjectRef = Type.String({ minLength: 1, maxLength: 255, pattern: '^
 export const idempotencyKey = Type.Optional(Type.String({ minLength: 1, maxLength: 64 }));
 /** Docker's own filters: by name, the values of which one must fit. */
 export const Filters = Type.Record(
-  Type.String({ minLength: 1, maxLength: 64 }),
+  Type.String({ pattern: '^[a-zA-Z][a-zA-Z0-9!._-]{0,63}$' }),
   Type.Array(Type.String({ maxLength: 1024 }), { maxItems: 64 }),
-  { maxProperties: 32 },
+  { maxProperties: 32, additionalProperties: false },
 );
 /** Names of what a call took away. */
 export const Removed = Type.Array(Type.String());

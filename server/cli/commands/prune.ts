@@ -41,7 +41,7 @@ export function addPrune<R extends object, O extends object = object>(
     .option(FILTER_FLAG, 'only those that Docker finds by this; may repeat', filter)
     .option('-f, --force', 'do not ask');
   act<PruneOptions & O, [string]>(prune, cli, async ({ api, io, options }, host) => {
-    await confirm(io, `This removes ${what(options)} on ${host}.`, options.force);
+    await confirm(io, `This removes ${what(options)} on ${host}${only(options.filter)}.`, options.force);
     const reply = await api.call<R>('POST', `${path`/api/v1/hosts/${host}`}/${name}/prune`, {
       query: { ...query(options), filters: filtersOf(options.filter) },
       timeoutMs: PRUNE_MS,
@@ -52,4 +52,9 @@ export function addPrune<R extends object, O extends object = object>(
     });
   });
   return prune;
+}
+
+function only(filters: Record<string, string[]> = {}): string {
+  const texts = Object.entries(filters).flatMap(([name, values]) => values.map((value) => `${name}=${value}`));
+  return texts.length === 0 ? '' : `, if ${texts.join(' and ')} lets them through`;
 }

@@ -82,7 +82,18 @@ test('filters are read as Docker’s clients write them, and nothing else is', (
   assert.deepEqual(readFilters('{"label":{"a=b":true},"dangling":["true"]}'), {
     filters: { label: ['a=b'], dangling: ['true'] },
   });
-  for (const text of ['label', '[]', '1', '{"label":"a"}', '{"label":[1]}', '{"label":{"a":false}}', '{"a":[["b"]]}']) {
+  assert.deepEqual(readFilters('{"label!":["a"]}'), { filters: { 'label!': ['a'] } });
+  for (const text of [
+    'label',
+    '{"__proto__":["a"]}',
+    '{"":["a"]}',
+    '[]',
+    '1',
+    '{"label":"a"}',
+    '{"label":[1]}',
+    '{"label":{"a":false}}',
+    '{"a":[["b"]]}',
+  ]) {
     assert.throws(() => readFilters(text), invalid, text);
   }
   assert.throws(() => readFilters(JSON.stringify({ label: Array(65).fill('a') })), invalid);
