@@ -1,5 +1,4 @@
 /** Samples of all running containers at one time, some at once, each within its time. */
-
 import { dockerPath } from '../../shared/docker/call.ts';
 import { asObject, asObjects, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';

@@ -1,5 +1,4 @@
 /** Looks at the counters of this host, for all who ask, and never twice at once. */
-
 import { asObject } from '../../shared/docker/json.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { type Reading, readHost } from './reading.ts';

@@ -1,5 +1,4 @@
 /** A number of places that are taken and given back; who finds none waits for one. */
-
 export class Places {
   #free: number;
   /** In the order in which they came. */

@@ -1,5 +1,4 @@
 /** What Linux counts in /proc, read from its text. */
-
 /** Times since the boot, all in one unit, whichever. */
 export interface CpuTimes {
   readonly user: number;

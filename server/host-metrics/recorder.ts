@@ -137,7 +137,11 @@ export class Recorder {
     const known = new Map(before.map(({ ref, data }) => [ref, decodeSamples(from, data)]));
     const made = buckets.flatMap(({ hostId, samples }): MetricRow[] => {
       const ref = refs.get(hostId);
-      if (ref === undefined) return [];
+      if (ref === undefined) {
+        // It was removed, and this came after that.
+        this.#latest.delete(hostId);
+        return [];
+      }
       const all = [...(known.get(ref) ?? []), ...samples].sort((a, b) => a.at - b.at);
       return [
         { ref, step: 0, at: from, data: encodeSamples(from, all) },

@@ -41,8 +41,8 @@ const DAY = 86_400;
  */
 export function planOf({ from, to, step }: Asked, now: number, kept: Retention, intervalSeconds: number): Plan {
   if (from >= to) throw new FairleadError('VALIDATION', 'from must be before to; by default they are -1h and now');
-  const end = Math.min(to, Math.ceil(now) + 1);
-  const start = Math.min(from, end - 1);
+  const end = Math.min(Math.ceil(to), Math.ceil(now) + 1);
+  const start = Math.min(Math.floor(from), end - 1);
   if (step === undefined) {
     const least = Math.max(intervalSeconds, leastStep(start, now, kept));
     return planFor(start, end, suitable(end - start, least));

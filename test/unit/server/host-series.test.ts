@@ -22,6 +22,8 @@ function traffic(toAgent: Partial<LinkFigures>, fromAgent?: Partial<LinkFigures>
   };
 }
 
+const NETWORK = { receivedBytesPerSecond: 7, sentBytesPerSecond: 0 };
+
 /** A store with these hosts, all of them online unless their traffic is undefined. */
 function sources(hosts: Record<string, LinkTraffic | undefined>) {
   const names = Object.keys(hosts);
@@ -102,4 +104,26 @@ test('no more hosts than the limit have series, and other turns come between', a
 test('a name cannot break out of its label', async () => {
   const { text } = await hostSeries(sources({ 'a"b\\c\nd': traffic({}) }));
   assert.match(text, /\{host="a\\"b\\\\c\\nd",direction="out"\}/);
+});
+
+test('what a host uses, in base units, of hosts that are connected and have told it', async () => {
+  const cpu = { percent: 12.34, user: 10, system: 2.34, iowait: 0, steal: 0, cores: [24.68, 0] };
+  const sample = { at: 1, uptimeSeconds: 60, cpu, load: [0.5, 1, 2], network: NETWORK };
+  const current = (id: string) => (id === 'silent' ? undefined : { sample, ageMs: 1_234 });
+  const made = sources({ shed: traffic({}), silent: traffic({}), away: undefined });
+  const { text } = await hostSeries({ ...made, current });
+  for (const line of [
+    '# TYPE fairlead_host_cpu_usage_ratio gauge',
+    'fairlead_host_cpu_usage_ratio{host="shed"} 0.1234',
+    'fairlead_host_cpu_mode_ratio{host="shed",mode="system"} 0.0234',
+    'fairlead_host_cpus{host="shed"} 2',
+    'fairlead_host_load{host="shed",window="5m"} 1',
+    'fairlead_host_network_bytes_per_second{host="shed",direction="sent"} 0',
+    'fairlead_host_sample_age_seconds{host="shed"} 1.234',
+    'fairlead_host_uptime_seconds{host="shed"} 60',
+  ]) {
+    assert.ok(text.split('\n').includes(line), line);
+  }
+  assert.doesNotMatch(text, /fairlead_host_(swap|docker_disk|memory)_bytes\{/);
+  assert.doesNotMatch(text, /fairlead_host_\w+\{host="(silent|away)"|undefined|NaN/);
 });
