@@ -1,6 +1,19 @@
 /** The one place where errors take their HTTP form: application/problem+json. */
 import Type, { type Static } from 'typebox';
-import { ERRORS, type ErrorCode, FairleadError, isFairleadError, toWireError } from '../shared/errors.ts';
+import {
+  ERRORS,
+  type ErrorCode,
+  FairleadError,
+  isFairleadError,
+  type Repeat as Repeats,
+  toWireError,
+} from '../shared/errors.ts';
+
+export const Repeat = Type.Union([Type.Literal('safe'), Type.Literal('with-key'), Type.Literal('unknown')], {
+  description:
+    'With STREAM_INTERRUPTED, TIMEOUT and HOST_OFFLINE. safe: it may be asked again; with-key: with the same ' +
+    'Idempotency-Key it acts once; unknown: it may have been done, look before you repeat it',
+});
 
 export const Problem = Type.Object(
   {
@@ -11,6 +24,7 @@ export const Problem = Type.Object(
     detail: Type.String({ description: 'For a person to act on' }),
     requestId: Type.String({ description: "Stands in the server's log, too" }),
     retryAfter: Type.Optional(Type.Integer({ description: 'When to try again, in seconds' })),
+    repeat: Type.Optional(Repeat),
   },
   { $id: 'Problem', description: 'What every refused or failed request is answered with' },
 );
@@ -54,8 +68,53 @@ function known(error: unknown): Known | undefined {
   return undefined;
 }
 
+/** What was asked, as far as it matters to a repeat. */
+export interface Asked {
+  readonly method: string;
+  /** Whether it has an idempotency key, where such a one counts. */
+  readonly hasKey: boolean;
+}
+
+/** A question alone. */
+export const READ_ASKED: Asked = { method: 'GET', hasKey: false };
+/** A terminal, a connection: what was begun in it is not begun again by asking again. */
+export const SESSION_ASKED: Asked = { method: 'CONNECT', hasKey: false };
+
+/** After these nobody knows by the code alone whether what was asked was done. */
+const IN_DOUBT: ReadonlySet<ErrorCode> = new Set(['STREAM_INTERRUPTED', 'TIMEOUT']);
+const READS: ReadonlySet<string> = new Set(['GET', 'HEAD']);
+/** What is asked for twice by these is as if it had been asked for once. */
+const SETTLING: ReadonlySet<string> = new Set(['PUT', 'DELETE']);
+
+const REPEAT_SENTENCES: Readonly<Record<Repeats, string>> = {
+  safe: 'it may be asked again',
+  'with-key': 'ask again with the same Idempotency-Key, and it is done once',
+  unknown: 'it may have been done all the same: look before you repeat it',
+};
+
+/** Whether what failed with `error` may be asked again; undefined where the code says enough. */
+function repeatOf({ code, repeat }: FairleadError, asked: Asked | undefined): Repeats | undefined {
+  if (repeat !== undefined) return repeat;
+  // The host was sent nothing.
+  if (code === 'HOST_OFFLINE') return 'safe';
+  if (!IN_DOUBT.has(code) || asked === undefined) return undefined;
+  if (READS.has(asked.method)) return 'safe';
+  if (asked.hasKey) return 'with-key';
+  return SETTLING.has(asked.method) ? 'safe' : 'unknown';
+}
+
+/** What an error says, to a person and to a program. */
+function told(error: FairleadError, asked: Asked | undefined): { detail: string; repeat?: Repeats } {
+  const repeat = repeatOf(error, asked);
+  if (repeat === undefined) return { detail: error.message };
+  return {
+    detail: IN_DOUBT.has(error.code) ? `${error.message}; ${REPEAT_SENTENCES[repeat]}` : error.message,
+    repeat,
+  };
+}
+
 /** The problem that answers for `error`. What nobody foresaw becomes INTERNAL and keeps its text to itself. */
-export function problemOf(error: unknown, requestId: string): Problem {
+export function problemOf(error: unknown, requestId: string, asked?: Asked): Problem {
   const { error: ours, status } = known(error) ?? {
     error: new FairleadError(
       'INTERNAL',
@@ -69,14 +128,14 @@ export function problemOf(error: unknown, requestId: string): Problem {
     title: ERRORS[ours.code].title,
     status,
     code: ours.code,
-    detail: ours.message,
+    ...told(ours, asked),
     requestId,
     ...(retryAfter === undefined ? {} : { retryAfter: Math.max(1, Math.ceil(retryAfter)) }),
   };
 }
 
 /** An error inside a stream or on a WebSocket that is already open. */
-export function failureOf(error: unknown): { code: string; detail: string } {
+export function failureOf(error: unknown, asked?: Asked): { code: string; detail: string; repeat?: Repeats } {
   const { code, message } = toWireError(error);
-  return { code, detail: message };
+  return isFairleadError(error) ? { code, ...told(error, asked) } : { code, detail: message };
 }

@@ -47,17 +47,30 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
+/**
+ * Whether what failed may be asked again: `safe`, it may; `with-key`, with the same idempotency key it acts once; `unknown`,
+ * it may have been done, and a repeat may do it again.
+ */
+export type Repeat = 'safe' | 'with-key' | 'unknown';
+
 /** An error with a stable code. `message` is the detail a person can act on; it never carries a secret. */
 export class FairleadError extends Error {
   override readonly name = 'FairleadError';
   readonly code: ErrorCode;
   /** When the caller may try again, in seconds. */
   readonly retryAfterSeconds: number | undefined;
+  /** Where whoever throws it knows more of that than the code and the request tell. */
+  readonly repeat: Repeat | undefined;
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryAfterSeconds?: number } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; retryAfterSeconds?: number; repeat?: Repeat } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.repeat = options.repeat;
   }
 }
 

@@ -1,14 +1,16 @@
 /** The client of the REST API: JSON calls, streamed answers and WebSockets, all over what the server is trusted by. */
+import { randomUUID } from 'node:crypto';
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { WebSocket } from 'ws';
-import { FairleadError, fromWireError } from '../../shared/errors.ts';
+import { FairleadError, fromWireError, type Repeat } from '../../shared/errors.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
 import { pump } from '../../shared/pump.ts';
 import { CliError, systemCode } from './errors.ts';
 import { type Trust, tlsOptions } from './trust.ts';
+import { untilAnswered } from './until-answered.ts';
 
 /** Time for the head of an answer, and for the whole of a JSON one, unless a call says otherwise. */
 const TIMEOUT_MS = 60_000;
@@ -30,6 +32,8 @@ export interface CallOptions {
   /** A body that is sent as it comes, in the place of `body`. Time for the whole exchange is then unlimited unless given. */
   readonly content?: { readonly type: string; readonly bytes: Readable };
   readonly signal?: AbortSignal;
+  /** The idempotency key of a change. */
+  readonly key?: string;
   /** Time for the whole exchange (for `stream`: for its head), in ms. */
   readonly timeoutMs?: number;
 }
@@ -97,6 +101,16 @@ export class ApiClient {
     } catch (error) {
       throw this.#explain(error, timeout);
     }
+  }
+
+  /**
+   * A change of something on a host, which acts once: when its answer is lost on the way it is asked for again, by the same
+   * key, for a minute.
+   * @throws FairleadError as `call`; STREAM_INTERRUPTED if nobody knows whether it was made
+   */
+  async change<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
+    const key = randomUUID();
+    return await untilAnswered(() => this.call(method, path, { ...options, key }));
   }
 
   /** Every item of a list, page after page, up to `limit` if one is given. */
@@ -212,6 +226,7 @@ export class ApiClient {
         headers: {
           accept,
           authorization: `Bearer ${this.#token}`,
+          ...(options.key === undefined ? {} : { 'idempotency-key': options.key }),
           ...(body === undefined
             ? {}
             : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
@@ -269,11 +284,17 @@ async function problem(response: IncomingMessage): Promise<FairleadError> {
   }
   const error = fromWireError({ code: body.code, message: body.detail ?? body.title ?? body.code });
   const seconds = Number(response.headers['retry-after']);
-  if (!Number.isFinite(seconds)) return error;
-  return new FairleadError(error.code, error.message, { retryAfterSeconds: seconds });
+  return new FairleadError(error.code, error.message, {
+    ...(Number.isFinite(seconds) ? { retryAfterSeconds: seconds } : {}),
+    ...(isRepeat(body.repeat) ? { repeat: body.repeat } : {}),
+  });
 }
 
-function parseProblem(text: string): { code: string; detail?: string; title?: string } | undefined {
+function isRepeat(value: unknown): value is Repeat {
+  return value === 'safe' || value === 'with-key' || value === 'unknown';
+}
+
+function parseProblem(text: string): { code: string; detail?: string; title?: string; repeat?: unknown } | undefined {
   try {
     const value = JSON.parse(text);
     return typeof value?.code === 'string' ? value : undefined;

@@ -49,6 +49,7 @@ import { imageRoutes } from './images.ts';
 import { CONNECTION_PLACES, DOCKER_TURNS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
+import { LostCalls } from './lost-calls.ts';
 import { networkRoutes } from './networks.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { operatorCertificateRoutes } from './operator-certificates.ts';
@@ -125,6 +126,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     deps,
     links,
     live,
+    lostCalls: new LostCalls(deps.clock),
     upgrades,
     webSockets,
     uploads,

@@ -34,16 +34,17 @@ export interface Change<K extends StreamKind> {
  * @throws FairleadError what the host fails with
  */
 export async function change<K extends StreamKind>(
-  { deps, links }: Pick<RouteContext, 'deps' | 'links'>,
+  { deps, links, lostCalls }: Pick<RouteContext, 'deps' | 'links' | 'lostCalls'>,
   request: FastifyRequest,
   { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS }: Change<K>,
 ): Promise<Reply<K>> {
   const key = request.headers['idempotency-key'];
-  const all = typeof key === 'string' ? { ...(params as object), idempotencyKey: key } : params;
   const action = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
   return await audited(deps, request, judge === undefined ? action : { ...action, judge }, async () => {
     const link = await links.to(request, host, action);
-    return await link.call(kind, all as Params<K>, { timeoutMs });
+    if (typeof key !== 'string') return await link.call(kind, params, { timeoutMs });
+    const all = { ...(params as object), idempotencyKey: key } as Params<K>;
+    return await lostCalls.make(key, kind, link, () => link.call(kind, all, { timeoutMs }));
   });
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { containerList } from '../../shared/messages/container.ts';
 import type { HostScope } from '../access/scope.ts';
 import type { HostLink } from '../hosts/host-link.ts';
-import { failureOf } from '../problem.ts';
+import { failureOf, READ_ASKED, Repeat } from '../problem.ts';
 import { scopeOf } from './access.ts';
 import type { HeldAnswer } from './answer-budget.ts';
 import type { Api } from './app-types.ts';
@@ -28,6 +28,7 @@ const FanOut = Type.Object({
       hostId: Type.String(),
       code: Type.String(),
       detail: Type.String(),
+      repeat: Type.Optional(Repeat),
     }),
   ),
 });
@@ -122,7 +123,7 @@ async function fanOut(
       } catch (error) {
         signal.throwIfAborted();
         held.drop(id);
-        unreachable.push({ host: name, hostId: id, ...failureOf(error) });
+        unreachable.push({ host: name, hostId: id, ...failureOf(error, READ_ASKED) });
       }
     }
   };

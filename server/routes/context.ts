@@ -6,6 +6,7 @@ import type { HostsService } from './deps/hosts.ts';
 import type { ApiDeps } from './deps.ts';
 import type { HostLinks } from './host-links.ts';
 import type { LiveStreams } from './live-streams.ts';
+import type { LostCalls } from './lost-calls.ts';
 import type { Turns } from './turns.ts';
 import type { Upgrades } from './upgrades.ts';
 import type { WebSockets } from './web-sockets.ts';
@@ -17,6 +18,7 @@ export interface RouteContext {
   readonly deps: RouteDeps;
   readonly links: HostLinks;
   readonly live: LiveStreams;
+  readonly lostCalls: LostCalls;
   readonly upgrades: Upgrades;
   /** Exchanges with Docker that it has not answered: a host's streams are not for one caller, nor for these alone. */
   readonly dockerTurns: { readonly ofCaller: Turns; readonly ofHost: Turns };

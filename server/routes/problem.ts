@@ -1,6 +1,14 @@
 /** How a route answers with an error. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { PROBLEM_TYPE, type Problem, problemOf } from '../problem.ts';
+import { type Asked, PROBLEM_TYPE, type Problem, problemOf } from '../problem.ts';
+
+const KEY = 'idempotency-key';
+
+/** What a request asks, for the error that answers it. */
+export function askedBy({ method, headers, routeOptions }: FastifyRequest): Asked {
+  const declared = (routeOptions?.schema?.headers as { properties?: object } | undefined)?.properties ?? {};
+  return { method, hasKey: KEY in declared && headers[KEY] !== undefined };
+}
 
 /** Answers `error` and logs it if nobody foresaw it. */
 export function answerProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
@@ -17,7 +25,7 @@ export function answerDockerProblem(error: unknown, request: FastifyRequest, rep
 }
 
 function problemHead(error: unknown, request: FastifyRequest, reply: FastifyReply): Problem {
-  const problem = problemOf(error, request.id);
+  const problem = problemOf(error, request.id, askedBy(request));
   if (problem.status >= 500 && problem.code === 'INTERNAL') request.log.error({ err: error }, 'request failed');
   if (problem.retryAfter !== undefined) reply.header('retry-after', String(problem.retryAfter));
   if (problem.status === 401) reply.header('www-authenticate', reply.getHeader('www-authenticate') ?? 'Bearer');

@@ -4,7 +4,7 @@ import type { RawData, WebSocket } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
 import { ERRORS, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
-import { failureOf } from '../problem.ts';
+import { failureOf, SESSION_ASKED } from '../problem.ts';
 import { type ClientWatch, watchClient } from './client-watch.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
 
@@ -98,7 +98,7 @@ function closeWith(webSocket: WebSocket, error: Error, clock: Clock): void {
   if (webSocket.readyState !== webSocket.OPEN) return;
   // Its answer to the close is to be read even if its input waits for a host that does not read.
   if (webSocket.isPaused) webSocket.resume();
-  const failure = failureOf(error);
+  const failure = failureOf(error, SESSION_ASKED);
   const status = isFairleadError(error) ? ERRORS[error.code].status : 500;
   const isShutdown = isFairleadError(error, 'SHUTDOWN');
   webSocket.send(JSON.stringify({ error: failure }));

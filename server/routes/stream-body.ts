@@ -7,6 +7,7 @@ import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { failureOf } from '../problem.ts';
 import { SEND_MS } from './limits.ts';
 import type { LiveStream } from './live-streams.ts';
+import { askedBy } from './problem.ts';
 
 export const NDJSON = 'application/x-ndjson';
 /** How long a last record may take to leave before the connection is broken. */
@@ -21,7 +22,7 @@ export interface StreamedBody {
 
 /**
  * Sends the head at once and then the chunks, each when the client has room. When they fail, the connection is broken off,
- * so that no client takes what it has for the whole; NDJSON gets a last record `{error:{code,detail}}` before.
+ * so that no client takes what it has for the whole; NDJSON gets a last record `{error:{code,detail,repeat?}}` before.
  */
 export async function sendBody(request: FastifyRequest, reply: FastifyReply, body: StreamedBody): Promise<void> {
   const response = startBody(reply, body.contentType);
@@ -32,7 +33,8 @@ export async function sendBody(request: FastifyRequest, reply: FastifyReply, bod
     const reason: unknown = body.live.signal.aborted ? body.live.signal.reason : error;
     const isClientGone = isFairleadError(reason, 'CANCELLED');
     if (!isFairleadError(reason)) request.log.error({ err: reason }, 'a streamed answer failed');
-    if (!isClientGone && body.contentType === NDJSON) await sendLastRecord(response, reason, body.clock);
+    if (!isClientGone && body.contentType === NDJSON)
+      await sendLastRecord(response, failureOf(reason, askedBy(request)), body.clock);
     response.destroy();
   } finally {
     body.live.release();
@@ -70,12 +72,12 @@ async function write(response: ServerResponse, chunk: Uint8Array | string, signa
   if (!response.write(chunk)) await once(response, 'drain', { signal });
 }
 
-async function sendLastRecord(response: ServerResponse, error: unknown, clock: Clock): Promise<void> {
+async function sendLastRecord(response: ServerResponse, error: object, clock: Clock): Promise<void> {
   if (response.destroyed) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = clock.setTimeout(resolve, LAST_RECORD_MS);
   response.once('close', resolve);
-  response.write(`${JSON.stringify({ error: failureOf(error) })}\n`, () => resolve());
+  response.write(`${JSON.stringify({ error })}\n`, () => resolve());
   await promise;
   timer.cancel();
 }

@@ -26,7 +26,7 @@ export function addContainerMake(container: Command, cli: Cli): void {
     .argument('<container>')
     .argument('<name>');
   act<object, [string, string, string]>(rename, cli, async ({ api, io }, host, ref, name) => {
-    await api.post(path`/api/v1/hosts/${host}/containers/${ref}/rename`, { name });
+    await api.change('POST', path`/api/v1/hosts/${host}/containers/${ref}/rename`, { body: { name } });
     await write(io.stdout, `${name}\n`);
   });
   addPrune<{ ContainersDeleted: string[]; SpaceReclaimed: number }>(container, cli, {
@@ -64,11 +64,11 @@ function addCreate(container: Command, cli: Cli): void {
     .addHelpText('after', '\nExample: fairlead container create my-host web:2 --name web -p 8080:80 -- serve --all');
   act<CreateOptions, [string, string, string[]]>(create, cli, async ({ api, io, options }, host, image, command) => {
     const { name, platform } = options;
-    const made = await api.post<{ Id: string; Warnings: string[] }>(
-      path`/api/v1/hosts/${host}/containers`,
-      await containerBody(image, command, options, io),
-      { query: { name, platform }, timeoutMs: CREATE_MS },
-    );
+    const made = await api.change<{ Id: string; Warnings: string[] }>('POST', path`/api/v1/hosts/${host}/containers`, {
+      query: { name, platform },
+      body: await containerBody(image, command, options, io),
+      timeoutMs: CREATE_MS,
+    });
     for (const warning of made.Warnings) await write(io.stderr, `fairlead: ${printable(warning)}\n`);
     if (options.json) return await printJson(io, made);
     await write(io.stdout, `${printable(made.Id)}\n`);

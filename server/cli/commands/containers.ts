@@ -89,7 +89,7 @@ function addChange(container: Command, cli: Cli, verb: string, description: stri
   const command = container.command(verb).description(description).argument('<host>').argument('<container>');
   act<ChangeOptions, [string, string]>(command, cli, async ({ api, io, options }, host, name) => {
     const query = { t: options.time, signal: options.signal };
-    await api.call('POST', `${path`/api/v1/hosts/${host}/containers/${name}`}/${verb}`, {
+    await api.change('POST', `${path`/api/v1/hosts/${host}/containers/${name}`}/${verb}`, {
       query,
       timeoutMs: Math.max(0, options.time ?? 0) * 1000 + STOP_MARGIN_MS,
     });
@@ -107,7 +107,7 @@ function addRemove(container: Command, cli: Cli): void {
     .option('-f, --force', 'kill it first if it runs')
     .option('-v, --volumes', 'its anonymous volumes, too');
   act<ChangeOptions, [string, string]>(rm, cli, async ({ api, io, options }, host, name) => {
-    await api.call('DELETE', path`/api/v1/hosts/${host}/containers/${name}`, {
+    await api.change('DELETE', path`/api/v1/hosts/${host}/containers/${name}`, {
       query: { force: options.force ? 1 : undefined, volumes: options.volumes ? 1 : undefined },
     });
     await write(io.stdout, `${name}\n`);

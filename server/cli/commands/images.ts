@@ -75,7 +75,7 @@ function addRemove(image: Command, cli: Cli): void {
   act<{ force?: boolean; prune: boolean }, [string, string[]]>(rm, cli, async ({ api, io, options }, host, images) => {
     const query = { force: options.force ? 1 : undefined, noprune: options.prune ? undefined : 1 };
     await forEach(cli, images, async (name) => {
-      const removed = await api.call<RemovedImage[]>('DELETE', path`/api/v1/hosts/${host}/images/${name}`, {
+      const removed = await api.change<RemovedImage[]>('DELETE', path`/api/v1/hosts/${host}/images/${name}`, {
         query,
         timeoutMs: REMOVE_MS,
       });
@@ -94,7 +94,8 @@ function addTag(image: Command, cli: Cli): void {
   act<object, [string, string, string]>(tag, cli, async ({ api, io }, host, source, name) => {
     if (name.includes('@')) throw usageError('the new name has no digest: write REPOSITORY[:TAG]');
     const { repository: repo, tag } = splitName(name);
-    await api.post(path`/api/v1/hosts/${host}/images/${source}/tag`, { repo, ...(tag === '' ? {} : { tag }) });
+    const body = { repo, ...(tag === '' ? {} : { tag }) };
+    await api.change('POST', path`/api/v1/hosts/${host}/images/${source}/tag`, { body });
     await write(io.stdout, `${name}\n`);
   });
 }

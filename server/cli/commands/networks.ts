@@ -72,7 +72,9 @@ function addCreate(network: Command, cli: Cli): void {
     .option('-o, --opt <key=value>', 'an option of the driver; may repeat', pairs);
   act<CreateOptions, [string, string]>(create, cli, async ({ api, io, options }, host, name) => {
     const body = networkBody(name, options);
-    const made = await api.post<{ Id: string; Warning: string }>(path`/api/v1/hosts/${host}/networks`, body);
+    const made = await api.change<{ Id: string; Warning: string }>('POST', path`/api/v1/hosts/${host}/networks`, {
+      body,
+    });
     if (made.Warning !== '') await write(io.stderr, `fairlead: ${printable(made.Warning)}\n`);
     if (options.json) return await printJson(io, made);
     await write(io.stdout, `${printable(made.Id)}\n`);
@@ -106,7 +108,7 @@ function addRemove(network: Command, cli: Cli): void {
     .argument('<networks...>');
   act<object, [string, string[]]>(rm, cli, async ({ api, io }, host, names) => {
     await forEach(cli, names, async (name) => {
-      await api.call('DELETE', path`/api/v1/hosts/${host}/networks/${name}`);
+      await api.change('DELETE', path`/api/v1/hosts/${host}/networks/${name}`);
       await write(io.stdout, `${name}\n`);
     });
   });
@@ -138,7 +140,8 @@ function addJoin(network: Command, cli: Cli): void {
       ...(alias === undefined ? {} : { Aliases: alias }),
       ...(Object.keys(IPAMConfig).length === 0 ? {} : { IPAMConfig }),
     };
-    await api.post(path`/api/v1/hosts/${host}/networks/${name}/connect`, { Container, EndpointConfig });
+    const body = { Container, EndpointConfig };
+    await api.change('POST', path`/api/v1/hosts/${host}/networks/${name}/connect`, { body });
   });
 
   const disconnect = network
@@ -153,7 +156,7 @@ function addJoin(network: Command, cli: Cli): void {
     cli,
     async ({ api, options }, host, name, Container) => {
       const body = { Container, Force: options.force === true };
-      await api.post(path`/api/v1/hosts/${host}/networks/${name}/disconnect`, body);
+      await api.change('POST', path`/api/v1/hosts/${host}/networks/${name}/disconnect`, { body });
     },
   );
 }

@@ -42,7 +42,7 @@ export function addPrune<R extends object, O extends object = object>(
     .option('-f, --force', 'do not ask');
   act<PruneOptions & O, [string]>(prune, cli, async ({ api, io, options }, host) => {
     await confirm(io, `This removes ${what(options)} on ${host}${only(options.filter)}.`, options.force);
-    const reply = await api.call<R>('POST', `${path`/api/v1/hosts/${host}`}/${name}/prune`, {
+    const reply = await api.change<R>('POST', `${path`/api/v1/hosts/${host}`}/${name}/prune`, {
       query: { ...query(options), filters: filtersOf(options.filter) },
       timeoutMs: PRUNE_MS,
     });

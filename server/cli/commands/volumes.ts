@@ -71,7 +71,10 @@ function addCreate(volume: Command, cli: Cli): void {
       ...(label === undefined ? {} : { Labels: label }),
       ...(opt === undefined ? {} : { DriverOpts: opt }),
     };
-    const made = await api.post<VolumeSummary>(path`/api/v1/hosts/${host}/volumes`, body, { timeoutMs: CHANGE_MS });
+    const made = await api.change<VolumeSummary>('POST', path`/api/v1/hosts/${host}/volumes`, {
+      body,
+      timeoutMs: CHANGE_MS,
+    });
     if (options.json) return await printJson(io, made);
     await write(io.stdout, `${printable(made.Name)}\n`);
   });
@@ -87,7 +90,7 @@ function addRemove(volume: Command, cli: Cli): void {
   act<{ force?: boolean }, [string, string[]]>(rm, cli, async ({ api, io, options }, host, names) => {
     const query = { force: options.force ? 1 : undefined };
     await forEach(cli, names, async (name) => {
-      await api.call('DELETE', path`/api/v1/hosts/${host}/volumes/${name}`, { query, timeoutMs: CHANGE_MS });
+      await api.change('DELETE', path`/api/v1/hosts/${host}/volumes/${name}`, { query, timeoutMs: CHANGE_MS });
       await write(io.stdout, `${name}\n`);
     });
   });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { before, describe, it, type TestContext } from 'node:test';
@@ -304,5 +305,40 @@ describe('changes', () => {
       assert.match(err, /cannot write .*; nothing was rotated/);
     }
     assert.equal(server.requests.filter(({ method }) => method === 'POST').length, 0);
+  });
+});
+
+describe('changes on a host', () => {
+  const KILL = 'POST /api/v1/hosts/edge-1/containers/web/kill';
+  const kill = ['container', 'kill', 'edge-1', 'web'];
+
+  it('are asked for again by the same key when their answer is lost, and only then', async (t) => {
+    const server = await api(t);
+    const losses: ((response: ServerResponse) => void)[] = [
+      (response) => void response.destroy(),
+      (response) => problem(response, 503, 'HOST_OFFLINE', 'it is not connected'),
+      (response) => problem(response, 502, 'STREAM_INTERRUPTED', 'lost', { repeat: 'with-key' }),
+      (response) => void response.writeHead(204).end(),
+    ];
+    server.on(KILL, (_seen, response) => losses.shift()?.(response));
+    const { code, out } = await runAgainst(server, kill);
+    assert.deepEqual([code, out], [0, 'web\n']);
+    const keys = server.requests.filter(({ method }) => method === 'POST').map((seen) => seen.idempotencyKey);
+    assert.equal(keys.length, 4);
+    assert.match(keys[0] ?? '', /^[0-9a-f-]{36}$/);
+    assert.equal(new Set(keys).size, 1);
+    server.on(KILL, (_seen, response) => problem(response, 503, 'HOST_OFFLINE', 'it is not connected'));
+    assert.match((await runAgainst(server, kill)).err, /HOST_OFFLINE/);
+    assert.equal(server.requests.filter(({ method }) => method === 'POST').length, 5);
+    assert.notEqual(server.requests.at(-1)?.idempotencyKey, keys[0]);
+  });
+
+  it('whose outcome nobody knows are not', async (t) => {
+    const server = await api(t);
+    server.on(KILL, (_seen, response) => problem(response, 502, 'STREAM_INTERRUPTED', 'look', { repeat: 'unknown' }));
+    const { code, err } = await runAgainst(server, kill);
+    assert.equal(code, 1);
+    assert.match(err, /look \(STREAM_INTERRUPTED\)/);
+    assert.equal(server.requests.filter(({ method }) => method === 'POST').length, 1);
   });
 });

@@ -20,6 +20,7 @@ export interface Seen {
   method: string;
   url: URL;
   authorization: string | undefined;
+  idempotencyKey: string | undefined;
   body: unknown;
 }
 
@@ -92,13 +93,14 @@ async function read(request: IncomingMessage): Promise<Seen> {
     method: request.method ?? '',
     url: new URL(request.url ?? '', 'https://x'),
     authorization: request.headers.authorization,
+    idempotencyKey: request.headers['idempotency-key'] as string | undefined,
     body: body === '' ? undefined : JSON.parse(body),
   };
 }
 
-export function problem(response: ServerResponse, status: number, code: string, detail: string): void {
+export function problem(response: ServerResponse, status: number, code: string, detail: string, more = {}): void {
   response.writeHead(status, { 'content-type': 'application/problem+json' });
-  response.end(JSON.stringify({ type: 'about:blank', title: code, status, code, detail, requestId: 'r' }));
+  response.end(JSON.stringify({ type: 'about:blank', title: code, status, code, detail, requestId: 'r', ...more }));
 }
 
 export interface FakeIo extends CliIo {
