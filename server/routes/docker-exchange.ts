@@ -164,9 +164,9 @@ function breakOff(stream: Duplex, socket: IncomingMessage['socket']): void {
 /** An answer may come before the whole request: what is left of that is not waited for. */
 export function dropRest(request: IncomingMessage, { deps }: RouteContext): void {
   if (request.complete) return;
-  const { socket } = request;
   request.resume();
-  const timer = deps.clock.setTimeout(() => socket.destroy(), END_MS);
+  // Its connection goes with it.
+  const timer = deps.clock.setTimeout(() => request.destroy(), END_MS);
   request.once('close', () => timer.cancel());
 }
 
