@@ -225,7 +225,7 @@ test('a host out of scope is found as little as none, and whoever listens hears 
   );
   stop();
   await hosts.remove('alpha', ADMIN);
-  assert.equal(heard.length, 2);
+  assert.equal(heard.length, 3);
 });
 
 test('of a host whose last active certificate is revoked in bulk, what was issued and not used yet goes as well', async (t) => {
