@@ -5,8 +5,9 @@ import fc from 'fast-check';
 import { readDockerBody, readFilters } from '../../../../server/routes/docker-words.ts';
 import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
 import { encodeValue } from '../../../../shared/mux/values.ts';
+import { waitFor } from '../../../support/wait.ts';
 import type { Asked } from './fake-host.ts';
-import { as, ask, fixture } from './fakes.ts';
+import { as, ask, fixture, listen } from './fakes.ts';
 
 const BASE = '/api/v1/hosts/edge-1';
 const invalid = (error: unknown) => isFairleadError(error, 'VALIDATION');
@@ -190,4 +191,35 @@ test('changes leave rows that say what was asked for and what came of it', async
     ],
   );
   assert.deepEqual(host.asked[3]?.params, { id: 'lan', container: 'web', endpoint: EndpointConfig });
+});
+
+test('a change outlives its client, and is written down; one whose host is lost says so', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<object>();
+  const made = await fixture({
+    answers: {
+      'image.prune': () => {
+        begun.resolve();
+        return answer.promise;
+      },
+      'volume.prune': () =>
+        Promise.reject(new FairleadError('STREAM_INTERRUPTED', 'the connection to the host was lost')),
+    },
+  });
+  t.after(() => made.api.close());
+  const url = await listen(made);
+  const leaving = new AbortController();
+  const headers = as('operator');
+  const asked = fetch(`${url}${BASE}/images/prune`, { method: 'POST', headers, signal: leaving.signal });
+  await begun.promise;
+  leaving.abort();
+  await assert.rejects(asked, { name: 'AbortError' });
+  answer.resolve({ ImagesDeleted: [], SpaceReclaimed: 3 });
+  const row = await waitFor('the row', () => made.audit.find(({ action }) => action === 'image.prune'));
+  assert.deepEqual([row.result, row.detail], ['ok', { removed: 0, reclaimedBytes: 3 }]);
+  assert.equal(made.host.asked[0]?.stream.resetWith, undefined);
+
+  const lost = await ask(made.api, { method: 'POST', url: `${BASE}/volumes/prune`, headers });
+  assert.deepEqual([lost.statusCode, lost.json().code], [502, 'STREAM_INTERRUPTED']);
+  assert.deepEqual(made.audit.at(-1)?.detail, { code: 'STREAM_INTERRUPTED' });
 });
