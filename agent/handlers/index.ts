@@ -1,20 +1,26 @@
 /** Which handler serves which kind. */
 import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
+import * as containerStreams from '../../shared/messages/container-streams.ts';
 import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo, hostThroughput } from '../../shared/messages/host.ts';
 import { hostEvents } from '../../shared/messages/host-events.ts';
+import * as imageStreams from '../../shared/messages/image-streams.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
 import * as volumeContent from '../../shared/messages/volume-content.ts';
+import * as archives from './archives.ts';
+import { handleAttach } from './attach.ts';
 import { handleStats } from './container-stats.ts';
 import { handleDockerRequest, handleDockerUpgrade } from './docker.ts';
 import { handleExecOpen } from './exec.ts';
+import { handleExecRun } from './exec-run.ts';
 import type { Handler } from './handler.ts';
 import { handleHostInfo } from './host.ts';
 import { handleHostEvents } from './host-events.ts';
 import { handleLogStream } from './logs.ts';
 import { handleHostMetrics, handleHostStats } from './metrics.ts';
+import { handleImagePull } from './progress.ts';
 import { handleTcpOpen } from './tcp.ts';
 import { handleThroughput } from './throughput.ts';
 import { UNARY_HANDLERS } from './unary.ts';
@@ -46,6 +52,13 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(containerStats, handleStats),
   serve(containerLogStream, handleLogStream),
   serve(containerExecOpen, handleExecOpen),
+  serve(containerStreams.containerExecRun, handleExecRun),
+  serve(containerStreams.containerAttach, handleAttach),
+  serve(containerStreams.containerArchiveGet, archives.handleArchiveGet),
+  serve(containerStreams.containerArchivePut, archives.handleArchivePut),
+  serve(imageStreams.imagePull, handleImagePull),
+  serve(imageStreams.imageSave, archives.handleImageSave),
+  serve(imageStreams.imageLoad, archives.handleImageLoad),
   serve(dockerRequest, handleDockerRequest),
   serve(dockerUpgrade, handleDockerUpgrade),
   serve(volumeContent.volumeBrowse, content.handleVolumeBrowse),

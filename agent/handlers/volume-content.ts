@@ -8,7 +8,7 @@ import type { VolumeHelper } from '../docker/volume-helper.ts';
 import { pickEntries } from '../volumes/browse.ts';
 import { findVolume, getVolume, makeVolume, refuseUsers, removeVolume, sizeOf, usersOf } from '../volumes/facts.ts';
 import { requireLocal } from '../volumes/put-in-place.ts';
-import { TarTail } from '../volumes/tar.ts';
+import { type TarTail, wholeTar } from '../volumes/tar.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 import type { Handler, HandlerContext } from './handler.ts';
 
@@ -51,7 +51,7 @@ export const handleVolumeExport: Handler<typeof kinds.volumeExport> = async (str
   await getVolume(docker, volume, aborted);
   await volumes.withHelper(volume, aborted, async (helper) => {
     const tar = await helper.read(path, aborted);
-    const tail = whole(tar);
+    const tail = wholeTar(tar);
     try {
       stream.sendReply({});
       await pump(tail, stream.bytes, aborted);
@@ -122,20 +122,12 @@ async function openFrom(
   signal: AbortSignal,
 ): Promise<{ tail: TarTail; offset: number }> {
   if (offset > 0) {
-    const tail = whole(await helper.readWhole(signal), offset);
+    const tail = wholeTar(await helper.readWhole(signal), offset);
     const before = await tail.reached;
     if (before !== undefined && before.sha256 === sha256) return { tail, offset };
     tail.destroy();
   }
-  return { tail: whole(await helper.readWhole(signal)), offset: 0 };
-}
-
-/** A tar that fails if its end is lacking; ends with what it is made of. */
-function whole(tar: Awaited<ReturnType<VolumeHelper['read']>>, offset = 0): TarTail {
-  const tail = new TarTail(offset);
-  tar.on('error', (error) => tail.destroy(error));
-  tail.on('close', () => tar.destroy());
-  return tar.pipe(tail);
+  return { tail: wholeTar(await helper.readWhole(signal)), offset: 0 };
 }
 
 export const handleTransferPrepare: Handler<typeof kinds.volumeTransferPrepare> = async (stream, context) => {

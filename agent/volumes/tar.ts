@@ -94,8 +94,16 @@ export class TarTail extends Transform {
   }
 }
 
+/** A tar from an offset on, which fails if its end is lacking; ends with what it is made of. */
+export function wholeTar(tar: Readable, offset = 0): TarTail {
+  const tail = new TarTail(offset);
+  tar.on('error', (error) => tail.destroy(error));
+  tail.on('close', () => tar.destroy());
+  return tar.pipe(tail);
+}
+
 function brokenArchive(): FairleadError {
-  const why = 'its end is lacking; something in the volume may have changed while it was read';
+  const why = 'its end is lacking; something in it may have changed while it was read';
   return new FairleadError('DOCKER_ERROR', `Docker broke the archive off: ${why}`);
 }
 

@@ -1,11 +1,10 @@
 /** The exec route: asks the host first, so that every refusal is an HTTP answer, and only then becomes a WebSocket. */
 import Type, { type Static } from 'typebox';
 import { containerExecOpen } from '../../shared/messages/container.ts';
-import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
+import { becomeSocket } from './become-socket.ts';
 import type { RouteContext } from './context.ts';
-import { clientGone } from './live-streams.ts';
 import { ContainerParams } from './schemas.ts';
 import { runTerminal } from './terminal-socket.ts';
 
@@ -28,7 +27,7 @@ const ExecQuery = Type.Object(
   { additionalProperties: false },
 );
 
-export function execRoute(api: Api, { deps, links, live, webSockets }: RouteContext): void {
+export function execRoute(api: Api, context: RouteContext): void {
   api.get(
     '/api/v1/hosts/:host/containers/:container/exec',
     {
@@ -46,43 +45,23 @@ export function execRoute(api: Api, { deps, links, live, webSockets }: RouteCont
       },
     },
     async (request, reply) => {
-      webSockets.check(request);
+      const { deps, links } = context;
       const { host, container } = request.params;
-      const stream = live.beginFor(reply.raw, principalOf(request));
-      try {
-        const params = execParams(container, request.query);
-        const detail = {
-          cmd: params.cmd,
-          tty: params.tty,
-          ...(params.user === undefined ? {} : { user: params.user }),
-        };
-        const action = { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true };
-        const exec = await audited(deps, request, action, async () => {
-          const link = await links.to(request, host, action);
-          return await link.open(containerExecOpen, params, { signal: stream.signal });
-        });
-        exec.bytes.on('error', (error) => request.log.debug({ err: error }, 'an exec was interrupted'));
-        const webSocket = await webSockets.accept(request, reply);
-        // Fastify counts answers; an upgrade is none that it sees.
-        deps.metrics.httpRequest('GET', request.routeOptions.url ?? '', 101);
-        const separate = request.query.separate ?? false;
-        const failure = await runTerminal({
-          webSocket,
-          process: exec,
-          live: stream,
-          clock: deps.clock,
-          separate,
-          what: 'exec',
-        });
-        if (failure !== undefined) request.log.debug({ err: failure }, 'an exec ended early');
-      } catch (error) {
-        // Nobody is left to talk to the process, if there is one.
-        stream.end(clientGone());
-        throw error;
-      } finally {
-        stream.release();
-      }
-      return reply;
+      const params = execParams(container, request.query);
+      const user = params.user === undefined ? {} : { user: params.user };
+      const detail = { cmd: params.cmd, tty: params.tty, ...user };
+      const action = { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true };
+      const separate = request.query.separate ?? false;
+      return await becomeSocket(context, request, reply, {
+        what: 'exec',
+        open: ({ signal }) =>
+          audited(deps, request, action, async () => {
+            const link = await links.to(request, host, action);
+            return await link.open(containerExecOpen, params, { signal });
+          }),
+        run: ({ webSocket, stream: process, live }) =>
+          runTerminal({ webSocket, process, live, clock: deps.clock, separate, what: 'exec' }),
+      });
     },
   );
 }

@@ -4,9 +4,10 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { LinkStream } from '../hosts/host-link.ts';
 import { failureOf } from '../problem.ts';
 import { SEND_MS } from './limits.ts';
-import type { LiveStream } from './live-streams.ts';
+import { clientGone, type LiveStream } from './live-streams.ts';
 import { askedBy } from './problem.ts';
 
 export const NDJSON = 'application/x-ndjson';
@@ -53,6 +54,17 @@ export async function* paced<T>(chunks: AsyncIterable<T>, live: LiveStream, cloc
     } finally {
       timer.cancel();
     }
+  }
+}
+
+/** The bytes of a host's stream; a reader that stops early ends the work on the host. */
+export async function* bytesOf(stream: Pick<LinkStream, 'bytes' | 'reset'>): AsyncGenerator<Uint8Array> {
+  let isWhole = false;
+  try {
+    yield* stream.bytes as AsyncIterable<Uint8Array>;
+    isWhole = true;
+  } finally {
+    if (!isWhole) stream.reset(clientGone());
   }
 }
 

@@ -2,12 +2,11 @@
 import Type from 'typebox';
 import { ContainerRef } from '../../shared/messages/container.ts';
 import { Port, tcpOpen } from '../../shared/messages/tcp.ts';
-import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
+import { becomeSocket } from './become-socket.ts';
 import type { RouteContext } from './context.ts';
 import { TCP_CONNECTIONS } from './limits.ts';
-import { clientGone } from './live-streams.ts';
 import { HostParams } from './schemas.ts';
 import { Slots } from './slots.ts';
 import { runSocket, type SocketEnds } from './socket-run.ts';
@@ -20,7 +19,8 @@ const TcpQuery = Type.Object(
   { additionalProperties: false },
 );
 
-export function tcpRoute(api: Api, { deps, links, live, webSockets }: RouteContext): void {
+export function tcpRoute(api: Api, context: RouteContext): void {
+  const { deps, links } = context;
   const slots = new Slots('connections to ports', TCP_CONNECTIONS);
   api.get(
     '/api/v1/hosts/:host/tcp',
@@ -39,36 +39,26 @@ export function tcpRoute(api: Api, { deps, links, live, webSockets }: RouteConte
       },
     },
     async (request, reply) => {
-      webSockets.check(request);
       const { host } = request.params;
-      const { query } = request;
-      const stream = live.beginFor(reply.raw, principalOf(request));
+      const { container, port } = request.query;
+      const target = container === undefined ? `${host}:${port}` : `${host}/${container}:${port}`;
+      const action = { action: tcpOpen.name, target, detail: { ...request.query }, isStrict: true };
       let release: (() => void) | undefined;
       try {
-        const { container, port } = query;
-        const target = container === undefined ? `${host}:${port}` : `${host}/${container}:${port}`;
-        const action = { action: tcpOpen.name, target, detail: { ...query }, isStrict: true };
-        const connection = await audited(deps, request, action, async () => {
-          const link = await links.to(request, host, action);
-          release = slots.take(link.hostId);
-          return await link.open(tcpOpen, query, { signal: stream.signal });
+        return await becomeSocket(context, request, reply, {
+          what: 'connection',
+          open: ({ signal }) =>
+            audited(deps, request, action, async () => {
+              const link = await links.to(request, host, action);
+              release = slots.take(link.hostId);
+              return await link.open(tcpOpen, request.query, { signal });
+            }),
+          run: ({ webSocket, stream, live }) =>
+            runSocket({ webSocket, stream, live, clock: deps.clock, what: 'connection' }, passBoth),
         });
-        connection.bytes.on('error', (error) => request.log.debug({ err: error }, 'a connection was interrupted'));
-        const webSocket = await webSockets.accept(request, reply);
-        // Fastify counts answers; an upgrade is none that it sees.
-        deps.metrics.httpRequest('GET', request.routeOptions.url ?? '', 101);
-        const options = { webSocket, stream: connection, live: stream, clock: deps.clock, what: 'connection' };
-        const failure = await runSocket(options, passBoth);
-        if (failure !== undefined) request.log.debug({ err: failure }, 'a connection ended early');
-      } catch (error) {
-        // Nobody is left to talk to what was connected to, if it was.
-        stream.end(clientGone());
-        throw error;
       } finally {
-        stream.release();
         release?.();
       }
-      return reply;
     },
   );
 }

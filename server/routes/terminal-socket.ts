@@ -3,7 +3,8 @@ import Type, { type Static } from 'typebox';
 import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { Demuxer } from '../../shared/docker/demux.ts';
-import { type containerExecOpen, TerminalSize } from '../../shared/messages/container.ts';
+import { TerminalSize } from '../../shared/messages/container.ts';
+import type { containerAttach } from '../../shared/messages/container-streams.ts';
 import { fits } from '../../shared/validate.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
 import type { LiveStream } from './live-streams.ts';
@@ -16,7 +17,7 @@ const strict = { additionalProperties: false };
 const Resize = Type.Object({ resize: TerminalSize }, strict);
 const CONTROL_HELP = 'a text message must be {"resize":{"cols":…,"rows":…}} or {"end":true}';
 
-type Process = LinkStream<typeof containerExecOpen>;
+type Process = Pick<LinkStream<typeof containerAttach>, 'reply' | 'bytes' | 'trailer' | 'signal' | 'reset'>;
 
 export interface TerminalSocketOptions {
   readonly webSocket: WebSocket;
@@ -47,7 +48,7 @@ export async function runTerminal(options: TerminalSocketOptions): Promise<Error
       const { code } = await process.trailer;
       input.stop();
       process.bytes.end();
-      await ends.sendControl({ exit: { code } });
+      await ends.sendControl(code === undefined ? { detached: true } : { exit: { code } });
     });
   } finally {
     resize.stop();

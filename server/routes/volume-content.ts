@@ -1,9 +1,5 @@
 /** What is in a volume: looked at, downloaded and uploaded as a tar. */
-import type { IncomingMessage } from 'node:http';
-import type { Writable } from 'node:stream';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import Type, { type Static } from 'typebox';
-import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import Type from 'typebox';
 import {
   VolumeEntry,
   VolumePath,
@@ -11,22 +7,18 @@ import {
   volumeExport,
   volumeImport,
 } from '../../shared/messages/volume-content.ts';
-import { pump } from '../../shared/pump.ts';
-import type { LinkStream } from '../hosts/host-link.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
-import { dropRest } from './docker-exchange.ts';
 import { answerOfHosts, jsonArray, textOf } from './host-answer.ts';
 import { LIST_MS } from './limits.ts';
-import { clientGone, type LiveStream } from './live-streams.ts';
 import { VolumeParams } from './schemas.ts';
-import { sendBody } from './stream-body.ts';
+import { bytesOf, sendBody } from './stream-body.ts';
+import { TAR, tarBodies, upload } from './uploads.ts';
 
 const strict = { additionalProperties: false };
 const PATH = '/api/v1/hosts/:host/volumes/:volume';
-const TAR = 'application/x-tar';
 /** Time for the host to begin an archive: it makes a container for it. */
 const BEGIN_MS = 90_000;
 
@@ -102,7 +94,7 @@ function exportRoute(api: Api, { deps, links, live }: RouteContext): void {
           const link = await links.to(request, host, facts);
           return await link.open(volumeExport, params, { signal: held.signal, timeoutMs: BEGIN_MS });
         });
-        await sendBody(request, reply, { contentType: TAR, chunks: ending(stream), live: held, clock: deps.clock });
+        await sendBody(request, reply, { contentType: TAR, chunks: bytesOf(stream), live: held, clock: deps.clock });
       } finally {
         held.release();
       }
@@ -111,22 +103,8 @@ function exportRoute(api: Api, { deps, links, live }: RouteContext): void {
   );
 }
 
-/** The bytes of a stream; a reader that stops early ends the work on the host. */
-async function* ending(stream: LinkStream): AsyncGenerator<Uint8Array> {
-  let isWhole = false;
-  try {
-    yield* stream.bytes as AsyncIterable<Uint8Array>;
-    isWhole = true;
-  } finally {
-    if (!isWhole) stream.reset(clientGone());
-  }
-}
-
 function importRoute(api: Api, context: RouteContext): void {
-  void api.register((scope, _options, done) => {
-    // The body is read by nobody here: it goes on as it comes.
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser([TAR, 'application/octet-stream'], (_request, _payload, parsed) => parsed(null));
+  tarBodies(api, (scope) => {
     scope.put(
       `${PATH}/archive`,
       {
@@ -145,50 +123,18 @@ function importRoute(api: Api, context: RouteContext): void {
           response: { 200: volumeImport.reply },
         },
       },
-      async (request, reply) => await unpack(context, request as ImportRequest, reply),
+      async (request, reply) => {
+        const { host, volume } = request.params;
+        const { query } = request;
+        const params = { volume, ...query };
+        return await upload(context, request, reply, {
+          kind: volumeImport,
+          host,
+          object: volume,
+          params,
+          detail: query,
+        });
+      },
     );
-    done();
   });
-}
-
-type ImportRequest = FastifyRequest<{ Params: Static<typeof VolumeParams>; Querystring: { path?: string } }>;
-
-async function unpack(
-  context: RouteContext,
-  request: ImportRequest,
-  reply: FastifyReply,
-): Promise<Static<typeof volumeImport.reply>> {
-  const { deps, links, live, uploads } = context;
-  const { host, volume } = request.params;
-  const { socket } = request.raw;
-  const held = live.beginFor(reply.raw, principalOf(request));
-  try {
-    const facts = { action: volumeImport.name, target: `${host}/${volume}`, detail: request.query };
-    return await audited(deps, request, facts, async () => {
-      if (!hasBody(request.raw)) throw new FairleadError('VALIDATION', 'the body must be a tar, and there is none');
-      const link = await links.to(request, host, facts);
-      uploads.add(socket);
-      const feed = (sink: Writable) => void sendUp(request.raw, sink, held);
-      const options = { signal: held.signal, timeoutMs: Number.POSITIVE_INFINITY, feed };
-      return (await link.open(volumeImport, { volume, ...request.query }, options)).reply;
-    });
-  } finally {
-    held.release();
-    uploads.delete(socket);
-    dropRest(request.raw, context);
-  }
-}
-
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-}
-
-/** Never rejects: a body that breaks off ends the import. */
-async function sendUp(body: IncomingMessage, sink: Writable, { signal }: LiveStream): Promise<void> {
-  try {
-    await pump(body, sink, signal);
-    sink.end();
-  } catch (error) {
-    sink.destroy(isFairleadError(error) ? error : clientGone());
-  }
 }

@@ -1,10 +1,12 @@
 /** The catalogue of `fairlead.v1`: every kind that a session of this version knows. */
 import * as container from './container.ts';
+import * as containerStreams from './container-streams.ts';
 import { CONTROL_KINDS } from './control.ts';
 import * as docker from './docker.ts';
 import * as host from './host.ts';
 import { hostEvents } from './host-events.ts';
 import * as image from './image.ts';
+import * as imageStreams from './image-streams.ts';
 import { catalogue } from './kind.ts';
 import * as metrics from './metrics.ts';
 import * as network from './network.ts';
@@ -35,6 +37,10 @@ export const STREAM_KINDS = [
   container.containerCreate,
   container.containerRename,
   container.containerPrune,
+  containerStreams.containerExecRun,
+  containerStreams.containerAttach,
+  containerStreams.containerArchiveGet,
+  containerStreams.containerArchivePut,
   docker.dockerRequest,
   docker.dockerUpgrade,
   image.imageList,
@@ -42,6 +48,9 @@ export const STREAM_KINDS = [
   image.imageRemove,
   image.imagePrune,
   image.imageTag,
+  imageStreams.imagePull,
+  imageStreams.imageSave,
+  imageStreams.imageLoad,
   network.networkList,
   network.networkInspect,
   network.networkCreate,

@@ -256,6 +256,14 @@ const CALLS: Record<string, () => Promise<Call>> = {
     ...{ path: '/api/v1/hosts/one/volumes/v1/archive', headers: { 'content-type': 'application/x-tar' } },
     action: 'volume.import',
   }),
+  [`put ${CONTAINER}/archive`]: async () => ({
+    ...{ path: '/api/v1/hosts/one/containers/c1/archive?path=/', headers: { 'content-type': 'application/x-tar' } },
+    action: 'container.archive.put',
+  }),
+  [`post ${HOST}/images/load`]: async () => ({
+    ...{ path: '/api/v1/hosts/one/images/load', headers: { 'content-type': 'application/x-tar' } },
+    action: 'image.load',
+  }),
   ...ofDocker('/api/v1/hosts/{host}/docker/{*}', '/api/v1/hosts/one/docker'),
   ...ofDocker('/api/v1/docker/{*}', '/api/v1/docker', { 'x-fairlead-host': 'one' }),
   ...ofObjects({
@@ -265,6 +273,8 @@ const CALLS: Record<string, () => Promise<Call>> = {
     'delete images/{image}': ['/images/a%2Fb', 'image.remove'],
     'post images/{image}/tag': ['/images/a%2Fb/tag', 'image.tag', { repo: 'c' }],
     'post images/prune': ['/images/prune', 'image.prune'],
+    'post containers/{container}/exec': ['/containers/c1/exec', 'container.exec', { cmd: ['true'] }],
+    'post images/pull': ['/images/pull', 'image.pull', { reference: 'a/b' }],
     'post networks': ['/networks', 'network.create', { Name: 'lan' }],
     'delete networks/{network}': ['/networks/lan', 'network.remove'],
     'post networks/{network}/connect': ['/networks/lan/connect', 'network.connect', { Container: 'c1' }],

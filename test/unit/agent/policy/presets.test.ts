@@ -37,6 +37,8 @@ const LEAST: Record<string, string[]> = {
     ...['remove', 'prune', 'tag'].map((verb) => `image.${verb}`),
     ...['create', 'remove', 'connect', 'disconnect', 'prune'].map((verb) => `network.${verb}`),
     ...['create', 'remove', 'prune'].map((verb) => `volume.${verb}`),
+    ...['exec.run', 'attach', 'archive.get', 'archive.put'].map((verb) => `container.${verb}`),
+    ...['pull', 'save', 'load'].map((verb) => `image.${verb}`),
     'volume.browse',
     'volume.export',
     'volume.import',

@@ -153,6 +153,15 @@ const TABLE: readonly Line[] = [
   [`POST ${H}/volumes`, 'operator', 'host', 501, { body: { Name: 'data' } }],
   [`DELETE ${H}/volumes/:volume`, 'operator', 'host', 501],
   [`POST ${H}/volumes/prune`, 'operator', 'host', 501],
+  [`POST ${C}/exec`, 'operator', 'host', 501, { body: { cmd: ['true'] } }],
+  // No WebSocket, and no body, and so refused, once it is known that the caller might.
+  [`GET ${C}/attach`, 'operator', 'host', 400],
+  [`GET ${C}/archive`, 'operator', 'host', 501, { query: '?path=/etc' }],
+  [`HEAD ${C}/archive`, 'operator', 'host', 501, { query: '?path=/etc' }],
+  [`PUT ${C}/archive`, 'operator', 'host', 400, { query: '?path=/etc' }],
+  [`POST ${H}/images/pull`, 'operator', 'host', 501, { body: { reference: 'a' } }],
+  [`GET ${H}/images/:image/archive`, 'operator', 'host', 501],
+  [`POST ${H}/images/load`, 'operator', 'host', 400],
 ];
 
 interface Identity {

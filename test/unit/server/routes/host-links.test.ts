@@ -50,6 +50,11 @@ const ROUTES: [
   ['DELETE', `${BASE}/images/a%2Fb:1`, 'image.remove', 'edge-1/a/b:1'],
   ['POST', `${BASE}/images/a%2Fb:1/tag`, 'image.tag', 'edge-1/a/b:1', { repo: 'c' }],
   ['POST', `${BASE}/images/prune`, 'image.prune', 'edge-1'],
+  ['GET', `${BASE}/containers/web/archive?path=/etc`, 'container.archive.get', 'edge-1/web'],
+  ['PUT', `${BASE}/containers/web/archive?path=/etc`, 'container.archive.put', 'edge-1/web', Buffer.from('a tar')],
+  ['POST', `${BASE}/images/pull`, 'image.pull', 'edge-1/a/b:1', { reference: 'a/b:1' }],
+  ['GET', `${BASE}/images/a%2Fb:1/archive`, 'image.save', 'edge-1/a/b:1'],
+  ['POST', `${BASE}/images/load`, 'image.load', 'edge-1', Buffer.from('a tar')],
   ['GET', `${BASE}/networks`, 'network.list', 'edge-1'],
   ['GET', `${BASE}/networks/lan`, 'network.inspect', 'edge-1/lan'],
   ['POST', `${BASE}/networks`, 'network.create', 'edge-1/lan', { Name: 'lan' }],
@@ -69,8 +74,8 @@ const ROUTES: [
   ['POST', `${BASE}/docker/networks/prune`, 'network.prune', 'edge-1'],
 ];
 
-/** What becomes a WebSocket. */
-const SOCKETS = ['container.exec.open', 'tcp.open'];
+/** What becomes a WebSocket, or has a name of its own in the audit log. */
+const SOCKETS = ['container.exec.open', 'container.exec.run', 'container.attach', 'tcp.open'];
 
 test('each route that a host can deny leaves one row, reads as well as changes', async (t) => {
   const { api, rows } = await denying({ limits: { refusedLoginsPerMinute: 100 } });
