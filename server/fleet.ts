@@ -17,6 +17,7 @@ import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
 import { openSuccession, type SuccessionParts } from './renewal/succession.ts';
 import type { HostMetricRows } from './store/host-metrics.ts';
+import { VolumeTransfers } from './volumes/volume-transfers.ts';
 
 export interface Fleet {
   readonly registry: HostRegistry;
@@ -26,6 +27,7 @@ export interface Fleet {
   readonly rotation: Rotation;
   readonly events: Events;
   readonly hostMetrics: HostMetrics;
+  readonly volumeTransfers: VolumeTransfers;
   /** What the streams of all agents may take together. */
   readonly memory: MemoryPool;
   /** Does not listen yet. */
@@ -78,7 +80,9 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     balancers: config.balancers,
   });
   closers.push(keepAgentPort(agents, authority));
-  return { registry, hosts, enrollment, succession, rotation, events, hostMetrics, memory, agents };
+  const volumeTransfers = await VolumeTransfers.open({ store, registry, audit, clock, log, random });
+  closers.push(() => volumeTransfers.close());
+  return { registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents };
 }
 
 /** Has hosts say what they use; what is known of a host goes with it. */

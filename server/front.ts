@@ -49,7 +49,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   closers.push(() => metrics.close());
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
-  const { hosts, enrollment, rotation, events, hostMetrics } = fleet;
+  const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers } = fleet;
   const api = await buildApi({
     ...{
       hosts,
@@ -57,6 +57,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
       rotation,
       events,
       hostMetrics,
+      volumeTransfers,
       apiTokens,
       audit,
       auditTrail,

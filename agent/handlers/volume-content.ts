@@ -133,8 +133,8 @@ async function openFrom(
 export const handleTransferPrepare: Handler<typeof kinds.volumeTransferPrepare> = async (stream, context) => {
   const volumes = volumesOf(context);
   const { id, volume, replace = false, force = false } = stream.params;
-  const { bytes, sha256 } = await volumes.prepare(id, { volume, replace, force });
-  stream.sendReply({ offset: bytes, sha256 });
+  const { bytes, sha256, done } = await volumes.prepare(id, { volume, replace, force });
+  stream.sendReply({ offset: bytes, sha256, ...(done ? { done } : {}) });
   stream.finish();
 };
 

@@ -104,13 +104,16 @@ export class Volumes {
     }
   }
 
-  /** Whether a transfer may go into a volume. @returns what is here of it already */
-  async prepare(id: string, target: Target): Promise<Sum> {
+  /** Whether a transfer may go into a volume. @returns what is here of it already, and whether it is in place */
+  async prepare(id: string, target: Target): Promise<Sum & { readonly done: boolean }> {
     this.#requirePermitted();
     await this.#whenCleared();
+    // Whoever asks again while it is put in place is told what that has come to.
+    await this.#applying.get(id)?.catch(() => undefined);
     const journal = await this.#spools.readJournal(id);
-    if (journal === undefined && !this.#applying.has(id)) await lookAtTarget(this.#parts, target);
-    return await this.#spools.has(id);
+    if (journal === undefined) await lookAtTarget(this.#parts, target);
+    const isDone = journal?.state === 'done' && journal.volume === target.volume;
+    return { ...(await this.#spools.has(id)), done: isDone };
   }
 
   /** Takes in the bytes of a transfer. */

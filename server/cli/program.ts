@@ -23,6 +23,7 @@ import { addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
 import { addVolumeContent } from './commands/volume-content.ts';
 import { addVolume } from './commands/volumes.ts';
+import { addVolumeTransfers } from './commands/volume-transfers.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
@@ -96,7 +97,7 @@ export function buildProgram(cli: Cli): Command {
     addDockerContext,
   ])
     add(root, cli);
-  for (const add of [addImage, addNetwork, addVolume, addVolumeContent]) add(root, cli);
+  for (const add of [addImage, addNetwork, addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
   for (const add of [addTop, addStats]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);

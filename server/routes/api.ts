@@ -66,6 +66,7 @@ import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
 import { volumeContentRoutes } from './volume-content.ts';
+import { volumeTransferRoutes } from './volume-transfers.ts';
 import { volumeRoutes } from './volumes.ts';
 import { WebSockets } from './web-sockets.ts';
 
@@ -169,6 +170,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   tcpRoute(api, context);
   dockerRoutes(api, context);
   volumeContentRoutes(api, context);
+  volumeTransferRoutes(api, context);
   apiTokenRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);

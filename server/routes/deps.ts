@@ -13,6 +13,7 @@ import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
 import type { EventsService } from './deps/events.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
+import type { VolumeTransfersService } from './deps/volumes.ts';
 
 export interface BackupsService {
   /** @throws FairleadError CONFLICT, VALIDATION, STORE_FULL, STORE_UNAVAILABLE, or the reason of `signal` */
@@ -60,6 +61,7 @@ export interface ApiDeps {
   readonly hosts: HostsService;
   readonly enrollment: EnrollmentService;
   readonly quarantine: QuarantineService;
+  readonly volumeTransfers: VolumeTransfersService;
   readonly recovery: RecoveryService;
   readonly apiTokens: ApiTokensService;
   readonly operatorCertificates: OperatorCertificatesService;

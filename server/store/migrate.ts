@@ -8,6 +8,7 @@ import { up as tokenScopes } from './migrations/0004-token-scopes.ts';
 import { up as logins } from './migrations/0005-logins.ts';
 import { up as trust } from './migrations/0006-trust.ts';
 import { up as stacks } from './migrations/0007-stacks.ts';
+import { up as volumeTransfers } from './migrations/0008-volume-transfers.ts';
 import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
 
@@ -22,6 +23,7 @@ const MIGRATIONS: readonly Migration[] = [
   logins,
   trust,
   stacks,
+  volumeTransfers,
   events,
   metrics,
 ];

@@ -231,6 +231,30 @@ export interface HostMetricsTable {
   data: Uint8Array;
 }
 
+export interface VolumeTransfersTable {
+  id: string;
+  from_host: string;
+  from_volume: string;
+  to_host: string;
+  to_volume: string;
+  replaces: number;
+  forced: number;
+  state: string;
+  bytes: number;
+  total: number | null;
+  carried: number;
+  resumes: number;
+  restarts: number;
+  note: string | null;
+  code: string | null;
+  detail: string | null;
+  created_by: string;
+  created_at: number;
+  /** When it last came further. */
+  progress_at: number;
+  ended_at: number | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -250,4 +274,5 @@ export interface Schema {
   event_sources: EventSourcesTable;
   metric_hosts: MetricHostsTable;
   host_metrics: HostMetricsTable;
+  volume_transfers: VolumeTransfersTable;
 }

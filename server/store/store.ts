@@ -32,6 +32,7 @@ import { storeError } from './store-errors.ts';
 import type { Db, Note } from './tables.ts';
 import { removeTemporaries } from './temporary.ts';
 import { type UserRows, usersTable } from './users.ts';
+import { type VolumeTransferRows, volumeTransfersTable } from './volume-transfers.ts';
 
 const DATABASE_FILE = 'fairlead.db';
 const JOURNAL_FILE = 'revoked.ndjson';
@@ -56,6 +57,7 @@ export interface Tables {
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
   readonly recoveries: Recoveries;
+  readonly volumeTransfers: VolumeTransferRows;
   readonly stackRevisions: StackRevisions;
   readonly events: Events;
   readonly eventSources: EventSources;
@@ -133,6 +135,7 @@ export class Store implements Tables {
   readonly operatorCertificates: OperatorCertificateRows;
   readonly users: UserRows;
   readonly recoveries: Recoveries;
+  readonly volumeTransfers: VolumeTransferRows;
   readonly stackRevisions: StackRevisions;
   readonly events: Events;
   readonly eventSources: EventSources;
@@ -170,6 +173,7 @@ export class Store implements Tables {
     this.operatorCertificates = tables.operatorCertificates;
     this.users = tables.users;
     this.recoveries = tables.recoveries;
+    this.volumeTransfers = tables.volumeTransfers;
     this.stackRevisions = tables.stackRevisions;
     this.events = tables.events;
     this.eventSources = tables.eventSources;
@@ -281,6 +285,7 @@ function tablesOn(db: Db, note: Note): Tables {
     operatorCertificates: operatorCertificatesTable(db, note),
     users: usersTable(db, note),
     recoveries: recoveriesTable(db),
+    volumeTransfers: volumeTransfersTable(db),
     stackRevisions: stackRevisionsTable(db),
     events: eventsTable(db),
     eventSources: eventSourcesTable(db),

@@ -106,14 +106,14 @@ export const volumeTransferSend = {
   bytes: 'acceptor',
 } as const satisfies StreamKind;
 
-/** Whether a transfer may go into the volume, and what the host has of it already: so many bytes, with that hash. */
+/** Whether a transfer may go into the volume, and what the host has of it already: so many bytes, with that hash; or all, in place. */
 export const volumeTransferPrepare = {
   ...inward,
   code: 0x0714,
   name: 'volume.transfer.prepare',
   priority: 'interactive',
   params: Type.Object({ id, volume: VolumeName, replace: flag, force: flag }, closed),
-  reply: Type.Object({ offset: bytes, sha256 }, closed),
+  reply: Type.Object({ offset: bytes, sha256, done: flag }, closed),
   bytes: 'none',
 } as const satisfies StreamKind;
 

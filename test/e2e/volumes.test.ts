@@ -1,7 +1,7 @@
 /** What is in volumes, over real processes: looked at, downloaded, uploaded, and carried from host to host. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
@@ -9,18 +9,40 @@ import { HELPER_LABEL } from '../../agent/docker/volume-helper.ts';
 import { runCliHere } from '../support/cli.ts';
 import { dockerApi } from '../support/docker.ts';
 import type { Launched } from '../support/launcher.ts';
-import { addHost, type Enrolled, type Server, startServer } from '../support/mesh.ts';
-import { fileCleanup, tempDir } from '../support/tmp.ts';
-import { contentOf, linesOf, tarOf, testVolume, volumeName } from '../support/volumes.ts';
+import type { Link } from '../support/link-emulator.ts';
+import { startLink } from '../support/link-emulator-process.ts';
+import {
+  addHost,
+  type Enrolled,
+  enroll,
+  restartServer,
+  type Server,
+  startAgent,
+  startServer,
+  waitForState,
+} from '../support/mesh.ts';
+import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
+import { contentOf, type Entry, linesOf, tarOf, testVolume, volumeName } from '../support/volumes.ts';
 import { waitFor } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
 let shed: Enrolled & { process: Launched };
+/** Behind a link of 48 Mbit/s. */
+let barn: Enrolled & { process: Launched };
+let link: Link;
 
 before(async () => {
   server = await startServer(shared);
-  shed = await addHost(shared, server, 'shed');
+  const [host, agent] = await Promise.all([addHost(shared, server, 'shed'), enroll(shared, server, 'barn')]);
+  shed = host;
+  link = await startLink({ port: Number(new URL(server.runtime.agentUrl).port), rate: 6_000_000, delayMs: 2 });
+  defer(shared, () => link.close());
+  const file = join(agent.stateDir, 'agent.json');
+  const record = JSON.parse(await readFile(file, 'utf8'));
+  await writeFile(file, JSON.stringify({ ...record, agentUrl: record.agentUrl.replace(/:\d+/, `:${link.port}`) }));
+  barn = { ...agent, process: startAgent(shared, agent) };
+  await waitForState(server, 'barn', 'online');
 });
 
 const cli = (...args: string[]) =>
@@ -79,4 +101,136 @@ test('a client that leaves its upload or download ends both, and leaves nothing'
   assert.ok((await helpersOf(shed)) > 0);
   download.destroy();
   await waitFor('the end of the export', async () => (await helpersOf(shed)) === 0);
+});
+
+const MIB = 1024 * 1024;
+const RANDOM: readonly Entry[] = [
+  { name: '.', type: 'directory', mode: 0o710, uid: 999, gid: 999 },
+  ...Array.from({ length: 8 }, (_, n) => ({
+    name: `f${n}`,
+    mode: 0o640,
+    uid: n,
+    gid: 7,
+    content: randomBytes(2 * MIB),
+  })),
+];
+
+const transfer = async (id: string) => (await server.api.get(`/api/v1/volume-transfers/${id}`)).body;
+
+async function begin(from: string, to: string, more = {}) {
+  const [source, target] = [from, to].map((end) => ({ host: end.split(':')[0], volume: end.split(':')[1] }));
+  return await server.api.post('/api/v1/volume-transfers', { from: source, to: target, ...more });
+}
+
+/** What agents keep of transfers that are under way. */
+async function tars(): Promise<string[]> {
+  const all = await Promise.all(
+    [shed, barn].map(({ stateDir }) => readdir(join(stateDir, 'volumes')).catch(() => [] as string[])),
+  );
+  return all.flat().filter((name) => name.endsWith('.tar'));
+}
+
+async function nothingIsLeft(): Promise<void> {
+  assert.deepEqual([await helpersOf(shed), await helpersOf(barn), await tars()], [0, 0, []]);
+}
+
+test('a volume is copied to another host, with a line of progress', async (t) => {
+  const source = await testVolume(t, RANDOM.slice(0, 2));
+  const target = volumeName(t);
+  const copied = await cli('volume', 'copy', `shed:${source}`, `barn:${target}`);
+  assert.equal(copied.exit.code, 0, copied.transcript());
+  assert.match(copied.stdout, new RegExp(`^barn:${target} \\(2\\.0 MiB\\)\n$`));
+  assert.match(copied.stderr, /running: /);
+  assert.deepEqual(await contentOf(t, target), await contentOf(t, source));
+  assert.equal((await dockerApi('GET', `/volumes/${target}`)).body.Labels.kept, 'yes');
+  const again = await cli('volume', 'copy', `shed:${source}`, `barn:${target}`);
+  assert.equal(again.exit.code, 1);
+  assert.match(again.stderr, /not empty.*CONFLICT/s);
+  const back = await cli('volume', 'copy', `barn:${target}`, `shed:${source}`, '--replace', '--json');
+  assert.equal(JSON.parse(back.stdout).state, 'done', back.transcript());
+  const listed = JSON.parse((await cli('volume', 'transfers', 'ls', '--json')).stdout);
+  assert.deepEqual(
+    listed.map(({ state }: { state: string }) => state),
+    ['done', 'failed', 'done'],
+  );
+  const { items } = (await server.api.get('/api/v1/audit?limit=50')).body;
+  const actions = items.map(({ action }: { action: string }) => action);
+  for (const action of ['volume.transfer', 'volume.transfer.done', 'volume.transfer.failed']) {
+    assert.ok(actions.includes(action), `${action} is not in the log`);
+  }
+  await nothingIsLeft();
+});
+
+test('a copy goes on after its target was killed, and after its server was', async (t) => {
+  const source = await testVolume(t, RANDOM);
+  const target = volumeName(t);
+  const { status, body, text } = await begin(`shed:${source}`, `barn:${target}`);
+  assert.equal(status, 202, text);
+  const { id } = body;
+  const reached = (bytes: number) =>
+    waitFor(`${bytes} bytes`, async () => (await transfer(id)).bytes >= bytes, { timeoutMs: 15_000, everyMs: 50 });
+  await reached(3 * MIB);
+  await barn.process.kill();
+  await waitFor('the wait', async () => (await transfer(id)).state === 'waiting');
+  const kept = (await transfer(id)).bytes;
+  barn = { ...barn, process: startAgent(shared, barn) };
+  await reached(kept + 3 * MIB);
+  assert.equal((await dockerApi('GET', `/volumes/${target}`)).status, 404, 'touched before it is whole');
+  server = await restartServer(shared, server, 'kill');
+  const ended = await waitFor(
+    'the end',
+    async () => {
+      const now = await transfer(id);
+      return now.endedAt !== null && now;
+    },
+    { timeoutMs: 40_000, context: () => server.process.transcript() },
+  );
+  assert.equal(ended.state, 'done', JSON.stringify(ended));
+  assert.ok(ended.resumes >= 2 && ended.restarts === 0, JSON.stringify(ended));
+  assert.ok(ended.bytes > 16 * MIB);
+  // What was on its way at a cut is carried twice; anew it would have been three times as much, or two at least.
+  assert.ok(ended.carriedBytes < 1.6 * ended.bytes, JSON.stringify(ended));
+  assert.deepEqual(await contentOf(t, target), await contentOf(t, source));
+  await nothingIsLeft();
+});
+
+test('a copy that is cancelled leaves nothing, and no second one goes into its target meanwhile', async (t) => {
+  const source = await testVolume(t, RANDOM);
+  const target = volumeName(t);
+  const { body } = await begin(`shed:${source}`, `barn:${target}`);
+  await waitFor('some bytes', async () => (await transfer(body.id)).bytes > 0);
+  assert.equal((await begin(`shed:${source}`, `barn:${target}`)).body.code, 'CONFLICT');
+  const cancelled = await cli('volume', 'transfers', 'cancel', body.id.slice(0, 8));
+  assert.equal(cancelled.exit.code, 0, cancelled.transcript());
+  assert.equal((await transfer(body.id)).state, 'cancelled');
+  assert.equal((await dockerApi('GET', `/volumes/${target}`)).status, 404);
+  await waitFor('the end of the helper', async () => (await helpersOf(shed)) === 0);
+  await nothingIsLeft();
+  assert.equal((await cli('volume', 'transfers', 'cancel', body.id)).exit.code, 1);
+});
+
+test('both hosts must be in the scope of whoever copies', async (t) => {
+  const source = await testVolume(t);
+  const token = async (hosts: string[]) => {
+    const { body } = await server.api.post('/api/v1/api-tokens', { name: 'ci', role: 'operator', hosts });
+    return { token: body.token as string };
+  };
+  const narrow = await token(['shed']);
+  const ends = (host: string) => ({ from: { host: 'shed', volume: source }, to: { host, volume: volumeName(t) } });
+  const refused = await server.api.post('/api/v1/volume-transfers', ends('barn'), narrow);
+  assert.deepEqual([refused.status, refused.body.code], [404, 'HOST_NOT_FOUND']);
+  const own = await server.api.post('/api/v1/volume-transfers', ends('shed'), narrow);
+  assert.equal(own.status, 202, own.text);
+  const progress = await server.api.get(`/api/v1/volume-transfers/${own.body.id}/progress`, narrow);
+  assert.equal(JSON.parse(progress.text.trim().split('\n').at(-1) ?? '').state, 'done', progress.text);
+  const seen = (await server.api.get('/api/v1/volume-transfers', narrow)).body.items;
+  assert.deepEqual(
+    seen.map(({ id }: { id: string }) => id),
+    [own.body.id],
+  );
+  const { items } = (await server.api.get('/api/v1/volume-transfers')).body;
+  const other = items.find(({ to }: { to: { host: string } }) => to.host === 'barn');
+  assert.equal((await server.api.get(`/api/v1/volume-transfers/${other.id}`, narrow)).status, 404);
+  assert.equal((await server.api.delete(`/api/v1/volume-transfers/${other.id}`, narrow)).status, 404);
+  await nothingIsLeft();
 });

@@ -130,6 +130,19 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
       },
     },
+    volumeTransfers: {
+      create: async (request, actor) => {
+        await called('volumeTransfers.create', request, actor);
+        return { ...aTransfer(HOST.id), ...request };
+      },
+      get: async (id) => {
+        if (id === 'none') throw new FairleadError('NOT_FOUND', 'there is no such transfer');
+        return { ...aTransfer(HOST.id), id };
+      },
+      list: async () => ({ items: [aTransfer(HOST.id)] }),
+      cancel: (...args) => called('volumeTransfers.cancel', ...args),
+      watch: () => () => undefined,
+    },
     quarantine: { release: (...args) => called('quarantine.release', ...args) },
     recovery: {
       request: async ({ proof }, address) => {
@@ -284,6 +297,22 @@ const EVENT = {
   subject: 'c1',
   attributes: '{"name":"web"}',
 };
+
+function aTransfer(hostId: string) {
+  const ends = { from: { hostId, volume: 'a' }, to: { hostId, volume: 'b' } };
+  const counts = { bytes: 0, carried: 0, resumes: 0, restarts: 0 };
+  return {
+    id: 'v1',
+    ...ends,
+    ...counts,
+    replaces: false,
+    forced: false,
+    state: 'done' as const,
+    createdBy: 'ann',
+    createdAt: NOW,
+    endedAt: NOW,
+  };
+}
 
 function aRoot(role: 'current' | 'next') {
   const valid = { notBefore: new Date(NOW), notAfter: new Date(NOW) };
