@@ -252,6 +252,15 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/v1/api-tokens/${await apiToken()}`,
     action: 'api-token.revoke',
   }),
+  'post /api/v1/volume-transfers': async () => ({
+    path: '/api/v1/volume-transfers',
+    body: { from: { host: 'one', volume: 'a' }, to: { host: 'two', volume: 'b' } },
+    action: 'volume.transfer',
+  }),
+  'delete /api/v1/volume-transfers/{id}': async () => ({
+    path: '/api/v1/volume-transfers/none',
+    action: 'volume.transfer.cancel',
+  }),
   [`put ${HOST}/volumes/{volume}/archive`]: async () => ({
     ...{ path: '/api/v1/hosts/one/volumes/v1/archive', headers: { 'content-type': 'application/x-tar' } },
     action: 'volume.import',

@@ -118,6 +118,11 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/metrics/hosts', 'viewer', 'filtered', 200],
   ['GET /api/v1/containers', 'viewer', 'filtered', 200],
   ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
+  ['GET /api/v1/volume-transfers', 'viewer', 'filtered', 200],
+  ['POST /api/v1/volume-transfers', 'operator', 'filtered', 400],
+  ['GET /api/v1/volume-transfers/:id', 'viewer', 'filtered', 404],
+  ['GET /api/v1/volume-transfers/:id/progress', 'viewer', 'filtered', 404],
+  ['DELETE /api/v1/volume-transfers/:id', 'operator', 'filtered', 404],
   [`GET ${V}/files`, 'operator', 'host', 501],
   [`GET ${V}/archive`, 'operator', 'host', 501],
   // No tar.
