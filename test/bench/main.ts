@@ -10,6 +10,7 @@ import { compression } from './figures/compression.ts';
 import { docker } from './figures/docker.ts';
 import { handshakes } from './figures/handshakes.ts';
 import { idleAgents } from './figures/idle-agents.ts';
+import { metrics } from './figures/metrics.ts';
 import { revocation } from './figures/revocation.ts';
 import { slowLinks } from './figures/slow-links.ts';
 import { stalled } from './figures/stalled.ts';
@@ -26,6 +27,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   handshakes,
   certificates,
   audit,
+  metrics,
   revocation,
   docker,
 };
