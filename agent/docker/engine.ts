@@ -191,6 +191,15 @@ export class DockerEngine {
     if (!permitsCall(this.#policy, method, path)) throw denied(method, path);
   }
 
+  /**
+   * The same for a call that a stream of `kind` takes beside what its name says: it must be permitted under the name of its
+   * own kind as well, so that a host which lists no containers does not list them by another name.
+   * @throws FairleadError DENIED_BY_HOST
+   */
+  requireNamed(kind: PolicySubject, { method, path }: Pick<DockerCall, 'method' | 'path'>): void {
+    if (!permitsProxied(this.#policy, kind, method, path)) throw denied(method, path);
+  }
+
   /** The FairleadError for a connection or a stream that broke, which is then looked into; anything else as it is. */
   explain(error: unknown): unknown {
     const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);

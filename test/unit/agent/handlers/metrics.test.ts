@@ -78,13 +78,23 @@ test('a container that does not answer, or is gone, is told by its error beside 
   assert.equal(by.size, 3);
 });
 
-test('a policy that lets Docker not be asked for statistics denies them all', async (t) => {
-  const docker = await fakeDocker(t, (_request, response) => response.end('[{"Id":"a"},{"Id":"b"}]'));
-  const policy = { allow: [], deny: ['docker:GET /containers/*/stats'] };
-  const engine = await engineAt(t, docker.socket, undefined, policy);
-  const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
-  const { done } = served.open(hostStats, {});
-  await assert.rejects(done, { code: 'DENIED_BY_HOST' });
+test('a policy that denies lists or statistics of containers denies them here, too', async (t) => {
+  let asked = 0;
+  const docker = await fakeDocker(t, (_request, response) => {
+    asked += 1;
+    response.end('[]');
+  });
+  for (const deny of ['docker:GET /containers/*/stats', 'docker:GET /containers/json', 'container.list', 'container']) {
+    const engine = await engineAt(t, docker.socket, undefined, { allow: [], deny: [deny] });
+    const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+    await assert.rejects(served.open(hostStats, {}).done, { code: 'DENIED_BY_HOST' }, deny);
+  }
+  assert.equal(asked, 0);
+  for (const allow of ['read-only', 'host.stats']) {
+    const engine = await engineAt(t, docker.socket, undefined, { allow: [allow], deny: [] });
+    const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+    assert.equal((await served.call(hostStats, {})).count, 0, allow);
+  }
 });
 
 describe('on the real Engine', () => {
