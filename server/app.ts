@@ -71,7 +71,7 @@ async function start(options: AppOptions & PartOptions): Promise<Omit<App, 'clos
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
   const { api, apiTokens, tls } = await openFront({ ...options, names, urls: () => urls }, records, fleet);
 
-  const { agents, events } = fleet;
+  const { agents, events, hostMetrics } = fleet;
   const agentPort = await listen('--agent-listen', config.agentListen, (at) => agents.listen(at.host, at.port));
   closers.push(() => agents.close(RETURN_SPREAD_MS));
   const apiPort = await listen('--api-listen', config.apiListen, (at) => listenApi(api, at));
@@ -79,6 +79,7 @@ async function start(options: AppOptions & PartOptions): Promise<Omit<App, 'clos
   const closeAgents = closers.pop();
   closers.push(() => {
     events.stopAsking();
+    hostMetrics.stopAsking();
     return Promise.all([closeAgents?.(), api.close()]);
   });
 

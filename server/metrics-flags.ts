@@ -1,9 +1,10 @@
 /** What the flags about metrics of hosts mean. */
 import { durationFlag, parseDuration } from '../shared/duration.ts';
 import { FairleadError } from '../shared/errors.ts';
-import { MAX_SAMPLE_INTERVAL_MS, MIN_SAMPLE_INTERVAL_MS } from '../shared/messages/metrics.ts';
 import type { MetricsConfig } from './host-metrics/host-metrics.ts';
 
+const MIN_INTERVAL_MS = 1_000;
+const MAX_INTERVAL_MS = 3_600_000;
 /** Shorter, samples could go before averages are made of them; longer, no disk has room for them. */
 const MIN_KEEP_MS = 3_600_000;
 const MAX_KEEP_MS = 3_650 * 24 * 3_600_000;
@@ -29,7 +30,7 @@ export interface MetricsFlags {
 /** @throws FairleadError VALIDATION that names the flag */
 export function parseMetrics(flags: MetricsFlags): MetricsConfig {
   const intervalMs = parseDuration(flags.metricsInterval) ?? 0;
-  if (intervalMs !== 0 && (intervalMs < MIN_SAMPLE_INTERVAL_MS || intervalMs > MAX_SAMPLE_INTERVAL_MS)) {
+  if (intervalMs !== 0 && (intervalMs < MIN_INTERVAL_MS || intervalMs > MAX_INTERVAL_MS)) {
     throw new FairleadError(
       'VALIDATION',
       `--metrics-interval ${flags.metricsInterval} is not from 1s to 1h, nor 0 for none`,

@@ -1,7 +1,11 @@
 /** Looks at the counters of this host, for all who ask, and never twice at once. */
 import { asObject } from '../../shared/docker/json.ts';
+import type { Reply } from '../../shared/messages/kind.ts';
+import type { hostMetrics } from '../../shared/messages/metrics.ts';
+import { sleep } from '../../shared/sleep.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { type Reading, readHost } from './reading.ts';
+import { sampleBetween } from './sample.ts';
 
 /** Where Docker keeps its data changes with its configuration alone; while that is unknown, it is asked again soon. */
 const ROOT_KNOWN_MS = 3_600_000;
@@ -9,13 +13,26 @@ const ROOT_UNKNOWN_MS = 60_000;
 const ROOT_TIMEOUT_MS = 5_000;
 /** A disk that does not answer, as a network's may not, must not hold up all else. */
 const READ_TIMEOUT_MS = 3_000;
+/** What a sample is about that has no look before it. */
+const FIRST_SAMPLE_MS = 1_000;
+/** Looks that are remembered, those of late: of the server that samples, and of all who asked in between. */
+const MAX_KEPT = 32;
 
 type Read = typeof readHost;
+
+/** A look, with the number by which a later one names it. */
+interface Look {
+  readonly number: number;
+  readonly reading: Reading;
+}
 
 export class HostCollector {
   readonly #docker: DockerEngine;
   readonly #read: Read;
-  #reading: Promise<Reading> | undefined;
+  /** By their numbers, in their order. */
+  readonly #kept = new Map<number, Look>();
+  #last = 0;
+  #looking: Promise<Look> | undefined;
   /** Whether the disk is being looked at: one that does not answer is not asked again meanwhile. */
   #disk = false;
   #root: { readonly path: string | undefined; readonly until: number } | undefined;
@@ -26,12 +43,35 @@ export class HostCollector {
     this.#read = read;
   }
 
+  /**
+   * What was used since the look with the number `since`, if that is still known, or else in the next second.
+   * @throws the signal's reason
+   */
+  async sample(since: number | undefined, signal: AbortSignal): Promise<Reply<typeof hostMetrics>> {
+    let before = since === undefined ? undefined : this.#kept.get(since);
+    if (before === undefined) {
+      before = await this.#look();
+      await sleep(FIRST_SAMPLE_MS, this.#docker.clock, signal);
+    }
+    const after = await this.#look();
+    return { reading: after.number, sample: sampleBetween(before.reading, after.reading) };
+  }
+
   /** The counters now. Who asks while somebody else's look is under way gets that one. */
-  read(): Promise<Reading> {
-    this.#reading ??= this.#readInTime().finally(() => {
-      this.#reading = undefined;
+  #look(): Promise<Look> {
+    this.#looking ??= this.#takeLook().finally(() => {
+      this.#looking = undefined;
     });
-    return this.#reading;
+    return this.#looking;
+  }
+
+  async #takeLook(): Promise<Look> {
+    const reading = await this.#readInTime();
+    this.#last += 1;
+    const look = { number: this.#last, reading };
+    this.#kept.set(look.number, look);
+    this.#kept.delete(look.number - MAX_KEPT);
+    return look;
   }
 
   async #readInTime(): Promise<Reading> {

@@ -1,4 +1,4 @@
-/** Has every connected host that serves it send samples, for as long as it is connected. */
+/** Asks every connected host that serves it for samples, for as long as it is connected. */
 import type { Logger } from 'pino';
 import { Backoff } from '../../shared/backoff.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -10,13 +10,11 @@ import type { HostRegistry } from '../hosts/registry.ts';
 
 /** Hosts that come together do not begin together: each waits up to this. */
 const SPREAD_MS = 1_000;
-/** Before a host is asked again that ended its samples: this at first, doubling. */
+/** Before a host is asked again that gave none: this at first, doubling. */
 const RETRY_MIN_MS = 5_000;
 const RETRY_MAX_MS = 600_000;
-/** A sample that comes sooner after the last one than this part of the interval is not taken. */
-const SOONEST = 0.4;
-/** So many of those in a row, and the host is not keeping to what it was asked for. */
-const MAX_TOO_SOON = 100;
+/** Time for one sample. */
+const ANSWER_MS = 15_000;
 
 export interface FeedDeps {
   readonly registry: Pick<HostRegistry, 'subscribe' | 'links'>;
@@ -32,7 +30,7 @@ export interface FeedDeps {
 export class MetricsFeed {
   readonly #deps: FeedDeps;
   readonly #unsubscribe: () => void;
-  /** Of each link whose samples are followed. */
+  /** Of each link that is asked. */
   readonly #endings = new Set<AbortController>();
 
   constructor(deps: FeedDeps) {
@@ -41,7 +39,7 @@ export class MetricsFeed {
     for (const link of deps.registry.links()) this.#begin(link);
   }
 
-  /** Ends all. Idempotent. */
+  /** Asks nobody any more. Idempotent. */
   close(): void {
     this.#unsubscribe();
     for (const ending of this.#endings) ending.abort(new FairleadError('SHUTDOWN', 'the server is shutting down'));
@@ -63,37 +61,36 @@ export class MetricsFeed {
     for (;;) {
       try {
         await sleep(waitMs, clock, signal);
-        await this.#read(link, signal, () => backoff.reset());
+        await this.#sample(link, signal, () => backoff.reset());
       } catch (error) {
         if (signal.aborted) return;
         const { code, message } = toWireError(error);
         // Its owner has decided, or it is too old: asking again changes nothing.
         if (isFairleadError(error, 'DENIED_BY_HOST') || isFairleadError(error, 'UNSUPPORTED')) return;
-        log.warn({ hostId: link.hostId, code, reason: message }, 'the metrics of a host ended');
+        log.warn({ hostId: link.hostId, code, reason: message }, 'a host gave no sample of what it uses');
       }
       waitMs = backoff.nextAtLeastCeiling();
     }
   }
 
-  async #read(link: HostLink, signal: AbortSignal, onSample: () => void): Promise<void> {
+  /** Asks for one sample after the other. @throws what the host fails with */
+  async #sample(link: HostLink, signal: AbortSignal, onSample: () => void): Promise<never> {
     const { clock, random, intervalMs, take } = this.#deps;
-    const secondAfterMs = Math.round(intervalMs * (0.5 + random() / 2));
-    const stream = await link.open(hostMetrics, { intervalMs, secondAfterMs }, { signal });
-    let takenAt = Number.NEGATIVE_INFINITY;
-    let tooSoon = 0;
-    for await (const sample of stream.items()) {
+    let dueAt = clock.monotonic();
+    // Hosts that came together do not go on together.
+    let stepMs = intervalMs * (0.5 + random() / 2);
+    let since: number | undefined;
+    for (;;) {
+      const params = since === undefined ? {} : { since };
+      const { reading, sample } = await link.call(hostMetrics, params, { signal, timeoutMs: ANSWER_MS });
       signal.throwIfAborted();
-      const now = clock.monotonic();
-      if (now - takenAt >= intervalMs * SOONEST) {
-        takenAt = now;
-        tooSoon = 0;
-        take(link.hostId, sample);
-        onSample();
-      } else if (++tooSoon > MAX_TOO_SOON) {
-        const error = new FairleadError('OVERLOADED', 'the host sends more samples than it was asked for');
-        stream.reset(error);
-        throw error;
-      }
+      since = reading;
+      take(link.hostId, sample);
+      onSample();
+      // What was missed, as by a link that stood still, is not made up for.
+      dueAt = Math.max(dueAt + stepMs, clock.monotonic());
+      stepMs = intervalMs;
+      await sleep(dueAt - clock.monotonic(), clock, signal);
     }
   }
 }

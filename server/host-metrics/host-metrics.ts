@@ -95,9 +95,14 @@ export class HostMetrics {
     this.recorder.forget(hostId);
   }
 
-  /** Writes what is not in the store yet. Idempotent. */
-  async close(): Promise<void> {
+  /** Asks no host any more: a question that waits would hold up the end of its session. Idempotent. */
+  stopAsking(): void {
     this.#feed?.close();
+  }
+
+  /** Stops, and writes what is not in the store yet. Idempotent. */
+  async close(): Promise<void> {
+    this.stopAsking();
     await this.recorder.close();
   }
 }

@@ -116,22 +116,9 @@ async function freshSample(
 ): Promise<LatestMetrics> {
   return await whileThere(live.beginFor(reply.raw, principalOf(request)), async (signal) => {
     const link = await links.to(request, host);
-    const stream = await link.open(hostMetrics, {}, { signal, timeoutMs: SAMPLE_MS });
-    const late = deps.clock.setTimeout(
-      () => stream.reset(new FairleadError('TIMEOUT', `the host made no sample within ${SAMPLE_MS / 1000} s`)),
-      SAMPLE_MS,
-    );
-    try {
-      for await (const sample of stream.items()) {
-        const receivedAt = deps.clock.now();
-        return latestView({ sample, receivedAt }, receivedAt);
-      }
-      throw new FairleadError('STREAM_INTERRUPTED', 'the host ended its answer without a sample');
-    } finally {
-      late.cancel();
-      // The host ends by itself, unless it does not do as it was asked.
-      stream.reset(new FairleadError('CANCELLED', 'one sample is enough'));
-    }
+    const { sample } = await link.call(hostMetrics, {}, { signal, timeoutMs: SAMPLE_MS });
+    const receivedAt = deps.clock.now();
+    return latestView({ sample, receivedAt }, receivedAt);
   });
 }
 

@@ -8,9 +8,6 @@ const count = Type.Integer({ minimum: 0 });
 const amount = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const percent = Type.Number({ minimum: 0, maximum: 100 });
 
-/** How often a host may be asked for a sample, in ms. */
-export const MIN_SAMPLE_INTERVAL_MS = 1_000;
-export const MAX_SAMPLE_INTERVAL_MS = 3_600_000;
 const MAX_CORES = 1024;
 
 /** Times of the processors, in per cent of what they could have worked. */
@@ -69,7 +66,11 @@ export const HostSample = Type.Object(
 );
 export type HostSample = Static<typeof HostSample>;
 
-/** One item per sample: the first a second after the reply, then one each interval; without an interval that one alone. */
+/**
+ * A sample about the time since the look at the counters that `since` names, which an earlier reply did; without one that the
+ * agent still knows, about a second from now on. One call for each: a stream of them would hold a window for each host, for
+ * ever, and hold up the end of its session.
+ */
 export const hostMetrics = {
   code: 0x0220,
   name: 'host.metrics',
@@ -78,16 +79,8 @@ export const hostMetrics = {
   policy: 'read',
   priority: 'interactive',
   compressible: true,
-  params: Type.Object(
-    {
-      intervalMs: Type.Optional(Type.Integer({ minimum: MIN_SAMPLE_INTERVAL_MS, maximum: MAX_SAMPLE_INTERVAL_MS })),
-      /** From the first sample to the second, so that hosts that came together do not go on together; the interval, unless given. */
-      secondAfterMs: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_SAMPLE_INTERVAL_MS })),
-    },
-    closed,
-  ),
-  reply: Type.Object({}, closed),
-  item: HostSample,
+  params: Type.Object({ since: Type.Optional(count) }, closed),
+  reply: Type.Object({ reading: count, sample: HostSample }, closed),
   bytes: 'none',
 } as const satisfies StreamKind;
 

@@ -11,34 +11,38 @@ import { serve } from './served.ts';
 
 const INFO = { agentVersion: '1' };
 
-test('samples come by the interval, the first after a second, and end with the stream', async (t) => {
+test('a sample is about this machine, and the next one about the time between', async (t) => {
   const docker = await fakeDocker(t, (_request, response) => response.end('{}'));
-  const clock = new FakeClock();
-  const engine = await engineAt(t, docker.socket, clock);
+  const engine = await engineAt(t, docker.socket);
   const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
-  const { stream, done, leave } = served.open(hostMetrics, { intervalMs: 30_000, secondAfterMs: 20_000 });
-  const items = stream.items()[Symbol.asyncIterator]();
-  const startedAt = clock.now();
-  /** Time passes in small steps until the next sample is there. @returns how long after the start that was, in ms */
-  const next = async () => {
-    let sample: unknown;
-    const arriving = items.next().then(({ value }) => {
-      sample = value;
+  const from = performance.now();
+  const first = await served.call(hostMetrics, {});
+  assert.ok(performance.now() - from >= 950, 'it takes a second');
+  assert.ok((first.sample.memory?.totalBytes ?? 0) > 0 && (first.sample.cpu?.cores.length ?? 0) > 0);
+  const next = await served.call(hostMetrics, { since: first.reading });
+  assert.ok(next.reading > first.reading && next.sample.at >= first.sample.at);
+});
+
+test('who leaves ends the work on all containers within a second', async (t) => {
+  let open = 0;
+  const docker = await fakeDocker(t, (request, response) => {
+    if (request.url?.startsWith('/containers/json')) {
+      response.end(JSON.stringify(Array.from({ length: 100 }, (_, i) => ({ Id: `c${i}` }))));
+      return;
+    }
+    open += 1;
+    request.socket.once('close', () => {
+      open -= 1;
     });
-    await waitFor('a sample', () => {
-      if (sample === undefined) clock.advance(2_000);
-      return sample !== undefined;
-    });
-    await arriving;
-    return (sample as { at: number }).at - startedAt;
-  };
-  const times = [await next(), await next(), await next()];
-  // The clock goes on in leaps, and reading takes real time.
-  for (const [i, due] of [1_000, 21_000, 51_000].entries()) {
-    assert.ok((times[i] ?? 0) >= due && (times[i] ?? 0) < due + 20_000, times.join());
-  }
+  });
+  const engine = await engineAt(t, docker.socket);
+  const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
+  const { stream, done, leave } = served.open(hostStats, {});
+  await stream.reply;
+  await waitFor('as many questions as there may be', () => open === 16);
   leave();
   await assert.rejects(within(1_000, 'the handler', done), (error) => isFairleadError(error, 'CANCELLED'));
+  await waitFor('the end of all questions', () => open === 0, { timeoutMs: 1_000 });
 });
 
 test('a container that does not answer, or is gone, is told by its error beside the others', async (t) => {

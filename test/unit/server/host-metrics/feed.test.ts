@@ -1,61 +1,25 @@
-/** Hosts are asked for samples once they come, again when they end them, and cannot flood the server with them. */
+/** Hosts are asked for samples from when they come until they go, at the server's pace. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { MetricsFeed } from '../../../../server/host-metrics/feed.ts';
-import type { HostLink, LinkStream } from '../../../../server/hosts/host-link.ts';
+import type { HostLink } from '../../../../server/hosts/host-link.ts';
 import { HostRegistry } from '../../../../server/hosts/registry.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import type { HostSample } from '../../../../shared/messages/metrics.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
-import { waitFor } from '../../../support/wait.ts';
 import { type FakeLink, fakeLink } from '../hosts/fake-link.ts';
 
 const INTERVAL_MS = 30_000;
 const SAMPLE: HostSample = { at: 1, uptimeSeconds: 1 };
 
-/** A stream whose items the test sends. */
-class Samples {
-  readonly params: Record<string, unknown>;
-  resetWith: FairleadError | undefined;
-  readonly #waiting: HostSample[] = [];
-  #wake = Promise.withResolvers<void>();
-  #end: FairleadError | 'end' | undefined;
-
-  constructor(params: Record<string, unknown>, signal: AbortSignal | undefined) {
-    this.params = params;
-    signal?.addEventListener('abort', () => this.end(signal.reason));
-  }
-
-  send(count = 1): void {
-    for (let i = 0; i < count; i++) this.#waiting.push(SAMPLE);
-    this.#wake.resolve();
-  }
-
-  end(error: FairleadError | 'end'): void {
-    this.#end = error;
-    this.#wake.resolve();
-  }
-
-  async *items(): AsyncGenerator<HostSample> {
-    for (;;) {
-      const next = this.#waiting.shift();
-      if (next !== undefined) yield next;
-      else if (this.#end === 'end') return;
-      else if (this.#end !== undefined) throw this.#end;
-      else {
-        await this.#wake.promise;
-        this.#wake = Promise.withResolvers();
-      }
-    }
-  }
-}
-
-function made(t: TestContext, refusals: FairleadError[] = []) {
+function made(t: TestContext) {
   const clock = new FakeClock();
   const registry = new HostRegistry();
-  const streams: Samples[] = [];
+  const asked: { params: unknown; at: number; signal: AbortSignal | undefined }[] = [];
   const taken: string[] = [];
   const warnings: unknown[] = [];
+  /** What hosts answer, one after the other; the last one again and again. */
+  const answers: (HostSample | FairleadError | 'nothing')[] = [SAMPLE];
   const feed = new MetricsFeed({
     ...{ registry, clock, intervalMs: INTERVAL_MS, random: () => 0.5 },
     log: { debug: () => undefined, warn: (line: unknown) => void warnings.push(line) },
@@ -64,31 +28,28 @@ function made(t: TestContext, refusals: FairleadError[] = []) {
   t.after(() => feed.close());
   const connect = (capabilities = ['host.metrics']): FakeLink => {
     const link = fakeLink('h', 'one', { capabilities });
-    const open = async (_kind: unknown, params: Record<string, unknown>, options: { signal?: AbortSignal }) => {
-      const refusal = refusals.shift();
-      if (refusal !== undefined) throw refusal;
-      const stream = new Samples(params, options.signal);
-      streams.push(stream);
-      return {
-        items: () => stream.items(),
-        reset: (error: FairleadError) => {
-          stream.resetWith = error;
-        },
-      } as unknown as LinkStream;
+    const call = async (_kind: unknown, params: unknown, { signal }: { signal?: AbortSignal }) => {
+      asked.push({ params, at: clock.monotonic(), signal });
+      const answer = answers.length > 1 ? answers.shift() : answers[0];
+      if (answer === 'nothing') {
+        return await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+      }
+      if (answer instanceof FairleadError) throw answer;
+      return { reading: asked.length, sample: answer };
     };
-    Object.assign(link, { open: open as HostLink['open'] });
+    Object.assign(link, { call: call as HostLink['call'] });
     registry.attach(link);
     return link;
   };
-  /** Lets time pass until so many streams were opened. */
-  const opened = async (count: number, stepMs = 500) => {
-    await waitFor(`${count} streams`, () => {
-      if (streams.length < count) clock.advance(stepMs);
-      return streams.length === count;
-    });
-    return streams[count - 1] ?? assert.fail('no stream');
+  /** Lets time pass until hosts were asked so often. */
+  const askedTimes = async (count: number, stepMs = 500) => {
+    while (asked.length < count) {
+      await settled();
+      clock.advance(stepMs);
+      await settled();
+    }
   };
-  return { clock, streams, taken, warnings, feed, connect, opened };
+  return { clock, asked, taken, warnings, answers, feed, connect, askedTimes };
 }
 
 /** Lets whatever is under way come to rest. */
@@ -96,70 +57,65 @@ async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-test('a host that serves it is asked once, in the interval, out of step with others', async (t) => {
-  const { taken, connect, opened } = made(t);
+test('a host that serves it is asked in the interval, each time for what was since the last one', async (t) => {
+  const { asked, taken, connect, askedTimes } = made(t);
   connect();
-  const stream = await opened(1);
-  assert.deepEqual(stream.params, { intervalMs: INTERVAL_MS, secondAfterMs: 22_500 });
-  stream.send();
-  await waitFor('the sample', () => taken.length === 1);
+  await askedTimes(4);
+  assert.deepEqual(
+    asked.map(({ params }) => params),
+    [{}, { since: 1 }, { since: 2 }, { since: 3 }],
+  );
+  const [first = 0, ...others] = asked.map(({ at }) => at);
+  assert.ok(first <= 1_000);
+  assert.deepEqual(
+    others.map((at) => at - first),
+    [22_500, 52_500, 82_500],
+  );
+  assert.equal(taken.length, 4);
 });
 
 test('a host that does not serve it, or denies it, is left alone', async (t) => {
-  const { clock, streams, connect } = made(t, [new FairleadError('DENIED_BY_HOST', 'no')]);
+  const { clock, asked, answers, connect } = made(t);
   connect(['container.list']);
+  answers[0] = new FairleadError('DENIED_BY_HOST', 'no');
   connect();
   for (let i = 0; i < 40; i++) {
     clock.advance(60_000);
     await settled();
   }
-  assert.equal(streams.length, 0);
+  assert.equal(asked.length, 1);
 });
 
-test('a host that ends its samples is asked again, later each time', async (t) => {
-  const { clock, streams, warnings, connect, opened } = made(t);
+test('a host that fails is asked again, later each time, and in the interval once it answers', async (t) => {
+  const { asked, taken, warnings, answers, connect, askedTimes } = made(t);
+  const failure = () => new FairleadError('TIMEOUT', 'nothing came');
+  answers.splice(0, 1, failure(), failure(), failure(), SAMPLE);
   connect();
-  for (let i = 1; i <= 4; i++) (await opened(i)).end(i % 2 === 0 ? 'end' : new FairleadError('INTERNAL', 'x'));
-  await settled();
-  clock.advance(39_000);
-  await settled();
-  assert.equal(streams.length, 4, 'not sooner than 40 s after the fourth');
-  await opened(5, 10_000);
-  assert.ok(warnings.length >= 2);
+  await askedTimes(5);
+  const times = asked.map(({ at }) => at);
+  const waits = times.slice(1).map((at, i) => at - (times[i] ?? 0));
+  assert.deepEqual(waits.slice(0, 3), [7_500, 15_000, 30_000]);
+  assert.equal(waits[3], 22_500);
+  assert.deepEqual([warnings.length, taken.length], [3, 2]);
 });
 
-test('what comes too soon is not taken, and a flood ends the stream', async (t) => {
-  const { clock, taken, connect, opened } = made(t);
-  connect();
-  const stream = await opened(1);
-  stream.send(3);
-  await settled();
-  assert.equal(taken.length, 1);
-  clock.advance(INTERVAL_MS / 2);
-  stream.send(50);
-  await settled();
-  assert.equal(taken.length, 2);
-  stream.send(100);
-  await waitFor('the reset', () => stream.resetWith?.code === 'OVERLOADED');
-  assert.equal(taken.length, 2);
-});
-
-test('it ends with the link and with the server, and comes back with the next link', async (t) => {
-  const { clock, streams, feed, connect, opened } = made(t);
+test('a question that is not answered ends with its link, and with the server', async (t) => {
+  const { clock, asked, taken, answers, feed, connect, askedTimes } = made(t);
+  answers[0] = 'nothing';
   const link = connect();
-  const first = await opened(1);
+  await askedTimes(1);
   link.drop('STREAM_INTERRUPTED');
   await settled();
+  assert.equal(asked[0]?.signal?.aborted, true);
   clock.advance(3_600_000);
   await settled();
-  assert.equal(streams.length, 1);
-  first.send();
+  assert.equal(asked.length, 1);
   connect();
-  await opened(2);
+  await askedTimes(2);
   feed.close();
+  assert.equal(asked[1]?.signal?.aborted, true);
   connect();
-  await settled();
   clock.advance(3_600_000);
   await settled();
-  assert.equal(streams.length, 2);
+  assert.deepEqual([asked.length, taken.length], [2, 0]);
 });
