@@ -38,6 +38,7 @@ import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 import { permitsTarget, type TcpTarget } from './policy/tcp-targets.ts';
+import { Stacks } from './stacks/stacks.ts';
 import { VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
@@ -53,6 +54,8 @@ export interface AppDeps {
   readonly random: () => number;
   /** Goes through a proxy where one is configured. */
   readonly httpsAgent: Agent;
+  /** Where the host's programs are, as PATH; absent: nowhere. */
+  readonly path?: string;
 }
 
 /** What this machine says of itself. */
@@ -77,10 +80,13 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
       const roots = knownRoots(credentials, config.stateDir, deps, stop);
       const directory = join(config.stateDir, VOLUMES_DIRECTORY);
       const volumes = new Volumes({ docker, owner: identity.record.hostId, directory, log: deps.log });
+      const stacks = new Stacks({ ...deps, path: deps.path ?? '', stateDir: config.stateDir, docker });
+      await stacks.removeLeftovers();
       try {
-        return await serve({ credentials, roots, renewBeforeMs, policy, docker, volumes, lock }, deps, stop);
+        return await serve({ credentials, roots, renewBeforeMs, policy, docker, volumes, stacks, lock }, deps, stop);
       } finally {
         volumes.close();
+        await stacks.close();
       }
     } finally {
       docker.close();
@@ -106,14 +112,15 @@ interface Parts {
   readonly policy: HostPolicy;
   readonly docker: DockerEngine;
   readonly volumes: Volumes;
+  readonly stacks: Stacks;
   readonly lock: StateLock;
 }
 
 async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
-  const { credentials, roots, renewBeforeMs, policy, docker, volumes, lock } = parts;
+  const { credentials, roots, renewBeforeMs, policy, docker, volumes, stacks, lock } = parts;
   const { clock, log } = deps;
   const reaches = (target: TcpTarget) => permitsTarget(policy, target);
-  const context = { docker, volumes, permitsTarget: reaches, info: { agentVersion: VERSION }, log };
+  const context = { docker, volumes, stacks, permitsTarget: reaches, info: { agentVersion: VERSION }, log };
   const dispatcher = new Dispatcher({ policy, handlers: HANDLERS, context, log });
   const idle = idleEntries(policy, POLICY_SUBJECTS);
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');

@@ -138,6 +138,7 @@ function appDeps(logLevel: LogLevel): AppDeps {
     clock: systemClock,
     log: openLog(logLevel),
     random: Math.random,
+    path: process.env['PATH'] ?? '',
     // HTTPS_PROXY and NO_PROXY count. No connection and no TLS session is ever used twice: each proves itself anew.
     httpsAgent: new https.Agent({ keepAlive: false, maxCachedSessions: 0, proxyEnv: process.env }),
   };

@@ -4,6 +4,7 @@ import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import type { TcpTarget } from '../policy/tcp-targets.ts';
+import type { Stacks } from '../stacks/stacks.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 
 export interface HandlerContext {
@@ -12,6 +13,8 @@ export interface HandlerContext {
   readonly volumes?: Volumes;
   /** Whether the host's policy lets `tcp.open` reach a target; absent: nothing may be reached. */
   readonly permitsTarget?: (target: TcpTarget) => boolean;
+  /** Absent: no stacks are changed. */
+  readonly stacks?: Pick<Stacks, 'change' | 'lastChange'>;
   readonly info: { readonly agentVersion: string };
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }

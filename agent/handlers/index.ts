@@ -7,6 +7,7 @@ import { hostEvents } from '../../shared/messages/host-events.ts';
 import * as imageStreams from '../../shared/messages/image-streams.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
+import * as stack from '../../shared/messages/stack.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
 import * as volumeContent from '../../shared/messages/volume-content.ts';
 import * as archives from './archives.ts';
@@ -21,6 +22,9 @@ import { handleHostEvents } from './host-events.ts';
 import { handleLogStream } from './logs.ts';
 import { handleHostMetrics, handleHostStats } from './metrics.ts';
 import { handleImagePull } from './progress.ts';
+import { STACK_CHANGES } from './stack-changes.ts';
+import { handleStackLogs } from './stack-logs.ts';
+import { handleStackList, handleStackStatus } from './stack-read.ts';
 import { handleTcpOpen } from './tcp.ts';
 import { handleThroughput } from './throughput.ts';
 import { UNARY_HANDLERS } from './unary.ts';
@@ -70,4 +74,8 @@ export const HANDLERS: ReadonlyMap<number, Handler> = new Map([
   serve(volumeContent.volumeTransferApply, content.handleTransferApply),
   serve(volumeContent.volumeTransferDiscard, content.handleTransferDiscard),
   serve(tcpOpen, handleTcpOpen),
+  serve(stack.stackList, handleStackList),
+  serve(stack.stackStatus, handleStackStatus),
+  serve(stack.stackLogs, handleStackLogs),
+  ...STACK_CHANGES.map(([kind, handler]) => serve(kind, handler)),
 ]);

@@ -10,6 +10,7 @@ import * as imageStreams from './image-streams.ts';
 import { catalogue } from './kind.ts';
 import * as metrics from './metrics.ts';
 import * as network from './network.ts';
+import * as stack from './stack.ts';
 import * as tcp from './tcp.ts';
 import * as volume from './volume.ts';
 import * as volumeContent from './volume-content.ts';
@@ -72,6 +73,16 @@ export const STREAM_KINDS = [
   volumeContent.volumeTransferApply,
   volumeContent.volumeTransferDiscard,
   tcp.tcpOpen,
+  stack.stackList,
+  stack.stackDeploy,
+  stack.stackRemove,
+  stack.stackStart,
+  stack.stackStop,
+  stack.stackRestart,
+  stack.stackPull,
+  stack.stackLogs,
+  stack.stackStatus,
+  stack.stackScale,
 ] as const;
 
 /**

@@ -17,7 +17,8 @@ const FORBIDDEN: [file: string, imports: string[]][] = [
     ['../server/hosts/x.ts', '../agent/x.ts', '../certs/x.ts', '../install/x.ts', '../test/support/x.ts'],
   ],
   ['shared/b.ts', ['ws', 'fastify', '@fastify/swagger', 'node-forge', 'pino', 'better-sqlite3', 'dockerode']],
-  ['shared/c.ts', ['node:process']],
+  ['shared/c.ts', ['node:process', 'yaml']],
+  ['shared/compose/a.ts', ['../../server/app.ts', 'ws', 'fastify']],
   ['shared/mux/a.ts', ['../../certs/pin.ts', '../../server/app.ts', 'ws']],
   ['shared/mux/ws-transport.ts', ['../../certs/pin.ts', '../../agent/app.ts', 'fastify']],
   [
@@ -45,6 +46,7 @@ const FORBIDDEN: [file: string, imports: string[]][] = [
 
 const ALLOWED: [file: string, imports: string[]][] = [
   ['shared/z.ts', ['node:fs/promises', 'typebox', 'typebox/compile', '@msgpack/msgpack', './limits.ts']],
+  ['shared/compose/z.ts', ['yaml', '../errors.ts']],
   ['shared/mux/z.ts', ['../limits.ts', './transport.ts']],
   ['shared/mux/ws-transport.ts', ['ws']],
   ['certs/z.ts', ['../shared/errors.ts', '../shared/limits.ts', '../shared/clock.ts', 'node-forge', 'node:crypto']],

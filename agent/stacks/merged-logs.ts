@@ -1,0 +1,198 @@
+/**
+ * The logs of all containers of a stack as one: in the order of Docker's times as long as there is history to read, and
+ * as they come from then on; containers that start later join in.
+ */
+
+import { asObject, type DockerObject, jsonLines } from '../../shared/docker/json.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import { MAX_LOG_LINES, type StackLogLine } from '../../shared/messages/stack.ts';
+import type { DockerEngine } from '../docker/engine.ts';
+import { type LogContainer, type LogOptions, LogSource } from './log-source.ts';
+import { containersOf, nameOf, PROJECT_LABEL, serviceOf } from './project.ts';
+
+/** Containers whose logs are read at once. */
+const MAX_CONTAINERS = 100;
+/** Of containers that have ended it is remembered how far they were read. */
+const MAX_REMEMBERED = 1_000;
+/** A log of which nothing has come for so long has no more history. */
+const QUIET_MS = 200;
+/** Lines that go out together, in UTF-16 units. */
+const MAX_BATCH_CHARS = 48 * 1024;
+const MAX_EVENT_BYTES = 256 * 1024;
+
+export interface StackLogOptions extends LogOptions {
+  readonly stack: string;
+  /** Absent: all. */
+  readonly services?: readonly string[] | undefined;
+}
+
+export class MergedLogs {
+  readonly #docker: DockerEngine;
+  readonly #options: StackLogOptions;
+  readonly #signal: AbortSignal;
+  readonly #sources = new Map<string, LogSource>();
+  /** Containers that have started again before all was read of what they said before. */
+  readonly #again = new Map<string, LogContainer>();
+  /** How far each container was read. */
+  readonly #read = new Map<string, string>();
+  #failure: { readonly error: unknown } | undefined;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(docker: DockerEngine, options: StackLogOptions, signal: AbortSignal) {
+    this.#docker = docker;
+    this.#options = options;
+    this.#signal = signal;
+  }
+
+  /** Begins. @returns how many containers there are @throws FairleadError NOT_FOUND, OVERLOADED, as DockerEngine */
+  async open(): Promise<number> {
+    const { stack, follow, tail, since, until } = this.#options;
+    // Before the list, so that nothing which starts meanwhile is missed.
+    if (follow) await this.#watch();
+    const containers = (await containersOf(this.#docker, stack, this.#signal)).map(toContainer).filter(this.#isWanted);
+    if (containers.length === 0 && !follow) {
+      throw new FairleadError('NOT_FOUND', `the stack ${stack} has no containers here whose logs could be read`);
+    }
+    for (const container of containers) this.#add(container, { follow, tail, since, until });
+    return containers.length;
+  }
+
+  /** Some lines at a time, until all logs have ended; with `follow` until the signal fires. @throws its reason */
+  async *batches(): AsyncGenerator<StackLogLine[]> {
+    try {
+      while (this.#options.follow || this.#sources.size > 0) {
+        const lines = this.#take();
+        if (lines.length > 0) yield lines;
+        else await this.#change();
+      }
+    } finally {
+      for (const source of this.#sources.values()) source.close();
+    }
+  }
+
+  readonly #isWanted = ({ service }: LogContainer): boolean => this.#options.services?.includes(service) ?? true;
+
+  #add(container: LogContainer, options: LogOptions): void {
+    if (this.#sources.size >= MAX_CONTAINERS) {
+      const most = `the logs of ${MAX_CONTAINERS} containers can be read at once, and this stack has more`;
+      throw new FairleadError('OVERLOADED', `${most}: name some of its services`);
+    }
+    const source = new LogSource(container, this.#onChange);
+    this.#sources.set(container.id, source);
+    void source.open(this.#docker, options, this.#signal);
+    if (options.follow) this.#docker.clock.setTimeout(() => this.#quiet(source), QUIET_MS);
+  }
+
+  /** Whoever has said nothing meanwhile is not waited for any more. */
+  #quiet(source: LogSource): void {
+    source.isLive = true;
+    this.#onChange();
+  }
+
+  /** All lines that are next by their time, as far as they go out together. */
+  #take(): StackLogLine[] {
+    const lines: StackLogLine[] = [];
+    let chars = 0;
+    while (lines.length < MAX_LOG_LINES && chars < MAX_BATCH_CHARS) {
+      this.#signal.throwIfAborted();
+      if (this.#failure !== undefined) throw this.#failure.error;
+      const next = this.#next();
+      if (next === undefined) break;
+      const line = next.take();
+      lines.push(line);
+      chars += line.line.length;
+    }
+    return lines;
+  }
+
+  /** The log whose next line comes first; undefined while one is still to be waited for, or none has any. */
+  #next(): LogSource | undefined {
+    let first: { readonly source: LogSource; readonly time: string } | undefined;
+    let isMissing = false;
+    for (const source of [...this.#sources.values()]) {
+      const time = source.peek();
+      if (time === undefined) {
+        if (source.isOver) this.#forget(source);
+        else if (!source.isLive) isMissing = true;
+      } else if (first === undefined || time < first.time) {
+        first = { source, time };
+      }
+    }
+    return isMissing ? undefined : first?.source;
+  }
+
+  #forget(source: LogSource): void {
+    const { id } = source.container;
+    this.#sources.delete(id);
+    if (source.lastTime !== undefined) {
+      this.#read.delete(id);
+      this.#read.set(id, source.lastTime);
+      for (const oldest of this.#read.keys()) {
+        if (this.#read.size <= MAX_REMEMBERED) break;
+        this.#read.delete(oldest);
+      }
+    }
+    const again = this.#again.get(id);
+    this.#again.delete(id);
+    if (again !== undefined) this.#join(again);
+  }
+
+  /** A container that has started. */
+  #join(container: LogContainer): void {
+    const { since } = this.#options;
+    const read = this.#read.get(container.id);
+    this.#add(container, { follow: true, tail: 'all', since: read === undefined ? since : after(read) });
+  }
+
+  /** Follows what starts, until the signal fires. */
+  async #watch(): Promise<void> {
+    const filters = { type: ['container'], event: ['start'], label: [`${PROJECT_LABEL}=${this.#options.stack}`] };
+    const query = { filters: JSON.stringify(filters) };
+    const events = await this.#docker.stream({ method: 'GET', path: '/events', query, signal: this.#signal });
+    const follow = async () => {
+      for await (const event of jsonLines(events, MAX_EVENT_BYTES)) this.#onStart(event);
+      throw new FairleadError('STREAM_INTERRUPTED', 'Docker no longer tells of what starts');
+    };
+    void follow().catch((error: unknown) => {
+      this.#failure = { error };
+      this.#onChange();
+    });
+  }
+
+  #onStart({ Actor }: DockerObject): void {
+    const { ID, Attributes } = asObject(Actor);
+    const attributes = asObject(Attributes);
+    const container = toContainer({ Id: ID, Names: [attributes['name']], Labels: attributes });
+    if (!this.#isWanted(container)) return;
+    if (!this.#sources.has(container.id)) this.#join(container);
+    else if (this.#again.size < MAX_CONTAINERS) this.#again.set(container.id, container);
+  }
+
+  readonly #onChange = (): void => {
+    this.#wake.resolve();
+  };
+
+  /** Resolves when there may be something new. @throws the signal's reason */
+  async #change(): Promise<void> {
+    const signal = this.#signal;
+    signal.throwIfAborted();
+    signal.addEventListener('abort', this.#onChange, { once: true });
+    await this.#wake.promise;
+    signal.removeEventListener('abort', this.#onChange);
+    this.#wake = Promise.withResolvers();
+    signal.throwIfAborted();
+  }
+}
+
+function toContainer(container: DockerObject): LogContainer {
+  return { id: String(container['Id']), name: nameOf(container), service: serviceOf(container) };
+}
+
+/** The moment right after `time`, as Docker's API takes it: seconds with their nanoseconds. */
+function after(time: string): string {
+  const [, seconds = '', fraction = '', zone = 'Z'] = /^([^.]+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
+  const nanos = Number(fraction.padEnd(9, '0').slice(0, 9)) + 1;
+  const ms = Date.parse(`${seconds}${zone}`);
+  const whole = Math.floor(ms / 1000) + Math.floor(nanos / 1e9);
+  return `${whole}.${String(nanos % 1e9).padStart(9, '0')}`;
+}

@@ -1,0 +1,73 @@
+/** What Compose is run for, and with which arguments, for each change of a stack. */
+import { FairleadError } from '../../shared/errors.ts';
+import type { Params } from '../../shared/messages/kind.ts';
+import type * as kinds from '../../shared/messages/stack.ts';
+import type { ComposeProgram } from './compose-program.ts';
+
+export type StackChangeKind =
+  | typeof kinds.stackDeploy
+  | typeof kinds.stackRemove
+  | typeof kinds.stackStart
+  | typeof kinds.stackStop
+  | typeof kinds.stackRestart
+  | typeof kinds.stackPull
+  | typeof kinds.stackScale;
+
+/** What is asked for, of any of the kinds: which of it there is, is the affair of the kind. */
+export type StackParams = Pick<Params<StackChangeKind>, 'stack' | 'changeId' | 'timeoutSeconds'> &
+  Partial<Omit<Params<typeof kinds.stackDeploy>, 'stack'>> &
+  Partial<Pick<Params<typeof kinds.stackRemove>, 'volumes'>> &
+  Partial<Pick<Params<typeof kinds.stackScale>, 'services'>>;
+
+/** One run of Compose. */
+export interface Step {
+  /** As progress calls it. */
+  readonly name: string;
+  /** Behind those that name the stack. */
+  readonly args: readonly string[];
+  /** Whether it needs the file; without it Compose 2 goes by the labels of what there is. */
+  readonly hasFile: boolean;
+  /** Whether it changes the stack: it is better ended than broken off. */
+  readonly isChange: boolean;
+}
+
+/** The step that says whether the file can be used, and what it comes to. */
+export function checkStep({ isFirst }: ComposeProgram): Step {
+  const args = isFirst ? ['config'] : ['config', '--format', 'json'];
+  return { name: 'check', args, hasFile: true, isChange: false };
+}
+
+/** @throws FairleadError UNSUPPORTED for what Compose 1 cannot do without the file */
+export function stepsOf(kind: StackChangeKind, params: StackParams, compose: ComposeProgram): Step[] {
+  const { pull, prune, volumes, services = {} } = params;
+  const change = (name: string, ...args: string[]): Step => ({ name, args, hasFile: true, isChange: true });
+  const pulling: Step = { name: 'pull', args: ['pull'], hasFile: true, isChange: false };
+  const up = ['up', '-d', '--no-build'];
+  switch (kind.name) {
+    case 'stack.deploy':
+      return [...(pull ? [pulling] : []), change('up', ...up, ...(prune ? ['--remove-orphans'] : []))];
+    case 'stack.pull':
+      return [pulling];
+    case 'stack.scale': {
+      const scales = Object.entries(services).flatMap(([name, count]) => ['--scale', `${name}=${count}`]);
+      return [change('up', ...up, '--no-deps', '--no-recreate', ...scales, ...Object.keys(services))];
+    }
+    case 'stack.remove':
+      return [byName(change('down', 'down', '--remove-orphans', ...(volumes ? ['--volumes'] : [])), params, compose)];
+    default: {
+      const [, verb = ''] = kind.name.split('.');
+      return [byName(change(verb, verb), params, compose)];
+    }
+  }
+}
+
+/** A step that goes by the name of the stack alone, where Compose can. */
+function byName(step: Step, { stack, compose: file }: StackParams, { isFirst, version }: ComposeProgram): Step {
+  if (!isFirst) return { ...step, hasFile: false };
+  if (file !== undefined) return step;
+  throw new FairleadError(
+    'UNSUPPORTED',
+    `this host's Compose ${version} needs the file of the stack ${stack}, which Fairlead does not have: it was deployed by ` +
+      'others; install Docker Compose 2',
+  );
+}
