@@ -17,6 +17,8 @@ import type { Records } from './records.ts';
 import { buildApi } from './routes/api.ts';
 import type { Api } from './routes/app-types.ts';
 import { sampleMetrics } from './sample-metrics.ts';
+import { Revisions } from './stacks/revisions.ts';
+import { Stacks } from './stacks/stacks.ts';
 import type { Store } from './store/store.ts';
 
 export interface AppUrls {
@@ -70,6 +72,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     ...fleet.succession.services,
     ...openSignIns(options, records),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
+    stacks: await openStacks(options, records),
     publicHosts: names,
     ready: () => readiness(store, urls()),
     version: VERSION,
@@ -94,6 +97,13 @@ async function openApiTokens({ config, clock, log }: PartOptions, records: Recor
   else await apiTokens.ensureAdminToken();
   await apiTokens.repinAdminToken();
   return apiTokens;
+}
+
+/** Stacks, whose deployments of a server before this one are over. */
+async function openStacks({ clock, log }: PartOptions, { store, dataKey }: Records): Promise<Stacks> {
+  const revisions = new Revisions({ store, dataKey, clock });
+  await revisions.interruptAll();
+  return new Stacks({ revisions, clock, log });
 }
 
 /** The ways to use the API without a token. */

@@ -6,6 +6,8 @@ const MAX_WAITING = 500;
 /** The last lines, for an error's text. */
 const KEPT_LINES = 8;
 const MAX_REASON_CHARS = 800;
+/** How far things have come, as both sorts of Compose say it: no reason for a failure. */
+const STATE = /^ (?:Container|Network|Volume|Image) |^\S+ .+ \.\.\.(?: done)?$/;
 
 export class ProgressLines {
   readonly #send: (progress: StackProgress) => Promise<void>;
@@ -23,12 +25,12 @@ export class ProgressLines {
   /** Takes a line. Never throws. */
   add(step: string, line: string): void {
     const shown = this.#mask(line);
-    this.#last = [...this.#last, shown].slice(-KEPT_LINES);
+    if (!STATE.test(line)) this.#last = [...this.#last, shown.trim()].slice(-KEPT_LINES);
     if (this.#waiting.length >= MAX_WAITING) {
       this.#dropped += 1;
       return;
     }
-    this.#waiting.push({ step, line: shown });
+    this.#waiting.push({ step, line: shown.trim() });
     this.#sending ??= this.#sendAll();
   }
 
@@ -37,9 +39,9 @@ export class ProgressLines {
     this.#last = [];
   }
 
-  /** What was said last, as one line. */
+  /** What was said last that may tell why something failed, as one line. */
   get reason(): string {
-    const text = this.#last.map((line) => line.trim()).join(' | ');
+    const text = this.#last.join(' | ');
     return text.length > MAX_REASON_CHARS ? `…${text.slice(-MAX_REASON_CHARS)}` : text;
   }
 

@@ -194,3 +194,41 @@ export interface CpuStats {
   system_cpu_usage?: number;
   online_cpus?: number;
 }
+
+/** What was deployed as a stack, once. */
+export interface StackRevision {
+  revision: number;
+  action: string;
+  source: number | null;
+  state: string;
+  env: string[];
+  createdBy: string;
+  createdAt: string;
+  finishedAt: string | null;
+  code: string | null;
+  detail: string | null;
+}
+
+export interface StackSummary {
+  name: string;
+  managed: boolean;
+  services: string[];
+  containers: number;
+  running: number;
+  revision: StackRevision | null;
+  latest: StackRevision | null;
+}
+
+export interface StackDetail extends Omit<StackSummary, 'services'> {
+  services: { service: string; containers: number; running: number }[];
+  items: ContainerSummary[];
+}
+
+export interface StackLogRecord {
+  service: string;
+  container: string;
+  stream: 'stdout' | 'stderr';
+  time?: string;
+  line: string;
+  partial?: true;
+}

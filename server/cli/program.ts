@@ -18,6 +18,7 @@ import { addStats, addTop } from './commands/metrics.ts';
 import { addNetwork } from './commands/networks.ts';
 import { addOperator } from './commands/operators.ts';
 import { addRestore } from './commands/restore.ts';
+import { addStack } from './commands/stacks.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
@@ -98,7 +99,7 @@ export function buildProgram(cli: Cli): Command {
   ])
     add(root, cli);
   for (const add of [addImage, addNetwork, addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
-  for (const add of [addTop, addStats]) add(root, cli);
+  for (const add of [addTop, addStats, addStack]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;

@@ -12,7 +12,7 @@ import type { LiveStream } from './live-streams.ts';
 import { ContainerParams } from './schemas.ts';
 import { NDJSON, sendBody } from './stream-body.ts';
 
-const TEXT = 'text/plain; charset=utf-8';
+export const TEXT = 'text/plain; charset=utf-8';
 /** Docker's own words for its frames, and for the output of a terminal. */
 const FRAMES = 'application/vnd.docker.multiplexed-stream';
 const RAW = 'application/vnd.docker.raw-stream';
@@ -135,7 +135,7 @@ function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
 }
 
 /** A stream that never came to its body is over, too. */
-async function releaseUnlessSent(stream: LiveStream, work: () => Promise<void>): Promise<void> {
+export async function releaseUnlessSent(stream: LiveStream, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } finally {

@@ -13,6 +13,7 @@ import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
 import type { EventsService } from './deps/events.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
+import type { StacksService } from './deps/stacks.ts';
 import type { VolumeTransfersService } from './deps/volumes.ts';
 
 export interface BackupsService {
@@ -74,6 +75,7 @@ export interface ApiDeps {
   readonly authority: AuthorityView;
   readonly backups: BackupsService;
   readonly events: EventsService;
+  readonly stacks: StacksService;
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;
   readonly metrics: MetricsView;

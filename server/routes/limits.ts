@@ -9,6 +9,8 @@ const MIB = 1024 * 1024;
 
 /** The largest JSON body of a route that does not set its own. */
 export const MAX_BODY_BYTES = 256 * 1024;
+/** A Compose file with its variables, whose characters may be escaped. */
+export const MAX_STACK_BODY_BYTES = 1 * MIB;
 const MAX_ENROLL_BODY_BYTES = 64 * 1024;
 /** Hosts, and serials, that one call may revoke; more with a tag. */
 export const MAX_REVOCATIONS = 10_000;

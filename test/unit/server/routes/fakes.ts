@@ -14,6 +14,7 @@ import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import type { Role } from '../../../../shared/messages/kind.ts';
 import { type Answer, FakeHost, HOST, NOW } from './fake-host.ts';
+import { fakeStacks } from './fake-stacks.ts';
 
 export interface Fixture {
   api: Api;
@@ -249,6 +250,7 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       }),
       take: (...args) => called('rotation.take', ...args),
     },
+    stacks: fakeStacks(called),
     offlineRoot: {
       request: async (...args) => {
         await called('offlineRoot.request', ...args);

@@ -1,0 +1,328 @@
+/**
+ * Stacks: what a Compose file describes, on one host. The host's own Compose does the work; what was deployed is kept here.
+ * Each stack is changed by one caller at a time. A change ends when its signal fires.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Clock } from '../../shared/clock.ts';
+import { checkCompose } from '../../shared/compose/compose-file.ts';
+import { checkEnv } from '../../shared/compose/env.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { Item, Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import * as kinds from '../../shared/messages/stack.ts';
+import type { HostLink, LinkStream } from '../hosts/host-link.ts';
+import type { RevisionAction, RevisionRow, StackKey } from '../store/stack-revisions.ts';
+import { noRevisions, type Revisions, type StackContent } from './revisions.ts';
+import { RunningChange } from './running-change.ts';
+
+/** From the question to the answer that the host begins: its Compose may have to be found, and to read the file. */
+const READY_MS = 120_000;
+/** Of one answer of a host. */
+const MAX_ITEMS = 1_000;
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** Those that say nothing of whether the host had begun. */
+const UNKNOWN_ENDS = ['STREAM_INTERRUPTED', 'SHUTDOWN', 'TIMEOUT', 'CANCELLED', 'UNAUTHORIZED'] as const;
+
+export type ChangeKind =
+  | typeof kinds.stackDeploy
+  | typeof kinds.stackRemove
+  | typeof kinds.stackStart
+  | typeof kinds.stackStop
+  | typeof kinds.stackRestart
+  | typeof kinds.stackPull
+  | typeof kinds.stackScale;
+
+/** Which stack, by the way to its host. */
+export interface StackTarget {
+  readonly link: HostLink;
+  readonly stack: string;
+}
+
+export interface ChangeOptions {
+  /** Whose change it is, for others who come meanwhile. */
+  readonly by: string;
+  readonly signal: AbortSignal;
+  readonly timeoutSeconds?: number | undefined;
+}
+
+export interface DeployOptions extends ChangeOptions {
+  /** Pulls all images first. */
+  readonly pull?: boolean | undefined;
+  /** Removes containers of services that are no longer in the file. */
+  readonly prune?: boolean | undefined;
+}
+
+/** A stack as its host has it. */
+export interface StackState {
+  readonly containers: readonly Item<typeof kinds.stackStatus>[];
+  readonly change: kinds.StackChange | undefined;
+}
+
+interface Going {
+  readonly kind: string;
+  readonly by: string;
+  /** ms since 1970. */
+  readonly since: number;
+}
+
+export interface StacksOptions {
+  readonly revisions: Revisions;
+  readonly clock: Clock;
+  readonly log: Pick<Logger, 'error'>;
+}
+
+export class Stacks {
+  readonly revisions: Revisions;
+  readonly #clock: Clock;
+  readonly #log: StacksOptions['log'];
+  /** As many entries as changes go on. */
+  readonly #going = new Map<string, Going>();
+
+  constructor({ revisions, clock, log }: StacksOptions) {
+    this.revisions = revisions;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * Deploys a Compose file as a new revision.
+   * @returns once the host has found nothing against it @throws FairleadError VALIDATION, PAYLOAD_TOO_LARGE, CONFLICT, what
+   * the host refuses it with: nothing has been touched then
+   */
+  async deploy(
+    target: StackTarget,
+    content: StackContent,
+    options: DeployOptions,
+  ): Promise<RunningChange<RevisionRow>> {
+    return await this.#deploy(target, content, options, { action: 'deploy' });
+  }
+
+  /** Deploys a revision once more, as a new one. @param number the current one if it is undefined @throws as `deploy`, NOT_FOUND */
+  async repeat(
+    target: StackTarget,
+    { action, number }: { readonly action: RevisionAction; readonly number?: number | undefined },
+    options: DeployOptions,
+  ): Promise<RunningChange<RevisionRow>> {
+    const key = keyOf(target);
+    const source = number ?? (await this.#current(key)).number;
+    return await this.#deploy(target, await this.revisions.content(key, source), options, { action, source });
+  }
+
+  /** Starts, stops or restarts what there is of a stack, whoever has deployed it. @throws as `deploy`, NOT_FOUND */
+  async act(
+    target: StackTarget,
+    verb: 'start' | 'stop' | 'restart',
+    options: ChangeOptions,
+  ): Promise<RunningChange<void>> {
+    const kind = { start: kinds.stackStart, stop: kinds.stackStop, restart: kinds.stackRestart }[verb];
+    const content = await this.#contentIfAny(target, options.signal);
+    return await this.#change(kind, target, { ...content }, options);
+  }
+
+  /** Pulls the images of the current revision. @throws as `deploy`, NOT_FOUND for a stack that is not managed */
+  async pull(target: StackTarget, options: ChangeOptions): Promise<RunningChange<void>> {
+    return await this.#change(kinds.stackPull, target, await this.#content(target), options);
+  }
+
+  /** Lets services of the current revision have so many containers, until it is deployed again. @throws as `pull` */
+  async scale(
+    target: StackTarget,
+    services: Readonly<Record<string, number>>,
+    options: ChangeOptions,
+  ): Promise<RunningChange<void>> {
+    const content = await this.#content(target);
+    return await this.#change(kinds.stackScale, target, { ...content, services }, options);
+  }
+
+  /**
+   * Removes a stack's containers and networks, and its volumes if that is said, whoever has deployed it; then its revisions.
+   * @throws as `deploy`, NOT_FOUND
+   */
+  async remove(
+    target: StackTarget,
+    { volumes }: { readonly volumes: boolean },
+    options: ChangeOptions,
+  ): Promise<RunningChange<void>> {
+    const content = await this.#contentIfAny(target, options.signal);
+    const key = keyOf(target);
+    return await this.#change(kinds.stackRemove, target, { ...content, volumes }, options, () =>
+      this.revisions.remove(key),
+    );
+  }
+
+  /** The stacks that a host has containers of, whoever has deployed them. */
+  async onHost(link: HostLink, signal: AbortSignal): Promise<Item<typeof kinds.stackList>[]> {
+    const { items } = await readAll(link, kinds.stackList, {}, signal);
+    return items;
+  }
+
+  /** What a host has of a stack; what nobody knew of its last deployment is written down. */
+  async status({ link, stack }: StackTarget, signal: AbortSignal): Promise<StackState> {
+    const { reply, items } = await readAll(link, kinds.stackStatus, { stack }, signal);
+    const key = { hostId: link.hostId, stack };
+    if (reply.change !== undefined && !this.#going.has(nameOf(key))) await this.revisions.settle(key, reply.change);
+    return { containers: items, change: reply.change };
+  }
+
+  async #deploy(
+    target: StackTarget,
+    content: StackContent,
+    options: DeployOptions,
+    about: { readonly action: RevisionAction; readonly source?: number },
+  ): Promise<RunningChange<RevisionRow>> {
+    checkEnv(content.env);
+    checkCompose(content.compose);
+    const key = keyOf(target);
+    const release = this.#take(key, kinds.stackDeploy, options.by);
+    let revision: RevisionRow | undefined;
+    try {
+      const begun = await this.revisions.begin(key, content, { ...about, by: options.by });
+      revision = begun;
+      const { pull = false, prune = false } = options;
+      const params = { ...withEnv(content), pull, prune };
+      const stream = await this.#open(kinds.stackDeploy, target, params, begun.id, options);
+      const done = this.#finished(stream, begun).finally(release);
+      return new RunningChange(stream.reply.compose, done, stream, left);
+    } catch (error) {
+      if (revision !== undefined) await this.#refused(revision, error);
+      release();
+      throw error;
+    }
+  }
+
+  /** What a host has refused, it has not begun; of one that is lost nobody knows. */
+  async #refused(revision: RevisionRow, error: unknown): Promise<void> {
+    const isUnknown = UNKNOWN_ENDS.some((code) => isFairleadError(error, code));
+    const note = isUnknown ? this.revisions.finish(revision, error) : this.revisions.withdraw(revision);
+    await note.catch((cause: unknown) =>
+      this.#log.error({ err: cause }, 'the end of a deployment is not written down'),
+    );
+  }
+
+  async #finished(stream: LinkStream<typeof kinds.stackDeploy>, revision: RevisionRow): Promise<RevisionRow> {
+    try {
+      await stream.trailer;
+    } catch (error) {
+      await this.revisions
+        .finish(revision, error)
+        .catch((cause: unknown) => this.#log.error({ err: cause }, 'the end of a deployment is not written down'));
+      throw error;
+    }
+    return await this.revisions.finish(revision);
+  }
+
+  async #change<K extends Exclude<ChangeKind, typeof kinds.stackDeploy>>(
+    kind: K,
+    target: StackTarget,
+    params: Omit<Params<K>, 'stack' | 'changeId' | 'timeoutSeconds'>,
+    options: ChangeOptions,
+    after: () => Promise<void> = async () => undefined,
+  ): Promise<RunningChange<void>> {
+    const release = this.#take(keyOf(target), kind, options.by);
+    try {
+      const stream = await this.#open(kind as ChangeKind, target, params, randomUUID(), options);
+      const done = stream.trailer.then(after).finally(release);
+      return new RunningChange(stream.reply.compose, done, stream, left);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #open<K extends ChangeKind>(
+    kind: K,
+    { link, stack }: StackTarget,
+    params: object,
+    changeId: string,
+    { signal, timeoutSeconds }: ChangeOptions,
+  ): Promise<LinkStream<K>> {
+    const seconds = timeoutSeconds === undefined ? {} : { timeoutSeconds };
+    // The compiler does not see that these and the parameters of the kind are all that there is.
+    const all = { stack, changeId, ...params, ...seconds } as unknown as Params<K>;
+    return await link.open(kind, all, { signal, timeoutMs: READY_MS });
+  }
+
+  /** @returns what lets others change the stack again, idempotent @throws FairleadError CONFLICT that says what goes on */
+  #take(key: StackKey, { name }: StreamKind, by: string): () => void {
+    const id = nameOf(key);
+    const going = this.#going.get(id);
+    if (going !== undefined) {
+      const since = new Date(going.since).toISOString();
+      throw new FairleadError(
+        'CONFLICT',
+        `the stack ${key.stack} is being changed: ${going.kind} by ${going.by} since ${since}; wait for its end`,
+      );
+    }
+    const mine = { kind: name, by, since: this.#clock.now() };
+    this.#going.set(id, mine);
+    return () => {
+      if (this.#going.get(id) === mine) this.#going.delete(id);
+    };
+  }
+
+  async #current(key: StackKey): Promise<RevisionRow> {
+    const revision = await this.revisions.current(key);
+    if (revision === undefined) throw noRevisions(key);
+    return revision;
+  }
+
+  async #content(target: StackTarget): Promise<Pick<Params<typeof kinds.stackPull>, 'compose' | 'env'>> {
+    const key = keyOf(target);
+    const { number } = await this.#current(key);
+    return withEnv(await this.revisions.content(key, number));
+  }
+
+  /** The same, or nothing for a stack that others have deployed. @throws FairleadError NOT_FOUND if there is none at all */
+  async #contentIfAny(
+    target: StackTarget,
+    signal: AbortSignal,
+  ): Promise<Partial<Pick<Params<typeof kinds.stackPull>, 'compose' | 'env'>>> {
+    if ((await this.revisions.current(keyOf(target))) !== undefined) return await this.#content(target);
+    const { containers } = await this.status(target, signal);
+    if (containers.length === 0) throw new FairleadError('NOT_FOUND', `there is no stack ${target.stack} on this host`);
+    return {};
+  }
+}
+
+function keyOf({ link, stack }: StackTarget): StackKey {
+  return { hostId: link.hostId, stack };
+}
+
+function nameOf({ hostId, stack }: StackKey): string {
+  return `${hostId}/${stack}`;
+}
+
+function left(): FairleadError {
+  return new FairleadError('CANCELLED', 'whoever asked for the change of the stack has left');
+}
+
+function withEnv({ compose, env }: StackContent) {
+  return Object.keys(env).length === 0 ? { compose } : { compose, env };
+}
+
+/** All that a kind of items answers. @throws FairleadError OVERLOADED if it is more than is taken in */
+async function readAll<K extends StreamKind>(
+  link: HostLink,
+  kind: K,
+  params: Params<K>,
+  signal: AbortSignal,
+): Promise<{ reply: Reply<K>; items: Item<K>[] }> {
+  const stream = await link.open(kind, params, { signal });
+  const items: Item<K>[] = [];
+  let bytes = 0;
+  try {
+    for await (const item of stream.items()) {
+      signal.throwIfAborted();
+      bytes += JSON.stringify(item).length;
+      if (items.length >= MAX_ITEMS || bytes > MAX_BYTES) {
+        throw new FairleadError('OVERLOADED', "the host's answer is larger than what is taken in");
+      }
+      items.push(item);
+    }
+  } catch (error) {
+    stream.reset(isFairleadError(error) ? error : new FairleadError('INTERNAL', 'the server failed at the answer'));
+    throw error;
+  }
+  return { reply: stream.reply, items };
+}
