@@ -4,10 +4,11 @@
  */
 import * as container from '../../shared/messages/container.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import * as stack from '../../shared/messages/stack.ts';
 
 type Subject = Pick<StreamKind, 'name' | 'policy'>;
 
-/** The life of containers that are there: nothing that makes or removes one, or runs a command in it. */
+/** The life of containers that are there, by themselves or as stacks: nothing that makes or removes one, or runs a command in it. */
 const LIFE: ReadonlySet<string> = new Set(
   [
     container.containerStart,
@@ -16,6 +17,9 @@ const LIFE: ReadonlySet<string> = new Set(
     container.containerKill,
     container.containerPause,
     container.containerUnpause,
+    stack.stackStart,
+    stack.stackStop,
+    stack.stackRestart,
   ].map(({ name }) => name),
 );
 

@@ -24,6 +24,7 @@ const CHANGES = ['post', 'put', 'patch', 'delete'];
 const NO_CHANGE = new Set(['post /api/v1/hosts/{host}/ping']);
 const HOST = '/api/v1/hosts/{host}';
 const CONTAINER = `${HOST}/containers/{container}`;
+const STACK = `${HOST}/stacks/{stack}`;
 
 const cleanup = fileCleanup();
 let server: Server;
@@ -126,6 +127,13 @@ function ofObjects(
     ]),
   );
 }
+const ofStack = (path: string, verb: string, body?: object): (() => Promise<Call>) => {
+  return async () => ({
+    path: `/api/v1/hosts/one/stacks/web${path}`,
+    ...(body === undefined ? {} : { body }),
+    action: `stack.${verb}`,
+  });
+};
 /** What changes something at Docker by each method, under one of the routes for it. */
 function ofDocker(route: string, path: string, headers = {}): Record<string, () => Promise<Call>> {
   const calls = [
@@ -241,6 +249,16 @@ const CALLS: Record<string, () => Promise<Call>> = {
     body: {},
     action: 'host.throughput',
   }),
+  [`put ${STACK}`]: ofStack('', 'deploy', { compose: 'services: {web: {image: x}}' }),
+  [`delete ${STACK}`]: ofStack('', 'remove'),
+  [`post ${STACK}/scale`]: ofStack('/scale', 'scale', { services: { web: 2 } }),
+  [`post ${STACK}/rollback`]: ofStack('/rollback', 'rollback', { revision: 1 }),
+  ...Object.fromEntries(
+    ['start', 'stop', 'restart', 'pull', 'redeploy'].map((verb) => [
+      `post ${STACK}/${verb}`,
+      ofStack(`/${verb}`, verb, {}),
+    ]),
+  ),
   'post /api/v1/certificates/{serial}/revoke': async () => {
     const { certificate } = (await server.api.get('/api/v1/hosts/one')).body;
     return { path: `/api/v1/certificates/${certificate.serial}/revoke`, body: {}, action: 'certificate.revoke' };

@@ -18,6 +18,7 @@ const LEAST: Record<string, string[]> = {
     'container.stats',
     'container.log.stream',
     ...['image', 'network', 'volume'].flatMap((family) => [`${family}.list`, `${family}.inspect`]),
+    ...['list', 'logs', 'status'].map((verb) => `stack.${verb}`),
     // Each call that they carry is judged by itself.
     'docker.request',
     'docker.upgrade',
@@ -29,6 +30,7 @@ const LEAST: Record<string, string[]> = {
     'container.kill',
     'container.pause',
     'container.unpause',
+    ...['start', 'stop', 'restart'].map((verb) => `stack.${verb}`),
   ],
   full: [
     'container.remove',
@@ -39,6 +41,7 @@ const LEAST: Record<string, string[]> = {
     ...['create', 'remove', 'prune'].map((verb) => `volume.${verb}`),
     ...['exec.run', 'attach', 'archive.get', 'archive.put'].map((verb) => `container.${verb}`),
     ...['pull', 'save', 'load'].map((verb) => `image.${verb}`),
+    ...['deploy', 'remove', 'pull', 'scale'].map((verb) => `stack.${verb}`),
     'volume.browse',
     'volume.export',
     'volume.import',

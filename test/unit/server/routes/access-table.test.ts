@@ -26,6 +26,7 @@ const H = '/api/v1/hosts/:host';
 const C = `${H}/containers/:container`;
 const D = '/api/v1/hosts/:host/docker/*';
 const V = `${H}/volumes/:volume`;
+const S = `${H}/stacks/:stack`;
 
 /** A call that only an admin may make. */
 const UNKNOWN = { call: 'no/such/call', needs: 'admin' } as const;
@@ -167,6 +168,19 @@ const TABLE: readonly Line[] = [
   [`POST ${H}/images/pull`, 'operator', 'host', 501, { body: { reference: 'a' } }],
   [`GET ${H}/images/:image/archive`, 'operator', 'host', 501],
   [`POST ${H}/images/load`, 'operator', 'host', 400],
+  [`GET ${H}/stacks`, 'viewer', 'host', 501],
+  [`GET ${S}`, 'viewer', 'host', 501],
+  [`PUT ${S}`, 'operator', 'host', 501, { body: { compose: 'services: {web: {image: x}}' } }],
+  [`DELETE ${S}`, 'operator', 'host', 501],
+  ...['start', 'stop', 'restart', 'pull', 'redeploy'].map(
+    (verb): Line => [`POST ${S}/${verb}`, 'operator', 'host', 501],
+  ),
+  [`POST ${S}/scale`, 'operator', 'host', 501, { body: { services: { web: 2 } } }],
+  [`POST ${S}/rollback`, 'operator', 'host', 501, { body: { revision: 3 } }],
+  [`GET ${S}/logs`, 'viewer', 'host', 501],
+  [`GET ${S}/revisions`, 'viewer', 'host', 200],
+  [`GET ${S}/revisions/:revision`, 'viewer', 'host', 200],
+  [`GET ${S}/revisions/:from/diff/:to`, 'viewer', 'host', 200],
 ];
 
 interface Identity {

@@ -1,55 +1,48 @@
-/** Stacks made up for the tests of the routes. */
-import type { RunningStackChange, StackRevisionRecord, StacksService } from '../../../../server/routes/deps/stacks.ts';
+/** The service of stacks over revisions made up for the tests of the routes; its hosts are those of the tests. */
+import { pino } from 'pino';
+import type { Revisions } from '../../../../server/stacks/revisions.ts';
+import { Stacks } from '../../../../server/stacks/stacks.ts';
+import type { RevisionRow } from '../../../../server/store/stack-revisions.ts';
+import { systemClock } from '../../../../shared/clock.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { NOW } from './fake-host.ts';
+import { HOST, NOW } from './fake-host.ts';
 
-export const REVISION: StackRevisionRecord = {
-  ...{ stack: 'web', number: 3, action: 'deploy', state: 'deployed', envNames: ['TOKEN'] },
-  ...{ createdBy: 'ann', createdAt: NOW, finishedAt: NOW + 5 },
+export const REVISION: RevisionRow = {
+  ...{ hostId: HOST.id, stack: 'web', number: 3, id: 'r3', action: 'deploy', source: undefined, state: 'deployed' },
+  ...{ envNames: ['TOKEN'], size: 9, createdBy: 'ann', createdAt: NOW, finishedAt: NOW + 5 },
+  ...{ code: undefined, detail: undefined },
 };
+const COMPOSE = 'services: {web: {image: nginx}}\n';
 
-/** A change that says one thing and then ends, or fails. */
-export function aChange<T>(result: T, error?: FairleadError): RunningStackChange<T> {
-  const done = error === undefined ? Promise.resolve(result) : Promise.reject(error);
-  done.catch(() => undefined);
-  return {
-    done,
-    async *progress() {
-      yield { step: 'up', line: 'Container web-1  Started' };
-      await done;
-    },
-    finish: () => done,
-  };
-}
-
-/** @param called is told of each change */
-export function fakeStacks(called: (name: string, ...args: unknown[]) => Promise<void>): StacksService {
+/** @param called is told of what is written */
+export function fakeStacks(called: (name: string, ...args: unknown[]) => Promise<void>): Stacks {
   const find = (number: number) => {
     if (number !== REVISION.number) throw new FairleadError('NOT_FOUND', `there is no revision ${number}`);
-    return { ...REVISION, compose: 'services: {}\n' };
+    return { ...REVISION, compose: COMPOSE };
   };
-  const change =
-    <T>(name: string, result: T) =>
-    async (target: { stack: string }, ...args: unknown[]) => {
-      const [what] = args;
-      await called(name, target.stack, what);
-      return aChange(result);
-    };
-  return {
-    revisions: {
-      list: async () => ({ items: [REVISION] }),
-      find: async (_key, number) => find(number),
-      diff: async (_key, from, to) => `--- revision ${from}\n+++ revision ${find(to).number}\n`,
-      current: async () => REVISION,
-      latest: async () => [REVISION],
+  const revisions: Partial<Record<keyof Revisions, unknown>> = {
+    list: async () => ({ items: [REVISION] }),
+    find: async (_key: unknown, number: number) => find(number),
+    content: async (_key: unknown, number: number) => ({ compose: find(number).compose, env: { TOKEN: 'hunter2' } }),
+    diff: async (_key: unknown, from: number, to: number) => `--- revision ${from}\n+++ revision ${find(to).number}\n`,
+    current: async () => REVISION,
+    latest: async () => [REVISION],
+    begin: async (_key: unknown, content: object, about: object) => {
+      await called('revisions.begin', content, about);
+      return { ...REVISION, ...about, number: 4, id: 'r4', state: 'deploying', finishedAt: undefined };
     },
-    deploy: change('stacks.deploy', REVISION),
-    repeat: change('stacks.repeat', REVISION),
-    act: change<void>('stacks.act', undefined),
-    pull: change<void>('stacks.pull', undefined),
-    scale: change<void>('stacks.scale', undefined),
-    remove: change<void>('stacks.remove', undefined),
-    onHost: async () => [{ stack: 'db', services: ['db'], containers: 1, running: 1 }],
-    status: async () => ({ containers: [], change: undefined }),
+    finish: async (revision: RevisionRow, error?: unknown) => {
+      const code = error instanceof FairleadError ? error.code : undefined;
+      await called('revisions.finish', revision.number, code);
+      return { ...revision, state: error === undefined ? 'deployed' : 'failed', code, finishedAt: NOW };
+    },
+    withdraw: (revision: RevisionRow) => called('revisions.withdraw', revision.number),
+    remove: () => called('revisions.remove'),
+    settle: async () => undefined,
   };
+  return new Stacks({
+    revisions: revisions as unknown as Revisions,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+  });
 }
