@@ -272,8 +272,9 @@ async function makeIdentities(tokens: ApiTokens, earlier: ApiTokens): Promise<vo
 function ask(line: Line, host: string, { authorization }: Identity): Promise<Response> {
   const [route, , , , { query = '', body, call = '*', host: named, accept } = {}] = line;
   const [method = '', pattern = ''] = route.split(' ');
-  const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data' };
-  const values: Record<string, string> = { host, ...objects, id: 'none', serial: 'AB12', user: 'ann' };
+  const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data', stack: 'web' };
+  const revisions = { revision: '3', from: '3', to: '3' };
+  const values: Record<string, string> = { host, ...objects, ...revisions, id: 'none', serial: 'AB12', user: 'ann' };
   const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '').replace('*', call);
   return fetch(`${base}${path}${query}`, {
     method,
