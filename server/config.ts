@@ -100,6 +100,7 @@ export const ServerFlags = Type.Object({
     default: 1_000_000,
     expects: 'a whole number from 1000 up',
   }),
+  webhookLinkLocal: flag('lets webhooks go to link-local addresses, and to those at which clouds hand out credentials'),
   agentCertLife: durationFlag({
     description: "how long agents' certificates live, from 10s to 90d; they are renewed in time",
     default: '30d',
@@ -135,6 +136,8 @@ export interface ServerConfig {
   readonly audit: AuditConfig;
   /** How long events are kept, in ms (undefined: for ever), and how many at most. */
   readonly events: { readonly keepMs: number | undefined; readonly maxEvents: number };
+  /** Whether webhooks may go where a machine talks to what it runs on. */
+  readonly webhookLinkLocal: boolean;
   /** How long agents' certificates live. */
   readonly agentCertLifeMs: number;
   /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
@@ -173,6 +176,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     audit: parseAudit(flags),
     events: { keepMs: parseRetention('--event-retention', flags.eventRetention), maxEvents: flags.maxEvents },
+    webhookLinkLocal: flags.webhookLinkLocal,
     agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     metrics: parseMetrics(flags),

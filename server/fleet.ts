@@ -53,7 +53,10 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     forget: succession.forget,
     disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
   });
-  const events = await Events.open({ ...{ store, audit, registry, hosts, clock, random, log }, policy: config.events });
+  const events = await Events.open({
+    ...{ store, audit, registry, hosts, clock, random, log, policy: config.events },
+    ...{ secrets: authority.secrets, webhooksLinkLocal: config.webhookLinkLocal },
+  });
   closers.push(() => events.close());
   const hostMetrics = openHostMetrics(options, store.hostMetrics, registry, hosts);
   const rotation = new Rotation({

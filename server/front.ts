@@ -69,6 +69,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
       urls,
       clock,
     },
+    webhooks: events.webhooks,
     ...fleet.succession.services,
     ...openSignIns(options, records),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),

@@ -5,9 +5,8 @@
 import type { BaseLogger } from 'pino';
 import type { ChainRow } from '../../shared/audit-chain.ts';
 import { exportRow } from '../../shared/audit-export.ts';
-import { Backoff } from '../../shared/backoff.ts';
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { sleep } from '../../shared/sleep.ts';
+import { Delivery } from '../delivery.ts';
 import type { Store } from '../store/store.ts';
 import type { Audit } from './audit.ts';
 import type { RowReceiver } from './retention.ts';
@@ -49,8 +48,7 @@ export interface ForwarderDeps {
 
 export class Forwarder implements RowReceiver {
   readonly #deps: ForwarderDeps;
-  readonly #closing = new AbortController();
-  readonly #backoff: Backoff;
+  readonly #delivery: Delivery;
   readonly #stopListening: () => void;
   readonly #poll: Timer;
   #position: number;
@@ -59,8 +57,6 @@ export class Forwarder implements RowReceiver {
   #lastReportAt = Number.NEGATIVE_INFINITY;
   #isAway = false;
   #gathering: Timer | undefined;
-  #wake = Promise.withResolvers<void>();
-  readonly #done: Promise<void>;
 
   /** Goes on where the receiver stood; a new one gets the log from its oldest row. */
   static async start(deps: ForwarderDeps): Promise<Forwarder> {
@@ -71,15 +67,18 @@ export class Forwarder implements RowReceiver {
     this.#deps = deps;
     this.#position = position;
     const { clock, random } = deps;
-    this.#backoff = new Backoff({ minMs: RETRY_MIN_MS, maxMs: RETRY_MAX_MS, random });
+    this.#delivery = new Delivery({
+      ...{ clock, random, retryMinMs: RETRY_MIN_MS, retryMaxMs: RETRY_MAX_MS },
+      step: (signal) => this.#step(signal),
+      onFailure: (error) => this.#fail(error),
+    });
     this.#stopListening = deps.audit.onRows(() => {
       this.#gathering ??= clock.setTimeout(() => {
         this.#gathering = undefined;
-        this.#wake.resolve();
+        this.#delivery.wake();
       }, GATHER_MS);
     });
-    this.#poll = clock.setInterval(() => this.#wake.resolve(), POLL_MS);
-    this.#done = this.#run();
+    this.#poll = clock.setInterval(() => this.#delivery.wake(), POLL_MS);
   }
 
   get name(): string {
@@ -116,30 +115,11 @@ export class Forwarder implements RowReceiver {
 
   /** Gives up what is under way; it is brought again at the next start. Idempotent. */
   async close(): Promise<void> {
-    this.#closing.abort(new Error('the server stops'));
     this.#stopListening();
     this.#poll.cancel();
     this.#gathering?.cancel();
-    this.#wake.resolve();
-    await this.#done;
+    await this.#delivery.close();
     await this.#deps.sink.close();
-  }
-
-  /** Never rejects. */
-  async #run(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      try {
-        const hasMore = await this.#step(signal);
-        if (hasMore) continue;
-        await this.#wake.promise;
-        this.#wake = Promise.withResolvers<void>();
-      } catch (error) {
-        if (signal.aborted) return;
-        await this.#fail(error);
-        await sleep(this.#backoff.nextAtLeastCeiling(), this.#deps.clock, signal).catch(() => undefined); // it was closed
-      }
-    }
   }
 
   /** @returns whether there is likely more to bring */
@@ -152,7 +132,6 @@ export class Forwarder implements RowReceiver {
     await store.auditSinks.advance(sink.name, batch.lastId, clock.now());
     // Rows may have been dropped by age meanwhile; what was just brought is not lost.
     this.#position = Math.max(this.#position, batch.lastId);
-    this.#backoff.reset();
     if (this.#isAway) this.#deps.log.info({ receiver: sink.name }, 'the receiver of the audit log takes rows again');
     this.#isAway = false;
     return rows.length === BATCH_ROWS;

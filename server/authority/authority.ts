@@ -1,4 +1,5 @@
 /** The server's certificate authority: opened from the store at start, with its own certificate and the allow-list. */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Ca, IssuedCert } from '../../certs/authority.ts';
@@ -13,6 +14,7 @@ import { expiryWarnings } from './expiry.ts';
 import { readIfThere, replaceFile } from './files.ts';
 import type { CertificateStore, ChangeEntry, Commit, Settings } from './ports.ts';
 import type { Seal } from './seal.ts';
+import { SECRETS_KEY_BYTES, Secrets } from './secrets.ts';
 import { ServerLeaf, type ServerTls } from './server-leaf.ts';
 
 export interface AuthorityOptions {
@@ -43,6 +45,8 @@ export class Authority {
   readonly active: ActiveSerials;
   /** Seals the keys that are made while the server runs. */
   readonly seal: Seal;
+  /** Seals what else is not to be read in the store. */
+  readonly secrets = new Secrets(() => this.#secretsKey());
   readonly #options: AuthorityOptions;
   readonly #listeners = new Set<(trust: TrustBundle) => void>();
   readonly #witnesses = new Set<() => Promise<void>>();
@@ -51,6 +55,7 @@ export class Authority {
   #trust: TrustBundle;
   #ca: Ca;
   #isChanging = false;
+  #opened: Promise<Buffer> | undefined;
   #warnedAt = Number.NEGATIVE_INFINITY;
 
   /**
@@ -220,6 +225,28 @@ export class Authority {
     this.#leaf.close();
     this.#listeners.clear();
     this.#witnesses.clear();
+  }
+
+  async #secretsKey(): Promise<Buffer> {
+    this.#opened ??= this.#openSecretsKey().catch((error: unknown) => {
+      this.#opened = undefined;
+      throw error;
+    });
+    return await this.#opened;
+  }
+
+  /** Made when it is first needed. @throws FairleadError CONFLICT while the CA is being changed */
+  async #openSecretsKey(): Promise<Buffer> {
+    const { secretsKey } = this.#state.record;
+    if (secretsKey !== undefined) return Buffer.from(await this.seal.unseal(secretsKey), 'base64');
+    return await this.exclusively(async () => {
+      const key = randomBytes(SECRETS_KEY_BYTES);
+      const record = { ...this.#state.record, secretsKey: await this.seal.seal(key.toString('base64')) };
+      if (this.#options.commit === undefined) throw new Error('this authority was opened without a way to change it');
+      await this.#options.commit(CA_SETTING, encodeRecord(record), { actor: 'system', action: 'secrets.key' });
+      this.#state = { ...this.#state, record };
+      return key;
+    });
   }
 
   #tell(listener: (trust: TrustBundle) => void): void {

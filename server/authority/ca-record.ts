@@ -42,6 +42,8 @@ const CaRecord = Type.Object(
     intermediates: Type.Array(Pem, { maxItems: MAX_INTERMEDIATES }),
     /** The key of an intermediate that an offline root has not signed yet. */
     request: Type.Optional(Type.Object({ csr: Type.String(), sealedKey: SealedKey }, strict)),
+    /** The key of other secrets of the installation, from the first of them on. */
+    secretsKey: Type.Optional(SealedKey),
     /** Counts the changes of what is trusted. */
     trustVersion: Type.Integer({ minimum: 1 }),
   },

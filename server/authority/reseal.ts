@@ -68,7 +68,7 @@ async function reseal(record: CaRecord, old: Seal, next: Seal): Promise<CaRecord
     ...entry,
     sealedKey: await next.seal(await old.unseal(entry.sealedKey)),
   });
-  const { request, ...rest } = record;
+  const { request, secretsKey, ...rest } = record;
   const entry = async (role: 'next' | 'previous'): Promise<Record<string, CaEntry>> => {
     const there = record[role];
     return there === undefined ? {} : { [role]: await moved(there) };
@@ -79,5 +79,6 @@ async function reseal(record: CaRecord, old: Seal, next: Seal): Promise<CaRecord
     ...(await entry('next')),
     ...(await entry('previous')),
     ...(request === undefined ? {} : { request: await moved(request) }),
+    ...(secretsKey === undefined ? {} : { secretsKey: await next.seal(await old.unseal(secretsKey)) }),
   };
 }

@@ -3,7 +3,7 @@ import type { Static } from 'typebox';
 import type { hostInfo } from '../../shared/messages/host.ts';
 import type { Role } from '../../shared/messages/kind.ts';
 // biome-ignore lint/style/noRestrictedImports: types only
-import type { ScopeView } from '../routes/schemas.ts';
+import type { ScopeView, WebhookView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
@@ -22,6 +22,7 @@ export type {
   RecoveryView,
   ScopeView,
   UserView,
+  WebhookView,
 } from '../routes/schemas.ts';
 // biome-ignore-end lint/style/noRestrictedImports: types only
 
@@ -53,6 +54,10 @@ export interface CreatedApiToken {
   token: string;
   scope: ScopeView;
   expiresAt?: string | null;
+}
+
+export interface CreatedWebhook extends WebhookView {
+  secret: string;
 }
 
 export interface RotatedApiToken extends CreatedApiToken {

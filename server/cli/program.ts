@@ -25,6 +25,7 @@ import { addUser } from './commands/users.ts';
 import { addVolumeContent } from './commands/volume-content.ts';
 import { addVolumeTransfers } from './commands/volume-transfers.ts';
 import { addVolume } from './commands/volumes.ts';
+import { addWebhook } from './commands/webhooks.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { printable } from './table.ts';
@@ -100,7 +101,7 @@ export function buildProgram(cli: Cli): Command {
     add(root, cli);
   for (const add of [addImage, addNetwork, addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
   for (const add of [addTop, addStats, addStack]) add(root, cli);
-  for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit]) add(root, cli);
+  for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit, addWebhook]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;
 }

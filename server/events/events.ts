@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
 import type { Audit } from '../audit/audit.ts';
+import type { Secrets } from '../authority/secrets.ts';
 import type { Hosts } from '../hosts/hosts.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import type { EventRow } from '../store/events.ts';
@@ -14,6 +15,7 @@ import { HostFeeds } from './host-feeds.ts';
 import { HostNews } from './host-news.ts';
 import { EventMatcher, type EventQuery } from './matcher.ts';
 import { type EventPolicy, EventRetention } from './retention.ts';
+import { Webhooks } from './webhooks.ts';
 
 export interface EventsDeps {
   readonly store: Store;
@@ -21,6 +23,9 @@ export interface EventsDeps {
   readonly registry: HostRegistry;
   readonly hosts: Pick<Hosts, 'onScopeChange'>;
   readonly policy: EventPolicy;
+  /** Seals what webhooks are signed with. */
+  readonly secrets: Secrets;
+  readonly webhooksLinkLocal: boolean;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -39,10 +44,12 @@ interface Parts {
   readonly news: HostNews;
   readonly feeds: HostFeeds;
   readonly retention: EventRetention;
+  readonly webhooks: Webhooks;
 }
 
 export class Events {
   readonly log: EventLog;
+  readonly webhooks: Webhooks;
   readonly directory: HostDirectory;
   readonly #parts: Parts;
 
@@ -54,12 +61,14 @@ export class Events {
     const news = await HostNews.open({ ...deps, eventLog, directory });
     const feeds = new HostFeeds({ ...deps, eventLog, directory });
     const retention = new EventRetention({ store, clock, log: deps.log, eventLog, ...policy });
-    return new Events(eventLog, { directory, news, feeds, retention });
+    const webhooks = await Webhooks.open({ ...deps, eventLog, directory, allowsLinkLocal: deps.webhooksLinkLocal });
+    return new Events(eventLog, { directory, news, feeds, retention, webhooks });
   }
 
   private constructor(eventLog: EventLog, parts: Parts) {
     this.log = eventLog;
     this.directory = parts.directory;
+    this.webhooks = parts.webhooks;
     this.#parts = parts;
   }
 
@@ -87,10 +96,11 @@ export class Events {
 
   /** Idempotent. */
   async close(): Promise<void> {
-    const { feeds, news, retention, directory } = this.#parts;
+    const { feeds, news, retention, directory, webhooks } = this.#parts;
     await feeds.close();
     await news.close();
     await retention.close();
+    await webhooks.close();
     await this.log.drain();
     directory.close();
   }

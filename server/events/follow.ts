@@ -55,7 +55,8 @@ export async function* followEvents({ log, matcher, after, idleMs, signal }: Fol
   }
 }
 
-function missingBehind(at: number, { first, last }: EventLog): MissingEvents | undefined {
+/** What is missing behind the event `at`, if something is. */
+export function missingBehind(at: number, { first, last }: EventLog): MissingEvents | undefined {
   if (at > last) return { reason: 'rewound', from: last + 1, to: at };
   return at < first - 1 ? { reason: 'retention', from: at + 1, to: first - 1 } : undefined;
 }

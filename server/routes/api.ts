@@ -72,6 +72,7 @@ import { volumeContentRoutes } from './volume-content.ts';
 import { volumeTransferRoutes } from './volume-transfers.ts';
 import { volumeRoutes } from './volumes.ts';
 import { WebSockets } from './web-sockets.ts';
+import { webhookRoutes } from './webhooks.ts';
 
 /** The longest part of a path: an image's name with its tag and digest, and some of it escaped. */
 const MAX_PARAM_CHARS = 600;
@@ -182,6 +183,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   userRoutes(api, context);
   loginRoutes(api, context);
   eventRoutes(api, context);
+  webhookRoutes(api, context);
   auditRoutes(api, context);
   backupRoute(api, context);
   openApiRoutes(api);

@@ -15,6 +15,7 @@ import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
 import type { StacksService } from './deps/stacks.ts';
 import type { VolumeTransfersService } from './deps/volumes.ts';
+import type { WebhooksService } from './deps/webhooks.ts';
 
 export interface BackupsService {
   /** @throws FairleadError CONFLICT, VALIDATION, STORE_FULL, STORE_UNAVAILABLE, or the reason of `signal` */
@@ -76,6 +77,7 @@ export interface ApiDeps {
   readonly backups: BackupsService;
   readonly events: EventsService;
   readonly stacks: StacksService;
+  readonly webhooks: WebhooksService;
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;
   readonly metrics: MetricsView;

@@ -4,6 +4,7 @@ import Type, { type Static } from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_TAGS } from '../../shared/limits.ts';
 import { Tags } from '../../shared/messages/control.ts';
+import { eventView, gapEvent } from '../events/event-view.ts';
 import { principalOf, scopeOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext, RouteDeps } from './context.ts';
@@ -11,17 +12,17 @@ import type { EventQuery, EventRecord, FollowedEvents } from './deps/events.ts';
 import { timeOf } from './instants.ts';
 import { HostParams, HostRef, PAGE_QUERY } from './schemas.ts';
 import { sendBody } from './stream-body.ts';
-import { eventView, pageRequest, pageView } from './views.ts';
+import { pageRequest, pageView } from './views.ts';
 
 const SSE = 'text/event-stream';
 /** A silent stream says so this often, so that whoever is between does not take it for dead. */
 const KEEP_ALIVE_MS = 15_000;
 /** How soon a browser comes back by itself. */
 const RECONNECT_MS = 2_000;
-const MAX_FILTERS = 32;
+export const MAX_FILTERS = 32;
 
 const time = (description: string) => Type.Optional(Type.String({ minLength: 1, maxLength: 40, description }));
-const EventType = Type.String({ minLength: 1, maxLength: 100, pattern: '^[a-z0-9._-]*\\*?$' });
+export const EventType = Type.String({ minLength: 1, maxLength: 100, pattern: '^[a-z0-9._-]*\\*?$' });
 
 const OF_HOST = {
   ...PAGE_QUERY,
@@ -185,12 +186,6 @@ async function* toSse(
     const texts = (gap === undefined ? rows : [gap, ...rows]).map(sseOf);
     yield texts.length === 0 ? `: nothing new\nid: ${upTo}\n\n` : texts.join('');
   }
-}
-
-function gapEvent(id: number, missing: NonNullable<FollowedEvents['missing']>, now: number): EventRecord {
-  const { reason, from, to } = missing;
-  const attributes = JSON.stringify({ reason, from: String(from), to: String(to) });
-  return { id, timeMicros: now * 1000, type: 'events.gap', attributes };
 }
 
 function sseOf(row: EventRecord): string {

@@ -260,6 +260,26 @@ export const EventView = Type.Object({
 });
 export type EventView = Static<typeof EventView>;
 
+export const WebhookView = Type.Object({
+  id: Text,
+  name: nullable(Text),
+  url: Text,
+  types: nullable(Type.Array(Text)),
+  hosts: Type.Union([Type.Array(Text), Type.Null()], { description: 'Ids; null: of all' }),
+  tags: nullable(Type.Array(Text)),
+  state: Type.Union([Type.Literal('ok'), Type.Literal('retrying'), Type.Literal('failing')], {
+    description: 'failing: for a minute and more; what it has not got waits for it as long as events are kept',
+  }),
+  createdBy: Text,
+  createdAt: Instant,
+  deliveredAt: nullable(Instant),
+  failingSince: nullable(Instant),
+  failures: Type.Integer({ description: 'In a row' }),
+  error: nullable(Text),
+  behind: Type.Integer({ description: 'Events that it has not been looked through for yet' }),
+});
+export type WebhookView = Static<typeof WebhookView>;
+
 /** An object as Docker sent it. */
 export const DockerAnswer = DockerObject;
 /** An answer without a body. */

@@ -5,16 +5,15 @@ import type { LinkTraffic } from '../hosts/host-link.ts';
 import type { ApiTokenRecord, MadeToken, OperatorCertificateRecord, SessionRecord, UserRecord } from './deps/access.ts';
 import type { AuditRecord } from './deps/audit.ts';
 import type { EnrollmentTokenRecord, RecoveryRecord } from './deps/enrollment.ts';
-import type { EventRecord } from './deps/events.ts';
 import type { CertificateRecord, HostRecord } from './deps/hosts.ts';
-import type { Page, Paged, Time } from './deps/rows.ts';
+import type { Maybe, Page, Paged, Time } from './deps/rows.ts';
+import type { WebhookRecord } from './deps/webhooks.ts';
 import {
   type ApiTokenView,
   type AuditRow,
   type CertificateView,
   DEFAULT_PAGE_ITEMS,
   type EnrollmentTokenView,
-  type EventView,
   type HostDetail,
   type HostView,
   type LinkDirection,
@@ -24,6 +23,7 @@ import {
   type ScopeView,
   type SessionView,
   type UserView,
+  type WebhookView,
 } from './schemas.ts';
 
 /** A time as RFC 3339. */
@@ -224,20 +224,22 @@ export function recoveryView(row: RecoveryRecord): RecoveryView {
   };
 }
 
-export function eventView(row: EventRecord): EventView {
+export function webhookView(row: WebhookRecord): WebhookView {
+  const list = (values: Maybe<readonly string[]>) => (values ? [...values] : null);
   return {
     id: row.id,
-    time: instantOfMicros(row.timeMicros),
-    host: row.host ?? null,
-    hostId: row.hostId ?? null,
-    type: row.type,
-    action: row.action ?? null,
-    subject: row.subject ?? null,
-    attributes: JSON.parse(row.attributes),
+    name: row.name ?? null,
+    url: row.url,
+    types: list(row.types),
+    hosts: list(row.hosts),
+    tags: list(row.tags),
+    state: row.state,
+    createdBy: row.createdBy,
+    createdAt: instant(row.createdAt),
+    deliveredAt: instantOrNull(row.deliveredAt),
+    failingSince: instantOrNull(row.failingSince),
+    failures: row.failures,
+    error: row.error ?? null,
+    behind: row.behind,
   };
-}
-
-function instantOfMicros(micros: number): string {
-  const rest = String(micros % 1000).padStart(3, '0');
-  return instant(Math.floor(micros / 1000)).replace('Z', `${rest}Z`);
 }

@@ -214,6 +214,22 @@ export interface EventSourcesTable {
   position: string;
 }
 
+export interface WebhooksTable {
+  id: string;
+  name: string | null;
+  /** Sealed. */
+  target: string;
+  /** A JSON object. */
+  filter: string;
+  created_by: string;
+  created_at: number;
+  position: number;
+  delivered_at: number | null;
+  failing_since: number | null;
+  failures: number;
+  error: string | null;
+}
+
 /** The hosts that rows of `host_metrics` are of. */
 export interface MetricHostsTable {
   ref: Generated<number>;
@@ -272,6 +288,7 @@ export interface Schema {
   stack_revisions: StackRevisionsTable;
   events: EventsTable;
   event_sources: EventSourcesTable;
+  webhooks: WebhooksTable;
   metric_hosts: MetricHostsTable;
   host_metrics: HostMetricsTable;
   volume_transfers: VolumeTransfersTable;

@@ -33,6 +33,7 @@ import type { Db, Note } from './tables.ts';
 import { removeTemporaries } from './temporary.ts';
 import { type UserRows, usersTable } from './users.ts';
 import { type VolumeTransferRows, volumeTransfersTable } from './volume-transfers.ts';
+import { type Webhooks, webhooksTable } from './webhooks.ts';
 
 const DATABASE_FILE = 'fairlead.db';
 const JOURNAL_FILE = 'revoked.ndjson';
@@ -61,6 +62,7 @@ export interface Tables {
   readonly stackRevisions: StackRevisions;
   readonly events: Events;
   readonly eventSources: EventSources;
+  readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
 }
 
@@ -139,6 +141,7 @@ export class Store implements Tables {
   readonly stackRevisions: StackRevisions;
   readonly events: Events;
   readonly eventSources: EventSources;
+  readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
@@ -177,6 +180,7 @@ export class Store implements Tables {
     this.stackRevisions = tables.stackRevisions;
     this.events = tables.events;
     this.eventSources = tables.eventSources;
+    this.webhooks = tables.webhooks;
     this.hostMetrics = tables.hostMetrics;
     this.dataDir = dataDir;
     this.#lock = lock;
@@ -289,6 +293,7 @@ function tablesOn(db: Db, note: Note): Tables {
     stackRevisions: stackRevisionsTable(db),
     events: eventsTable(db),
     eventSources: eventSourcesTable(db),
+    webhooks: webhooksTable(db),
     hostMetrics: hostMetricsTable(db),
   };
 }

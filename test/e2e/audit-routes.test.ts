@@ -150,6 +150,10 @@ const apiToken = async (): Promise<string> => {
 };
 
 /** How each route is called so that it does something. One that is missing here fails the test. */
+/** Nobody listens there: that it is tried is what counts. */
+const webhook = { path: '/api/v1/webhooks', body: { url: 'http://127.0.0.1:9/' } };
+const webhookId = async (): Promise<string> => (await server.api.post(webhook.path, webhook.body)).body.id;
+
 const CALLS: Record<string, () => Promise<Call>> = {
   'post /api/v1/recover': async () => ({
     path: '/api/v1/recover',
@@ -228,6 +232,15 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/v1/api-tokens/${await apiToken()}/rotate`,
     body: {},
     action: 'api-token.rotate',
+  }),
+  'post /api/v1/webhooks': async () => ({ ...webhook, action: 'webhook.create' }),
+  'post /api/v1/webhooks/{id}/test': async () => ({
+    path: `/api/v1/webhooks/${await webhookId()}/test`,
+    action: 'webhook.test',
+  }),
+  'delete /api/v1/webhooks/{id}': async () => ({
+    path: `/api/v1/webhooks/${await webhookId()}`,
+    action: 'webhook.delete',
   }),
   'post /api/v1/enrollment-tokens': async () => ({
     path: '/api/v1/enrollment-tokens',

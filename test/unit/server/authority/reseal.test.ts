@@ -129,3 +129,20 @@ test('a crash before the record is written leaves the old secret, one behind it 
   await assert.rejects(reseal('new one', undefined, { commit: behind }), cut);
   await open();
 });
+
+test('what is sealed beside the CA opens over reseals and rotations, by a key that is made when it is needed', async (t) => {
+  const { open, reseal, changes, stored } = await fixture(t);
+  const first = await open();
+  assert.doesNotMatch(stored(), /secretsKey/);
+  const [one, two] = await Promise.all([first.secrets.seal('one', 'a'), first.secrets.seal('two', 'a')]);
+  assert.deepEqual(
+    changes.map(({ action }) => action),
+    ['secrets.key'],
+  );
+  await reseal(undefined, 'new one');
+  const second = await open({ passphrase: 'new one' });
+  assert.deepEqual([await second.secrets.open(one, 'a'), await second.secrets.open(two, 'a')], ['one', 'two']);
+  const { current, secretsKey, ...rest } = decodeRecord(Buffer.from(stored()));
+  await second.change({ ...rest, current, ...(secretsKey && { secretsKey }) }, { actor: 'ann', action: 'ca.test' });
+  assert.equal(await (await open({ passphrase: 'new one' })).secrets.open(one, 'a'), 'one');
+});

@@ -111,6 +111,11 @@ const TABLE: readonly Line[] = [
   ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
   // No WebSocket, and so refused, once it is known that the caller might.
   ['GET /api/v1/hosts/:host/tcp', 'operator', 'host', 400, { query: '?port=80' }],
+  ['POST /api/v1/webhooks', 'admin', 'installation', 201, { body: { url: 'https://receiver.example/' } }],
+  ['GET /api/v1/webhooks', 'admin', 'installation', 200],
+  ['GET /api/v1/webhooks/:id', 'admin', 'installation', 200],
+  ['DELETE /api/v1/webhooks/:id', 'admin', 'installation', 204],
+  ['POST /api/v1/webhooks/:id/test', 'admin', 'installation', 200],
   ['GET /api/v1/events', 'viewer', 'filtered', 200, { accept: 'application/json' }],
   ['GET /api/v1/hosts/:host/events', 'viewer', 'host', 200, { accept: 'application/json' }],
   ['GET /api/v1/hosts/:host/metrics', 'viewer', 'host', 200],

@@ -144,6 +144,19 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       cancel: (...args) => called('volumeTransfers.cancel', ...args),
       watch: () => () => undefined,
     },
+    webhooks: {
+      create: async (...args) => {
+        await called('webhooks.create', ...args);
+        return { webhook: WEBHOOK, secret: 'shown once' };
+      },
+      list: async () => ({ items: [WEBHOOK] }),
+      get: async () => WEBHOOK,
+      remove: (...args) => called('webhooks.remove', ...args),
+      test: async (...args) => {
+        await called('webhooks.test', ...args);
+        return undefined;
+      },
+    },
     quarantine: { release: (...args) => called('quarantine.release', ...args) },
     recovery: {
       request: async ({ proof }, address) => {
@@ -315,6 +328,11 @@ function aTransfer(hostId: string) {
     endedAt: NOW,
   };
 }
+
+const WEBHOOK = {
+  ...{ id: 'w1', url: 'https://receiver.example/', state: 'ok' as const, createdBy: 'a', createdAt: NOW },
+  ...{ failures: 0, behind: 0 },
+};
 
 function aRoot(role: 'current' | 'next') {
   const valid = { notBefore: new Date(NOW), notAfter: new Date(NOW) };
