@@ -64,10 +64,10 @@ export class WebhookDelivery {
   }
 
   /** Sends one event that never happened. @throws FairleadError with why it was not taken */
-  async test(signal: AbortSignal): Promise<void> {
+  async test(): Promise<void> {
     const { clock, post, row } = this.#deps;
     const event = eventView({ id: 0, timeMicros: clock.now() * 1000, type: 'webhook.test', attributes: '{}' });
-    await post.send(bodyOf(row.id, [event]), headersOf(row.id, [event]), signal);
+    await post.send(bodyOf(row.id, [event]), headersOf(row.id, [event]), this.#closing.signal);
   }
 
   /** Gives up what is under way; it is brought again at the next start. Idempotent. */

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, toWireError } from '../../shared/errors.ts';
 import type { Actor, Audit } from '../audit/audit.ts';
 import type { Secrets } from '../authority/secrets.ts';
 import { SignedPost } from '../signed-post.ts';
@@ -19,7 +19,6 @@ import { FAILING_MS, WebhookDelivery } from './webhook-delivery.ts';
 const MAX_WEBHOOKS = 100;
 const MAX_URL_CHARS = 2_048;
 const SECRET_BYTES = 32;
-const TEST_MS = 20_000;
 
 export interface WebhooksDeps {
   readonly store: Pick<Store, 'webhooks' | 'transaction'>;
@@ -138,21 +137,22 @@ export class Webhooks {
     await delivery?.close();
   }
 
-  /** Sends an event of type webhook.test, past those that wait. @returns what kept it from being taken, if something did */
-  async test(id: string, actor: Actor): Promise<FairleadError | undefined> {
+  /**
+   * Sends an event of type webhook.test, past those that wait.
+   * @throws FairleadError NOT_FOUND, and what keeps it from being taken: SERVER_UNREACHABLE, TIMEOUT, VALIDATION
+   */
+  async test(id: string, actor: Actor): Promise<void> {
     await this.#get(id);
     const delivery = this.#deliveries.get(id);
     if (delivery === undefined) throw notFound(id);
     const entry = entryOf(actor, 'webhook.test', id);
     try {
-      await delivery.test(AbortSignal.timeout(TEST_MS));
-      await this.#deps.audit.recordOrLog({ ...entry, result: 'ok' });
-      return undefined;
+      await delivery.test();
     } catch (error) {
-      if (!(error instanceof FairleadError)) throw error;
-      await this.#deps.audit.recordOrLog({ ...entry, result: 'failed', detail: { code: error.code } });
-      return error;
+      await this.#deps.audit.recordOrLog({ ...entry, result: 'failed', detail: { code: toWireError(error).code } });
+      throw error;
     }
+    await this.#deps.audit.recordOrLog({ ...entry, result: 'ok' });
   }
 
   /** Idempotent. */

@@ -1,5 +1,4 @@
 /** What the routes need of webhooks. */
-import type { FairleadError } from '../../../shared/errors.ts';
 import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
 
@@ -32,6 +31,6 @@ export interface WebhooksService {
   get(id: string): Promise<WebhookRecord>;
   /** @throws FairleadError NOT_FOUND */
   remove(id: string, actor: Actor): Promise<void>;
-  /** What kept it from being taken, if something did. @throws FairleadError NOT_FOUND */
-  test(id: string, actor: Actor): Promise<FairleadError | undefined>;
+  /** @throws FairleadError NOT_FOUND, and what kept it from being taken: SERVER_UNREACHABLE, TIMEOUT, VALIDATION */
+  test(id: string, actor: Actor): Promise<void>;
 }

@@ -115,7 +115,7 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/webhooks', 'admin', 'installation', 200],
   ['GET /api/v1/webhooks/:id', 'admin', 'installation', 200],
   ['DELETE /api/v1/webhooks/:id', 'admin', 'installation', 204],
-  ['POST /api/v1/webhooks/:id/test', 'admin', 'installation', 200],
+  ['POST /api/v1/webhooks/:id/test', 'admin', 'installation', 204],
   ['GET /api/v1/events', 'viewer', 'filtered', 200, { accept: 'application/json' }],
   ['GET /api/v1/hosts/:host/events', 'viewer', 'host', 200, { accept: 'application/json' }],
   ['GET /api/v1/hosts/:host/metrics', 'viewer', 'host', 200],

@@ -152,10 +152,7 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       list: async () => ({ items: [WEBHOOK] }),
       get: async () => WEBHOOK,
       remove: (...args) => called('webhooks.remove', ...args),
-      test: async (...args) => {
-        await called('webhooks.test', ...args);
-        return undefined;
-      },
+      test: (...args) => called('webhooks.test', ...args),
     },
     quarantine: { release: (...args) => called('quarantine.release', ...args) },
     recovery: {
