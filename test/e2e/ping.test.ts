@@ -10,11 +10,13 @@ import { waitFor } from '../support/wait.ts';
 
 const shared = fileCleanup();
 const NO_DOCKER = ['--docker', '/nonexistent/docker.sock'];
+/** No streams but those of the tests. */
+const QUIET = ['--deny', 'host.events', '--deny', 'host.metrics'];
 let server: Server;
 
 before(async () => {
   server = await startServer(shared);
-  await addHost(shared, server, 'shed', NO_DOCKER);
+  await addHost(shared, server, 'shed', [...NO_DOCKER, ...QUIET]);
 });
 
 interface NdjsonRecord {
