@@ -32,6 +32,8 @@ export interface CallOptions {
   /** A body that is sent as it comes, in the place of `body`. Time for the whole exchange is then unlimited unless given. */
   readonly content?: { readonly type: string; readonly bytes: Readable };
   readonly signal?: AbortSignal;
+  /** More headers. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** The idempotency key of a change. */
   readonly key?: string;
   /** Time for the whole exchange (for `stream`: for its head), in ms. */
@@ -224,6 +226,7 @@ export class ApiClient {
         agent: this.#agent,
         ...(options.signal === undefined ? {} : { signal: options.signal }),
         headers: {
+          ...options.headers,
           accept,
           authorization: `Bearer ${this.#token}`,
           ...(options.key === undefined ? {} : { 'idempotency-key': options.key }),

@@ -47,7 +47,7 @@ function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
     if (isBinary && tty) return deliver(socket, io.stdout, frame);
     if (isBinary) return deliver(socket, frame[0] === STDERR ? io.stderr : io.stdout, frame.subarray(1));
     const control = readControl(frame);
-    exit ??= control.exit;
+    exit ??= control.detached ? 0 : control.exit;
     failure ??= control.failure;
   });
   socket.on('close', (_code, reason) => {

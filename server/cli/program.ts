@@ -2,15 +2,18 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../shared/version.ts';
 import type { Cli } from './commander.ts';
+import { addAttach } from './commands/attach.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBackup } from './commands/backup.ts';
 import { addCa } from './commands/ca.ts';
 import { addContainer, addPs } from './commands/containers.ts';
+import { addCp } from './commands/cp.ts';
 import { addDockerContext } from './commands/docker-context.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
 import { addForward } from './commands/forward.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
+import { addImageContent } from './commands/image-content.ts';
 import { addImage } from './commands/images.ts';
 import { addLogin } from './commands/login.ts';
 import { addLogs } from './commands/logs.ts';
@@ -94,12 +97,15 @@ export function buildProgram(cli: Cli): Command {
     addLogs,
     addEvents,
     addExec,
+    addAttach,
+    addCp,
     addContainer,
     addForward,
     addDockerContext,
   ])
     add(root, cli);
-  for (const add of [addImage, addNetwork, addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
+  for (const add of [addImage, addImageContent, addNetwork]) add(root, cli);
+  for (const add of [addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
   for (const add of [addTop, addStats, addStack]) add(root, cli);
   for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit, addWebhook]) add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);

@@ -26,6 +26,8 @@ export function deliver(socket: WebSocket, output: Writable, bytes: Buffer): voi
 export interface Control {
   /** The exit code of the process. */
   readonly exit?: number;
+  /** The process runs on, and is left. */
+  readonly detached?: true;
   /** There are no more bytes. */
   readonly end?: true;
   readonly failure?: FairleadError;
@@ -33,9 +35,10 @@ export interface Control {
 
 export function readControl(message: Buffer): Control {
   try {
-    const { exit, end, error } = JSON.parse(message.toString('utf8'));
+    const { exit, end, detached, error } = JSON.parse(message.toString('utf8'));
     if (typeof exit?.code === 'number') return { exit: exit.code };
     if (end === true) return { end };
+    if (detached === true) return { detached };
     if (typeof error?.code !== 'string') return {}; // a control of a later version
     return { failure: fromWireError({ code: error.code, message: String(error.detail ?? error.message ?? '') }) };
   } catch {
