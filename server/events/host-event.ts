@@ -1,6 +1,7 @@
 /** Events as agents send them, as they are kept. */
 import { type EventMark, microsOf } from '../../shared/docker/events.ts';
 import type { HostEvent } from '../../shared/messages/host-events.ts';
+import { redactText } from '../audit/redact.ts';
 import type { EventRow, NewEvent } from '../store/events.ts';
 
 /** What agents say of their own accord; nothing else of these types. */
@@ -14,14 +15,15 @@ export function fromAgent(
   event: HostEvent,
   { hostId, host }: { hostId: string; host: string | undefined },
 ): NewEvent | undefined {
-  const type = `${event.type}.${wordOf(event.action)}`;
+  const action = actionOf(event);
+  const type = `${event.type}.${wordOf(action)}`;
   if (!isDockers(event.type) && !AGENTS.has(type)) return undefined;
   return {
     timeMicros: microsOf(event.timeNano),
     hostId,
     host,
     type,
-    action: type === `${event.type}.${event.action}` ? undefined : event.action,
+    action: type === `${event.type}.${action}` ? undefined : action,
     subject: event.id === '' ? undefined : event.id,
     attributes: JSON.stringify(event.attributes),
   };
@@ -32,8 +34,14 @@ export function isDockers(type: string): boolean {
   return !NOT_DOCKERS.has(type.split('.', 1)[0] ?? '');
 }
 
-export function markOf({ type, action, id, timeNano }: HostEvent): EventMark {
-  return { type, action, id, timeMicros: microsOf(timeNano) };
+export function markOf(event: HostEvent): EventMark {
+  const { type, id, timeNano } = event;
+  return { type, action: actionOf(event), id, timeMicros: microsOf(timeNano) };
+}
+
+/** Docker's own word; what it has of a command line, without what is written there as a secret. */
+function actionOf({ action }: HostEvent): string {
+  return action.includes(' ') ? redactText(action) : action;
 }
 
 /** The mark that the event had on its host. */
