@@ -39,7 +39,7 @@ import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
 import { permitsTarget, type TcpTarget } from './policy/tcp-targets.ts';
 import { Stacks } from './stacks/stacks.ts';
-import { VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
+import { dropKept, VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
 const FIRST_DOCKER_STATE_MS = 1_000;
@@ -196,7 +196,12 @@ async function identityIfEnrolled(stateDir: string): Promise<Identity | Fairlead
  * @throws FairleadError, and leaves everything as it was, when the server cannot be told
  */
 export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<void> {
-  if (config.local) return await removeIdentity(config.stateDir);
+  if (!config.local) await tellOfLeaving(config, deps);
+  await removeIdentity(config.stateDir);
+  await dropKept(join(config.stateDir, VOLUMES_DIRECTORY), deps.clock);
+}
+
+async function tellOfLeaving(config: UnenrollConfig, deps: AppDeps): Promise<void> {
   const credentials = await Credentials.load(config.stateDir);
   const docker = { reachable: false, reason: 'this host is leaving' };
   const policy = { allow: [], deny: ['*'] };
@@ -216,7 +221,6 @@ export async function unenroll(config: UnenrollConfig, deps: AppDeps): Promise<v
       'nothing was deleted; with --local the identity is deleted here only, and the host stays on the server';
     throw new FairleadError(error.code, `${error.message}; ${advice}`, { cause: error });
   }
-  await removeIdentity(config.stateDir);
 }
 
 /** Leaves; a server that has got another root since this host last spoke to it is followed there first. */

@@ -102,7 +102,8 @@ export const handleTransferSend: Handler<typeof kinds.volumeTransferSend> = asyn
     const running = (await usersOf(docker, volume, aborted)).filter(({ isRunning }) => isRunning);
     refuseUsers(volume, running, 'stop these containers first, or force it and take what is there at the moment');
   }
-  const estimatedBytes = await sizeOf(docker, volume, aborted);
+  // Docker measures all that it has for it: once is enough.
+  const estimatedBytes = stream.params.offset === 0 ? await sizeOf(docker, volume, aborted) : undefined;
   await volumes.withHelper(volume, aborted, async (helper) => {
     const { tail, offset } = await openFrom(helper, stream.params, aborted);
     try {

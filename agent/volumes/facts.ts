@@ -16,6 +16,9 @@ const SIZE_MS = 10_000;
 /** What file systems have in a directory that nobody has put anything into. */
 const NOTHING: ReadonlySet<string> = new Set(['', '.', 'lost+found']);
 
+/** States of containers that write nothing. */
+const AT_REST: ReadonlySet<string> = new Set(['created', 'exited', 'dead']);
+
 export interface VolumeFacts {
   readonly make: VolumeMake;
   /** ms since 1970; undefined where Docker does not say. */
@@ -80,7 +83,7 @@ export async function usersOf(docker: DockerEngine, volume: string, signal?: Abo
     const mounts = Array.isArray(Mounts) ? Mounts.map(asObject) : [];
     if (isHelper || !mounts.some(({ Name }) => Name === volume)) return [];
     const [name = String(Id)] = Array.isArray(Names) ? Names.map(String) : [];
-    return [{ name: name.replace(/^\//, ''), isRunning: State === 'running' || State === 'paused' }];
+    return [{ name: name.replace(/^\//, ''), isRunning: !AT_REST.has(String(State)) }];
   });
 }
 

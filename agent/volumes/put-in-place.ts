@@ -41,7 +41,7 @@ export interface PutResult {
 }
 
 /** What is there before. */
-type Before = Pick<Journal, 'before' | 'make'> & { readonly isUsed: boolean };
+type Before = Pick<Journal, 'before' | 'make' | 'madeAt'> & { readonly isUsed: boolean };
 
 /**
  * Whether a volume may be filled, and what there is of it.
@@ -64,7 +64,8 @@ export async function lookAtTarget(
   // Docker replaces no volume that a container refers to, whoever asks.
   if (isFull) refuseUsers(volume, users, 'it can be replaced once no container refers to it');
   if (!force) refuseUsers(volume, users, 'remove these containers first, or force it');
-  return { before: isFull ? 'full' : 'empty', make: found.make, isUsed: users.length > 0 };
+  const madeAt = found.createdAt === undefined ? {} : { madeAt: found.createdAt };
+  return { before: isFull ? 'full' : 'empty', make: found.make, isUsed: users.length > 0, ...madeAt };
 }
 
 /** @throws FairleadError UNSUPPORTED for a volume whose contents are not on this host, or elsewhere than Docker puts them */
@@ -85,26 +86,40 @@ export async function putInPlace(parts: PutParts, request: PutRequest): Promise<
   const { id, volume, sum } = request;
   requireLocal(volume, request.make);
   const tar = await spools.verified(id, sum);
-  const { before, make, isUsed } = await lookAtTarget(parts, request, request.make);
-  if (before === 'full') await keepOld(parts, id, volume);
-  const journal: Journal = { volume, before, make, state: 'undoable', at: docker.clock.now() };
-  if (isUsed) {
-    // Docker does not remove it, so that nothing can be undone: that is what whoever forces it has chosen.
-    await fill(parts, volume, tar, undefined);
-  } else {
-    await spools.writeJournal(id, journal);
-    try {
-      if (before === 'full') await removeVolume(docker, volume);
-      if (before !== 'empty') await makeVolume(docker, volume, make);
-      await fill(parts, volume, tar, sum);
-    } catch (error) {
-      await undoOrSay(parts, id, journal, error);
-      throw error;
-    }
-  }
+  const { isUsed, ...before } = await lookAtTarget(parts, request, request.make);
+  if (before.before === 'full') await keepOld(parts, id, volume);
+  const journal: Journal = { volume, ...before, state: 'undoable', at: docker.clock.now() };
+  // Docker does not remove what is used, so that nothing can be undone: that is what whoever forces it has chosen.
+  if (isUsed) await fill(parts, volume, tar, undefined);
+  else await fillOrUndo(parts, id, journal, { tar, sum });
   await spools.writeJournal(id, { ...journal, state: 'done' });
   await spools.dropTars(id);
   return resultOf(journal);
+}
+
+async function fillOrUndo(
+  parts: PutParts,
+  id: string,
+  journal: Journal,
+  { tar, sum }: { tar: () => Readable; sum: Sum },
+): Promise<void> {
+  const { docker, spools } = parts;
+  const { volume, before, make } = journal;
+  await spools.writeJournal(id, journal);
+  try {
+    if (before === 'full') await removeVolume(docker, volume);
+  } catch (error) {
+    // Nothing was changed: a container may have come to use it.
+    if (isFairleadError(error, 'CONFLICT')) await spools.forgetJournal(id);
+    throw error;
+  }
+  try {
+    if (before !== 'empty') await makeVolume(docker, volume, make);
+    await fill(parts, volume, tar, sum);
+  } catch (error) {
+    await undoOrSay(parts, id, journal, error);
+    throw error;
+  }
 }
 
 /** What a transfer that is done has come to. */
@@ -112,11 +127,19 @@ export function resultOf({ before }: Journal): PutResult {
   return { created: before === 'absent', replaced: before === 'full' };
 }
 
+/** Makes a volume what it was before a transfer that a killed agent was putting in place. @throws as `undo` */
+export async function undoLeft(parts: PutParts, id: string, journal: Journal): Promise<void> {
+  const found = await findVolume(parts.docker, journal.volume);
+  const isUntouched = journal.before === 'full' && journal.madeAt !== undefined && found?.createdAt === journal.madeAt;
+  if (isUntouched) await parts.spools.forgetJournal(id);
+  else await undo(parts, id, journal);
+}
+
 /**
  * Makes a volume what it was before a transfer that did not come to its end.
  * @throws FairleadError CONFLICT when a container refers to it by now; what it had is kept on disk then, if it had anything
  */
-export async function undo(parts: PutParts, id: string, journal: Journal): Promise<void> {
+async function undo(parts: PutParts, id: string, journal: Journal): Promise<void> {
   const { docker, spools } = parts;
   const { volume, before, make, at } = journal;
   const found = await findVolume(docker, volume);

@@ -9,7 +9,7 @@ import type { Readable } from 'node:stream';
 import Type, { type Static } from 'typebox';
 import { writeFileAtomic } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { VolumeName } from '../../shared/messages/volume.ts';
 import { VolumeMake } from '../../shared/messages/volume-content.ts';
 import { validate } from '../../shared/validate.ts';
@@ -22,7 +22,7 @@ const RESERVE_BYTES = 256 * 1024 * 1024;
 const LOOK_EVERY_BYTES = 32 * 1024 * 1024;
 /** Transfers of which something is kept at once. */
 const MAX_SPOOLS = 64;
-export const ABANDONED_MS = 24 * 60 * 60_000;
+const ABANDONED_MS = 24 * 60 * 60_000;
 
 /** How far a volume has been changed by a transfer; on disk before each step, for whoever comes after a crash. */
 const Journal = Type.Object({
@@ -34,6 +34,8 @@ const Journal = Type.Object({
   make: VolumeMake,
   /** ms since 1970. */
   at: Type.Integer(),
+  /** When Docker made what was there before, ms since 1970. */
+  madeAt: Type.Optional(Type.Number()),
 });
 export type Journal = Static<typeof Journal>;
 
@@ -100,14 +102,15 @@ export class Spools {
     await writeFileAtomic(this.#path(id, 'json'), `${JSON.stringify(journal)}\n`, PRIVATE_MODE);
   }
 
-  /** @throws FairleadError VALIDATION for a file that somebody else has written */
+  /** @throws FairleadError VALIDATION for a file that is damaged */
   async readJournal(id: string): Promise<Journal | undefined> {
     const path = this.#path(id, 'json');
     try {
       return validate(Journal, JSON.parse(await readFile(path, 'utf8')), path);
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error;
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new FairleadError('VALIDATION', `${path} is damaged`, { cause: error });
     }
   }
 
@@ -142,19 +145,33 @@ export class Spools {
     }
   }
 
-  /** Removes what was abandoned. Volumes that have to be made whole must have been before. @returns how many transfers */
-  async sweep(): Promise<number> {
+  /**
+   * Removes what was abandoned, but for what a volume has still to be made whole with.
+   * @param isInUse tells transfers that are being put in place
+   * @param keepMs how long it must not have been touched
+   * @returns how many transfers
+   */
+  async sweep(isInUse: (id: string) => boolean, keepMs = ABANDONED_MS): Promise<number> {
     let swept = 0;
     for (const id of await this.ids()) {
-      const journal = await this.readJournal(id);
-      if (this.#busy.has(id) || journal?.state === 'undoable') continue;
+      if (this.#busy.has(id) || isInUse(id) || !(await this.#isSpent(id))) continue;
       const touched = await Promise.all([this.#touchedAt(id, 'tar'), this.#touchedAt(id, 'json')]);
-      if (this.#clock.now() - Math.max(...touched) < ABANDONED_MS) continue;
+      if (this.#clock.now() - Math.max(...touched) < keepMs) continue;
       await this.dropTars(id);
       await this.forgetJournal(id);
       swept += 1;
     }
     return swept;
+  }
+
+  /** Whether no volume needs what is kept of a transfer. What cannot be read may be needed. */
+  async #isSpent(id: string): Promise<boolean> {
+    try {
+      return (await this.readJournal(id))?.state !== 'undoable';
+    } catch (error) {
+      if (isFairleadError(error)) return false;
+      throw error;
+    }
   }
 
   /** @throws FairleadError CONFLICT when the disk has no room for so many bytes more */

@@ -1,8 +1,9 @@
 /** The contents of this host's volumes, as handlers read and change them; what a killed agent has left is put right first. */
 import { randomUUID } from 'node:crypto';
+import { rmdir } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import type { Timer } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { requireHelper, sweepHelpers, VolumeHelper } from '../docker/volume-helper.ts';
@@ -14,7 +15,7 @@ import {
   putInPlace,
   resultOf,
   type Target,
-  undo,
+  undoLeft,
 } from './put-in-place.ts';
 import { Spools } from './spools.ts';
 import type { Sum } from './tar.ts';
@@ -32,6 +33,13 @@ export interface VolumesOptions {
   /** Where tars are kept. */
   readonly directory: string;
   readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** Removes what is kept of volumes, as far as no volume has to be made whole with it; to be called while no agent runs. */
+export async function dropKept(directory: string, clock: Clock): Promise<void> {
+  await new Spools(directory, clock).sweep(() => false, 0);
+  // What is not empty stays, and so does what is not there.
+  await rmdir(directory).catch(() => undefined);
 }
 
 export class Volumes {
@@ -146,7 +154,7 @@ export class Volumes {
   async #apply(request: PutRequest): Promise<PutResult> {
     const journal = await this.#spools.readJournal(request.id);
     if (journal?.state === 'done' && journal.volume === request.volume) return resultOf(journal);
-    if (journal !== undefined) await undo(this.#parts, request.id, journal);
+    if (journal !== undefined) await undoLeft(this.#parts, request.id, journal);
     return await putInPlace(this.#parts, request);
   }
 
@@ -156,6 +164,16 @@ export class Volumes {
     requireHelper(docker, 'read', 'write');
     docker.requirePermitted({ method: 'POST', path: '/volumes/create' });
     docker.requirePermitted({ method: 'DELETE', path: '/volumes/any' });
+  }
+
+  #mayHelp(): boolean {
+    try {
+      requireHelper(this.#options.docker, 'read');
+      return true;
+    } catch (error) {
+      if (isFairleadError(error, 'DENIED_BY_HOST')) return false;
+      throw error;
+    }
   }
 
   /** Resolves once what an earlier process has left is put right, as far as that is possible. */
@@ -168,6 +186,8 @@ export class Volumes {
   }
 
   #clearUnasked(): void {
+    // A host that lets no helper be made has none left.
+    if (!this.#mayHelp()) return;
     // Whoever needs it is told why it failed, and tries it again.
     this.#whenCleared().catch((error: unknown) => {
       this.#options.log.warn({ err: error }, 'what an earlier run left of volumes could not be put right yet');
@@ -179,7 +199,7 @@ export class Volumes {
     const helpers = await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
     if (helpers > 0) log.info({ helpers }, 'removed helpers that an earlier run had left');
     for (const id of await this.#spools.ids()) await this.#undoLeft(id);
-    await this.#spools.sweep();
+    await this.#sweepSpools();
   }
 
   async #undoLeft(id: string): Promise<void> {
@@ -187,7 +207,7 @@ export class Volumes {
     try {
       const journal = await this.#spools.readJournal(id);
       if (journal?.state !== 'undoable') return;
-      await undo(this.#parts, id, journal);
+      await undoLeft(this.#parts, id, journal);
       log.info(
         { volume: journal.volume, transfer: id },
         'made a volume what it was before a transfer that did not end',
@@ -198,10 +218,14 @@ export class Volumes {
     }
   }
 
+  async #sweepSpools(): Promise<number> {
+    return await this.#spools.sweep((id) => this.#applying.has(id));
+  }
+
   async #sweep(): Promise<void> {
     const { docker, owner, log } = this.#options;
     try {
-      const transfers = await this.#spools.sweep();
+      const transfers = await this.#sweepSpools();
       if (transfers > 0) log.info({ transfers }, 'dropped transfers that nobody asks for any more');
       if (docker.state.reachable) await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
     } catch (error) {

@@ -21,6 +21,8 @@ export interface Carried {
   readonly to: { readonly volume: string };
   readonly replaces: boolean;
   readonly forced: boolean;
+  /** What is known from an attempt before. */
+  readonly total: number | undefined;
 }
 
 /** What is told of an attempt as it goes on. */
@@ -63,12 +65,14 @@ export async function discard(id: string, to: HostLink | undefined): Promise<voi
 }
 
 async function carryBytes(
-  { id, from: { volume }, forced: force }: Carried,
+  job: Carried,
   { from, to }: { from: HostLink; to: HostLink },
   had: { readonly offset: number; readonly sha256: string },
   events: CarryEvents,
   signal: AbortSignal,
 ): Promise<{ make: Make; sum: Sum }> {
+  const { id, forced: force } = job;
+  const { volume } = job.from;
   const params = { volume, force, offset: had.offset, ...(had.offset > 0 ? { sha256: had.sha256 } : {}) };
   const source = await from.open(kinds.volumeTransferSend, params, { signal, timeoutMs: SEND_MS });
   let sink: LinkStream<typeof kinds.volumeTransferReceive> | undefined;
@@ -76,9 +80,10 @@ async function carryBytes(
     const { offset, estimatedBytes, make } = source.reply;
     if (offset !== had.offset && offset !== 0) throw new FairleadError('MESSAGE_INVALID', 'the source left bytes out');
     if (offset !== had.offset) events.restarts('the volume has changed since');
-    const estimate = estimatedBytes === undefined ? {} : { estimatedBytes };
+    const total = estimatedBytes ?? job.total;
+    const estimate = total === undefined ? {} : { estimatedBytes: total };
     sink = await to.open(kinds.volumeTransferReceive, { id, offset, ...estimate }, { signal, timeoutMs: RECEIVE_MS });
-    events.begun(offset, estimatedBytes);
+    events.begun(offset, total);
     await pump(counted(source.bytes, events), sink.bytes, signal);
     sink.bytes.end();
     const [sum, received] = await Promise.all([source.trailer, sink.trailer]);

@@ -8,6 +8,8 @@ import type { CarryEvents } from './carry.ts';
 /** How often a transfer whose source changes begins anew. */
 const MAX_RESTARTS = 1;
 const RETRY = { minMs: 1_000, maxMs: 60_000 };
+/** How long an attempt may bring nothing, once it has begun to. */
+const STALL_MS = 10 * 60_000;
 /** Over how long the rate is taken. */
 const RATE_MS = 2_000;
 
@@ -23,8 +25,9 @@ export interface JobDeps {
 export type Step = 'transfer' | 'apply';
 
 export class TransferJob implements CarryEvents {
-  /** Ends the attempt that is under way, or keeps the next one from being made. */
+  /** Ends the attempt that is under way, and keeps the next one from being made. */
   readonly ending = new AbortController();
+  #attempt = new AbortController();
   readonly #deps: JobDeps;
   readonly #backoff: Backoff;
   #row: VolumeTransferRow;
@@ -33,6 +36,8 @@ export class TransferJob implements CarryEvents {
   /** By the monotonic clock. */
   #notBefore = 0;
   #rate: number | undefined;
+  /** By the monotonic clock, when bytes last came in this attempt. */
+  #flowsSince: number | undefined;
   #measured = { at: 0, carried: 0 };
 
   constructor(row: VolumeTransferRow, deps: JobDeps) {
@@ -63,8 +68,23 @@ export class TransferJob implements CarryEvents {
     return Math.max(0, this.#notBefore - this.#deps.clock.monotonic());
   }
 
+  /** Fires when the attempt that is under way is to end. */
+  get signal(): AbortSignal {
+    return AbortSignal.any([this.ending.signal, this.#attempt.signal]);
+  }
+
+  /** Ends an attempt in which nothing comes, though bytes had begun to: hosts that hang must not hold up others. */
+  endIfStalled(): void {
+    const { clock } = this.#deps;
+    if (this.#step !== 'transfer' || this.#flowsSince === undefined) return;
+    if (clock.monotonic() - this.#flowsSince < STALL_MS) return;
+    this.#attempt.abort(new FairleadError('TIMEOUT', `nothing came for ${STALL_MS / 60_000} min`));
+  }
+
   start(): void {
     this.#isRunning = true;
+    this.#attempt = new AbortController();
+    this.#flowsSince = undefined;
     this.#step = 'transfer';
     this.#rate = undefined;
     this.#set({ state: 'running', code: undefined, detail: undefined }, true);
@@ -72,7 +92,8 @@ export class TransferJob implements CarryEvents {
 
   begun(offset: number, total: number | undefined): void {
     const { resumes } = this.#row;
-    this.#measured = { at: this.#deps.clock.monotonic(), carried: this.#row.carried };
+    this.#flowsSince = this.#deps.clock.monotonic();
+    this.#measured = { at: this.#flowsSince, carried: this.#row.carried };
     this.#set({ bytes: offset, total, resumes: offset > 0 ? resumes + 1 : resumes }, true);
   }
 
@@ -80,6 +101,7 @@ export class TransferJob implements CarryEvents {
     const { bytes: had, carried, total } = this.#row;
     this.#backoff.reset();
     const now = this.#deps.clock.monotonic();
+    this.#flowsSince = now;
     const passed = now - this.#measured.at;
     if (passed >= RATE_MS) {
       this.#rate = Math.round(((carried + bytes - this.#measured.carried) / passed) * 1000);

@@ -261,15 +261,15 @@ export class VolumeTransfers {
 
   /** One attempt. Never rejects. */
   async #run(job: TransferJob): Promise<void> {
-    const { signal } = job.ending;
+    const ending = job.ending.signal;
     try {
       const links = this.#linksIfThere(job.row);
       if (links === undefined) throw new FairleadError('HOST_OFFLINE', 'one of the hosts is not connected');
-      await carry(job.row, links, job, signal);
+      await carry(job.row, links, job, job.signal);
       await this.#end(job, 'done');
     } catch (error) {
       if (this.#isClosed) return job.leave();
-      if (signal.aborted) return await this.#end(job, 'cancelled');
+      if (ending.aborted) return await this.#end(job, 'cancelled');
       if (!isFairleadError(error)) {
         this.#deps.log.error({ err: error, transfer: job.row.id }, 'a volume transfer failed unexpectedly');
       }
@@ -307,7 +307,10 @@ export class VolumeTransfers {
     const { clock, store, log } = this.#deps;
     try {
       for (const job of this.#jobs.values()) {
-        if (job.isRunning) continue;
+        if (job.isRunning) {
+          job.endIfStalled();
+          continue;
+        }
         const { from, to, state, progressAt, detail } = job.row;
         const hosts = [await store.hosts.find(from.hostId), await store.hosts.find(to.hostId)];
         const isGone = hosts.some((host) => host === undefined || host.revokedAt !== undefined);

@@ -1,6 +1,6 @@
 /** `volume copy` and `volume transfers`: a volume from one host to another. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { FairleadError, fromWireError } from '../../../shared/errors.ts';
+import { FairleadError, fromWireError, isFairleadError } from '../../../shared/errors.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import type { VolumeTransfer } from '../api-types.ts';
 import { act, type Cli, wholeNumber } from '../commander.ts';
@@ -71,20 +71,28 @@ async function follow(api: ApiClient, io: CliIo, options: GlobalOptions, id: str
   const body = await api.stream(path`/api/v1/volume-transfers/${id}/progress`, { accept: 'application/x-ndjson' });
   let last: VolumeTransfer | undefined;
   let shown = '';
-  for await (const record of records(body)) {
-    last = record as VolumeTransfer;
-    const text = printable(progress(last));
-    // A line that is written over on a terminal; elsewhere only what is not about bytes is news.
-    if (isLine) await write(io.stderr, `\r\u001b[K${text}`);
-    else if (!options.json && news(last) !== shown) await write(io.stderr, `${text}\n`);
-    shown = news(last);
+  try {
+    for await (const record of records(body)) {
+      last = record as VolumeTransfer;
+      const text = printable(progress(last));
+      // A line that is written over on a terminal; elsewhere only what is not about bytes is news.
+      if (isLine) await write(io.stderr, `\r\u001b[K${text}`);
+      else if (!options.json && news(last) !== shown) await write(io.stderr, `${text}\n`);
+      shown = news(last);
+    }
+  } catch (error) {
+    // Only the looking on has ended.
+    if (!isFairleadError(error)) throw error;
+    throw new FairleadError(error.code, `${error.message}; the copy goes on: ${howToSee(id)}`, { cause: error });
   }
   if (isLine) await write(io.stderr, '\r\u001b[K');
-  if (last === undefined || last.endedAt === null) {
-    const how = `see: fairlead volume transfers show ${id}`;
-    throw new FairleadError('STREAM_INTERRUPTED', `the answer ended before the copy, which goes on; ${how}`);
-  }
-  return last;
+  if (last !== undefined && last.endedAt !== null) return last;
+  const detail = `the answer ended before the copy, which goes on: ${howToSee(id)}`;
+  throw new FairleadError('STREAM_INTERRUPTED', detail);
+}
+
+function howToSee(id: string): string {
+  return `fairlead volume transfers show ${id}`;
 }
 
 function news({ state, step, note, error }: VolumeTransfer): string {

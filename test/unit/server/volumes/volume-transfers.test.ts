@@ -167,3 +167,18 @@ test('two of a host run at once, and one goes into a volume', async (t) => {
   await assert.rejects(transfers.get('none'), coded('NOT_FOUND'));
   hold.resolve();
 });
+
+test('hosts that hang in the middle do not hold up others for ever', async (t) => {
+  const { transfers, request, until, source, clock } = await setUp(t);
+  const hold = Promise.withResolvers<void>();
+  source.held = hold.promise;
+  const { id } = await transfers.create(request('copy'), ANN);
+  await waitFor('the attempt', async () => (await transfers.get(id)).total !== undefined);
+  clock.advance(9 * 60_000);
+  assert.equal((await transfers.get(id)).state, 'running');
+  clock.advance(2 * 60_000);
+  assert.equal((await until(id, 'waiting')).code, 'TIMEOUT');
+  source.held = Promise.resolve();
+  clock.advance(2_000);
+  await until(id, 'done');
+});
