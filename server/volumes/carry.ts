@@ -54,6 +54,7 @@ export async function carry(
   const had = await to.call(kinds.volumeTransferPrepare, prepared, { signal, timeoutMs: PREPARE_MS });
   if (had.done) return;
   const { make, sum } = await carryBytes(job, { from, to }, had, events, signal);
+  signal.throwIfAborted();
   events.applying();
   // Not ended by anybody: what was begun on the host ends there.
   await to.call(kinds.volumeTransferApply, { ...prepared, ...sum, make }, { timeoutMs: APPLY_MS });

@@ -70,6 +70,8 @@ export class VolumeTransfers {
   readonly #deps: VolumeTransfersDeps;
   /** Those that have not ended, oldest first. */
   readonly #jobs = new Map<string, TransferJob>();
+  /** Those that are not in the store yet. */
+  readonly #unwritten = new Set<string>();
   readonly #saved = new Map<string, number>();
   readonly #watchers = new Map<string, Set<() => void>>();
   readonly #running = new Set<Promise<void>>();
@@ -113,11 +115,14 @@ export class VolumeTransfers {
       ...{ note: undefined, code: undefined, detail: undefined, progressAt: now, endedAt: undefined },
     };
     const job = this.#add(row);
+    this.#unwritten.add(row.id);
     try {
       await store.volumeTransfers.insert(row);
     } catch (error) {
       this.#jobs.delete(row.id);
       throw error;
+    } finally {
+      this.#unwritten.delete(row.id);
     }
     const view = viewOf(job);
     this.#startSome();
@@ -228,7 +233,7 @@ export class VolumeTransfers {
     if (this.#isClosed) return;
     let soonest: number | undefined;
     for (const job of this.#jobs.values()) {
-      if (job.isRunning || job.ending.signal.aborted) continue;
+      if (job.isRunning || job.ending.signal.aborted || this.#unwritten.has(job.row.id)) continue;
       if (job.wait > 0) soonest = Math.min(soonest ?? job.wait, job.wait);
       else if (this.#hasRoom(job.row)) this.#start(job);
     }
