@@ -23,6 +23,8 @@ export interface Change<K extends StreamKind> {
   readonly params: Params<K>;
   /** What the audit log says of it. Never secrets. */
   readonly detail: Record<string, unknown>;
+  /** The idempotency key, where it is not the request's own. */
+  readonly key?: string;
   /** What the answer adds to that, and how it ended; without it, whatever comes is a success. */
   readonly judge?: AuditedAction<Reply<K>>['judge'];
   /** Time for the host's answer, 30 s unless given. */
@@ -36,9 +38,9 @@ export interface Change<K extends StreamKind> {
 export async function change<K extends StreamKind>(
   { deps, links, lostCalls }: Pick<RouteContext, 'deps' | 'links' | 'lostCalls'>,
   request: FastifyRequest,
-  { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS }: Change<K>,
+  { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS, key: given }: Change<K>,
 ): Promise<Reply<K>> {
-  const key = request.headers['idempotency-key'];
+  const key = given ?? request.headers['idempotency-key'];
   const action = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
   return await audited(deps, request, judge === undefined ? action : { ...action, judge }, async () => {
     const link = await links.to(request, host, action);

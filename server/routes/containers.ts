@@ -113,13 +113,13 @@ function removeRoute(api: Api, context: RouteContext): void {
 }
 
 /** The kinds that change a container and answer with nothing. */
-type ChangeKind = StreamKind & { readonly params: typeof containerStart.params };
+export type ContainerChangeKind = StreamKind & { readonly params: typeof containerStart.params };
 
 function changeRoute<P extends TProperties, Q>(
   api: Api,
   context: RouteContext,
   verb: string,
-  kind: ChangeKind,
+  kind: ContainerChangeKind,
   querystring: Type.TObject<P>,
   toParams: (query: Q) => Record<string, unknown>,
 ): void {
@@ -139,7 +139,7 @@ function changeRoute<P extends TProperties, Q>(
     async (request, reply) => {
       const { host, container } = request.params;
       const detail = toParams(request.query as Q);
-      const params = { id: container, ...detail } as Params<ChangeKind>;
+      const params = { id: container, ...detail } as Params<ContainerChangeKind>;
       const timeoutMs = timeoutOf(kind, detail);
       await change(context, request, { kind, host, object: container, params, detail, timeoutMs });
       return reply.code(204).send(null);
@@ -148,7 +148,7 @@ function changeRoute<P extends TProperties, Q>(
 }
 
 /** How long Docker may take: what it waits for the container by itself, and some time for its own work. */
-function timeoutOf(kind: ChangeKind, { timeoutSeconds }: Record<string, unknown>): number {
+export function timeoutOf(kind: ContainerChangeKind, { timeoutSeconds }: Record<string, unknown>): number {
   if (kind.name !== 'container.stop' && kind.name !== 'container.restart') return CHANGE_MS;
   if (typeof timeoutSeconds !== 'number') return STOP_MS;
   return timeoutSeconds < 0 ? MAX_CHANGE_MS : timeoutSeconds * 1000 + CHANGE_MS;

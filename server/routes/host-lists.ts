@@ -54,6 +54,8 @@ export interface ListQuestion<K extends ListKind> {
   readonly kind: K;
   readonly params: Params<K>;
   readonly keyOf: KeyOf;
+  /** Which of the objects are meant; absent: all. */
+  readonly select?: (object: Item<ListKind>) => boolean;
 }
 
 /**
@@ -84,7 +86,7 @@ export async function answerPage<K extends ListKind>(
  */
 export async function listOf<K extends ListKind>(
   link: HostLink,
-  { kind, params, keyOf }: ListQuestion<K>,
+  { kind, params, keyOf, select }: ListQuestion<K>,
   signal: AbortSignal,
   held: HeldAnswer,
   more?: Record<string, string>,
@@ -94,6 +96,7 @@ export async function listOf<K extends ListKind>(
   try {
     for await (const item of stream.items()) {
       signal.throwIfAborted();
+      if (select !== undefined && !select(item)) continue;
       const text = textOf(held, link.hostId, more === undefined ? item : { ...item, ...more });
       listed.push({ ...keyOf(item), text });
     }
@@ -109,14 +112,14 @@ function unexpected(cause: unknown): FairleadError {
   return new FairleadError('INTERNAL', 'the list failed on the server', { cause });
 }
 
-/** So that a page goes on where the one before ended. */
-function compare(a: SortKey, b: SortKey): number {
+/** The order of lists; a page goes on where the one before ended. */
+export function compareKeys(a: SortKey, b: SortKey): number {
   return b.created - a.created || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
 }
 
 function* page(listed: Listed[], limit: number | undefined, after: SortKey | undefined): Generator<Buffer | string> {
-  const sorted = listed.sort(compare);
-  const rest = after === undefined ? sorted : sorted.filter((item) => compare(item, after) > 0);
+  const sorted = listed.sort(compareKeys);
+  const rest = after === undefined ? sorted : sorted.filter((item) => compareKeys(item, after) > 0);
   const shown = rest.slice(0, limit ?? rest.length);
   const last = shown.at(-1);
   const isMore = shown.length < rest.length && last !== undefined;

@@ -19,7 +19,7 @@ import { DockerAnswer, HostParams, ImageParams, NoContent } from './schemas.ts';
 
 const strict = { additionalProperties: false };
 const PATH = '/api/v1/hosts/:host/images';
-const keyOf: KeyOf = ({ Created, Id }) => sortKey(Created, Id);
+export const keyOf: KeyOf = ({ Created, Id }) => sortKey(Created, Id);
 const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
 
 export function imageRoutes(api: Api, context: RouteContext): void {

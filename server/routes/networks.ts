@@ -22,7 +22,7 @@ import { DockerAnswer, HostParams, NetworkParams, NoContent } from './schemas.ts
 const strict = { additionalProperties: false };
 const PATH = '/api/v1/hosts/:host/networks';
 /** Docker says when in RFC 3339. */
-const keyOf: KeyOf = ({ Created, Id }) => sortKey(Math.floor(Date.parse(String(Created)) / 1000), Id);
+export const keyOf: KeyOf = ({ Created, Id }) => sortKey(Math.floor(Date.parse(String(Created)) / 1000), Id);
 
 export function networkRoutes(api: Api, context: RouteContext): void {
   readRoutes(api, context);

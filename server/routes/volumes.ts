@@ -13,7 +13,7 @@ import { DockerAnswer, HostParams, NoContent, VolumeParams } from './schemas.ts'
 const strict = { additionalProperties: false };
 const PATH = '/api/v1/hosts/:host/volumes';
 /** By name: Docker does not know of each when it was made. */
-const keyOf: KeyOf = ({ Name }) => sortKey(0, Name);
+export const keyOf: KeyOf = ({ Name }) => sortKey(0, Name);
 
 export function volumeRoutes(api: Api, context: RouteContext): void {
   readRoutes(api, context);
