@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiClient, path } from '../../server/cli/api-client.ts';
 import type { CaView, CreatedEnrollmentToken, HostView, Whoami } from '../../server/cli/api-types.ts';
-import { listContainers } from '../../server/cli/commands/containers.ts';
+import { listContainers } from '../../server/cli/commands/ps.ts';
 import { describeError } from '../../server/cli/errors.ts';
 import { learnCa, serverUrl } from '../../server/cli/trust.ts';
 import { isFairleadError } from '../../shared/errors.ts';

@@ -164,8 +164,45 @@ export interface VolumeTransfer {
 /** The containers of all hosts; each says whose it is. */
 export interface FanOut {
   items: (ContainerSummary & { host: string; hostId: string })[];
-  unreachable: { host: string; code: string; detail: string }[];
+  unreachable: Unreachable[];
+  /** How many there are beyond the limit. */
+  omitted?: number;
 }
+
+/** A host that did not answer. */
+export interface Unreachable {
+  host: string;
+  code: string;
+  detail: string;
+}
+
+/** The records of a bulk action. */
+export interface BulkPlan {
+  type: 'plan';
+  operationId: string;
+  dryRun: boolean;
+  hosts: number;
+  matched: number;
+  unreachable: Unreachable[];
+}
+export interface BulkContainer {
+  type: 'container';
+  host: string;
+  id: string;
+  container: string;
+  result: 'ok' | 'failed' | 'skipped' | 'planned';
+  code?: string;
+  detail?: string;
+}
+export interface BulkSummary {
+  type: 'summary';
+  matched: number;
+  ok: number;
+  failed: number;
+  skipped: number;
+  unreachable: number;
+}
+export type BulkRecord = BulkPlan | BulkContainer | BulkSummary;
 
 /** A container in Docker's list; the fields that are shown. */
 export interface ContainerSummary {

@@ -5,8 +5,9 @@ import type { Cli } from './commander.ts';
 import { addAttach } from './commands/attach.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBackup } from './commands/backup.ts';
+import { addBulk } from './commands/bulk.ts';
 import { addCa } from './commands/ca.ts';
-import { addContainer, addPs } from './commands/containers.ts';
+import { addContainer } from './commands/containers.ts';
 import { addCp } from './commands/cp.ts';
 import { addDockerContext } from './commands/docker-context.ts';
 import { addEvents } from './commands/events.ts';
@@ -20,6 +21,7 @@ import { addLogs } from './commands/logs.ts';
 import { addStats, addTop } from './commands/metrics.ts';
 import { addNetwork } from './commands/networks.ts';
 import { addOperator } from './commands/operators.ts';
+import { addPs } from './commands/ps.ts';
 import { addRestore } from './commands/restore.ts';
 import { addStack } from './commands/stacks.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
@@ -100,6 +102,7 @@ export function buildProgram(cli: Cli): Command {
     addAttach,
     addCp,
     addContainer,
+    addBulk,
     addForward,
     addDockerContext,
   ])

@@ -2,6 +2,7 @@
 import { normalizeSerial } from '../../certs/serial.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError } from '../../shared/errors.ts';
+import { MAX_TAGS } from '../../shared/limits.ts';
 import { type HostScope, includesHost } from '../access/scope.ts';
 import type { Actor, Audit, AuditEntry } from '../audit/audit.ts';
 import type { CertificateFilter, CertificateRow } from '../store/certificates.ts';
@@ -9,10 +10,19 @@ import { type HostRow, hostNotFound } from '../store/hosts.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import { type BulkResult, type BulkRevocation, revokeMany } from './bulk-revocation.ts';
+import { filteredPage, type HostFilter } from './host-filter.ts';
 import type { HostLink } from './host-link.ts';
 import { type CertificateView, type HostDetail, type HostView, hostView } from './host-view.ts';
 import type { HostRegistry } from './registry.ts';
 import { HostReturns } from './returns.ts';
+
+/** What may be changed of a host. Tags are replaced, or some added and some taken away. */
+export interface HostChange {
+  readonly name?: string;
+  readonly tags?: string[];
+  readonly addTags?: readonly string[];
+  readonly removeTags?: readonly string[];
+}
 
 export interface HostsDeps {
   readonly store: Store;
@@ -39,8 +49,9 @@ export class Hosts {
     this.#deps = { ...deps, disconnect };
   }
 
-  /** In the order of their names; those in `scope` only, if there is one. */
-  async list(page: PageRequest, scope?: HostScope): Promise<Page<HostView>> {
+  /** In the order of their names; those in `scope` only, if there is one, and of them those that fit `filter`. */
+  async list(page: PageRequest, scope?: HostScope, filter?: HostFilter): Promise<Page<HostView>> {
+    if (filter !== undefined) return await filteredPage((part) => this.list(part, scope), page, filter);
     const { items, ...rest } = await this.#deps.store.hosts.list(page, scope);
     return { items: await Promise.all(items.map((host) => this.#view(host))), ...rest };
   }
@@ -93,9 +104,10 @@ export class Hosts {
   }
 
   /** @throws FairleadError HOST_NOT_FOUND, CONFLICT, VALIDATION */
-  async update(ref: string, change: { name?: string; tags?: string[] }, actor: Actor): Promise<HostView> {
+  async update(ref: string, { addTags, removeTags, ...given }: HostChange, actor: Actor): Promise<HostView> {
     const updated = await this.#deps.store.transaction(async (tables) => {
       const { id, name, tags } = await tables.hosts.get(ref);
+      const change = { ...given, ...changedTags(given.tags ?? tags, addTags, removeTags) };
       const after = await tables.hosts.update(id, change);
       await this.#deps.audit.record(entry(actor, 'host.update', after, { before: { name, tags }, ...change }), tables);
       return after;
@@ -221,6 +233,18 @@ export class Hosts {
     this.#deps.forget(serials);
     this.#deps.disconnect({ hostId }, 'CERT_REVOKED', reason);
   }
+}
+
+/** The tags after some were added and some taken away; nothing where neither is asked. @throws FairleadError VALIDATION */
+function changedTags(
+  tags: readonly string[],
+  add?: readonly string[],
+  remove?: readonly string[],
+): { tags?: string[] } {
+  if (add === undefined && remove === undefined) return {};
+  const next = [...new Set([...tags, ...(add ?? [])])].filter((tag) => !remove?.includes(tag));
+  if (next.length <= MAX_TAGS) return { tags: next };
+  throw new FairleadError('VALIDATION', `a host has ${MAX_TAGS} tags at most, and these would be ${next.length}`);
 }
 
 /** Why a host without a link has none. */

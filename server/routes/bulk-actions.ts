@@ -15,6 +15,7 @@ import type { Params } from '../../shared/messages/kind.ts';
 import { failureOf } from '../problem.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
+import { audited } from './audited.ts';
 import { BulkBody, type BulkPlan, type BulkVerb, planBulk, type Target } from './bulk-plan.ts';
 import { ChangeHeaders, change } from './changes.ts';
 import { type ContainerChangeKind, timeoutOf } from './containers.ts';
@@ -61,9 +62,17 @@ export function bulkActionRoute(api: Api, context: RouteContext): void {
       let giveBack: (() => void) | undefined;
       try {
         giveBack = slots.take(principalOf(request).tokenId);
-        const plan = await planBulk(context, request, request.body, held.signal);
-        const chunks = records(new BulkAction(context, request, request.body, plan), held.signal);
-        await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
+        await recorded(context, request, request.body, async () => {
+          const action = new BulkAction(
+            context,
+            request,
+            request.body,
+            await planBulk(context, request, request.body, held.signal),
+          );
+          const chunks = records(action, held.signal);
+          await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
+          return action;
+        });
       } finally {
         held.end(clientGone());
         held.release();
@@ -72,6 +81,22 @@ export function bulkActionRoute(api: Api, context: RouteContext): void {
       return reply;
     },
   );
+}
+
+/** One row for all of it, beside those of the containers, which name it by its id. A dry run leaves none. */
+async function recorded(
+  { deps }: RouteContext,
+  request: FastifyRequest,
+  { action, select, dryRun = false }: BulkBody,
+  work: () => Promise<BulkAction>,
+): Promise<void> {
+  if (dryRun) return void (await work());
+  const row = { action: 'container.bulk', target: action, detail: { select } };
+  const judge = (done: BulkAction) => ({
+    result: done.failed === 0 ? ('ok' as const) : ('failed' as const),
+    detail: done.facts(),
+  });
+  await audited(deps, request, { ...row, judge }, work);
 }
 
 type Result = { readonly result: 'ok' | 'failed' | 'skipped' | 'planned' } & Partial<ReturnType<typeof failureOf>>;
@@ -105,10 +130,19 @@ class BulkAction {
   }
 
   summary(): object {
+    return { type: 'summary', ...this.facts() };
+  }
+
+  get failed(): number {
+    return this.#counts.failed;
+  }
+
+  /** What has become of it so far. */
+  facts(): Record<string, unknown> {
     const { ok, failed, skipped } = this.#counts;
     const { targets, unreachable } = this.#plan;
     const counts = { matched: targets.length, ok, failed, skipped, unreachable: unreachable.length };
-    return { type: 'summary', operationId: this.#operationId, ...counts };
+    return { operationId: this.#operationId, ...counts };
   }
 
   /** Does it, some at once. A reader who stops begins nothing more, and does not end what was begun. */

@@ -1,19 +1,54 @@
 /** Hosts: what they are, their names and tags, and how they leave. */
-import Type from 'typebox';
+import Type, { type Static } from 'typebox';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import { Tags } from '../../shared/messages/control.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
+import type { HostFilter } from '../hosts/host-filter.ts';
 import { actorOf, scopeOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { clientGone } from './live-streams.ts';
-import { HostDetail, HostName, HostParams, HostView, NoContent, PageQuery, pageOf } from './schemas.ts';
+import { HostDetail, HostName, HostParams, HostView, NoContent, PAGE_QUERY, pageOf } from './schemas.ts';
 import { hostDetail, hostView, pageRequest, pageView } from './views.ts';
 
 const HostChange = Type.Object(
-  { name: Type.Optional(HostName), tags: Type.Optional(Tags) },
+  {
+    name: Type.Optional(HostName),
+    tags: Type.Optional(Tags),
+    addTags: Type.Optional(Tags),
+    removeTags: Type.Optional(Tags),
+  },
   { additionalProperties: false, minProperties: 1 },
 );
+const HostsQuery = Type.Object(
+  {
+    ...PAGE_QUERY,
+    tag: Type.Optional(Type.Array(Tags.items, { maxItems: 32, description: 'With all of these tags' })),
+    state: Type.Optional(Type.Array(HostView.properties.state, { maxItems: 4, description: 'In one of these states' })),
+    name: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        pattern: '^[A-Za-z0-9._*?-]+$',
+        description: '* and ? stand for others',
+      }),
+    ),
+    os: Type.Optional(Type.String({ minLength: 1, maxLength: 32, pattern: '^[A-Za-z0-9._-]+$' })),
+  },
+  { additionalProperties: false },
+);
+
+/** Undefined where nothing narrows the list down. */
+function filterOf({ tag, state, name, os }: Static<typeof HostsQuery>): HostFilter | undefined {
+  if (tag === undefined && state === undefined && name === undefined && os === undefined) return undefined;
+  return {
+    ...(tag === undefined ? {} : { tags: tag }),
+    ...(state === undefined ? {} : { states: state }),
+    ...(name === undefined ? {} : { name }),
+    ...(os === undefined ? {} : { os }),
+  };
+}
+
 /** What a revocation may say. */
 export const RevokeBody = Type.Union([
   Type.Object({ reason: Type.Optional(Type.String({ maxLength: MAX_REASON_CHARS })) }, { additionalProperties: false }),
@@ -32,7 +67,7 @@ export function hostRoutes(api: Api, { deps, links }: RouteContext): void {
       config: { access: 'admin', scope: 'installation' },
       schema: {
         tags: ['hosts'],
-        summary: 'Renames a host or replaces its tags',
+        summary: 'Renames a host, replaces its tags, or adds some and takes some away',
         params: HostParams,
         body: HostChange,
         response: { 200: HostView },
@@ -87,11 +122,14 @@ function readRoutes(api: Api, { deps, links }: Pick<RouteContext, 'deps' | 'link
       schema: {
         tags: ['hosts'],
         summary: 'Lists hosts',
-        querystring: PageQuery,
+        querystring: HostsQuery,
         response: { 200: pageOf(HostView) },
       },
     },
-    async (request) => pageView(await deps.hosts.list(pageRequest(request.query), scopeOf(request)), hostView),
+    async (request) => {
+      const page = pageRequest(request.query);
+      return pageView(await deps.hosts.list(page, scopeOf(request), filterOf(request.query)), hostView);
+    },
   );
 
   api.get(

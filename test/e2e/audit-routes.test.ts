@@ -324,6 +324,10 @@ const CALLS: Record<string, () => Promise<Call>> = {
     'delete volumes/{volume}': ['/volumes/v1', 'volume.remove'],
     'post volumes/prune': ['/volumes/prune', 'volume.prune'],
   }),
+  'post /api/v1/containers/actions': async () => ({
+    ...{ path: '/api/v1/containers/actions', body: { action: 'stop', select: { name: ['nobody'] } } },
+    action: 'container.bulk',
+  }),
   [`delete ${CONTAINER}`]: ofContainer('remove'),
   ...Object.fromEntries(
     ['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map((action) => [

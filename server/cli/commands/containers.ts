@@ -1,57 +1,15 @@
-/** `ps` and `container`: what runs on the hosts, and acting on it. */
+/** `container`: acting on one container, and looking into it. */
 import type { Command } from 'commander';
-import { type ApiClient, path } from '../api-client.ts';
-import type { ContainerSummary, ContainerTop, FanOut, StatsSample } from '../api-types.ts';
+import { path } from '../api-client.ts';
+import type { ContainerTop, StatsSample } from '../api-types.ts';
 import { ServerComeback } from '../comeback.ts';
-import { type ActionContext, act, type Cli, collect, wholeNumber } from '../commander.ts';
-import type { GlobalOptions } from '../connect.ts';
-import { CONTAINER_COLUMNS, statsLine } from '../containers.ts';
-import { usageError } from '../errors.ts';
-import { type CliIo, write } from '../io.ts';
+import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
+import { statsLine } from '../containers.ts';
+import { write } from '../io.ts';
 import { records } from '../ndjson.ts';
-import { printJson, printRows } from '../output.ts';
-import { type Column, printable, table } from '../table.ts';
+import { printJson } from '../output.ts';
+import { type Column, table } from '../table.ts';
 import { addContainerMake } from './container-make.ts';
-
-export function addPs(root: Command, cli: Cli): void {
-  const ps = root
-    .command('ps')
-    .description('list containers, of one host or of all')
-    .argument('[host]')
-    .option('-a, --all', 'stopped ones, too')
-    .option('--tag <tag>', 'of all hosts with this tag; may repeat', collect);
-  act<PsOptions, [string | undefined]>(ps, cli, async ({ api, io, options }, host) => {
-    const all = options.all === true;
-    if (host === undefined) return listEverywhere(api, io, options);
-    if (options.tag !== undefined) throw usageError('give a host or --tag, not both');
-    return printRows(io, options, await listContainers(api, host, all), CONTAINER_COLUMNS);
-  });
-}
-
-interface PsOptions extends GlobalOptions {
-  all?: boolean;
-  tag?: string[];
-}
-
-/** The containers of one host, as Docker lists them. */
-export async function listContainers(api: ApiClient, host: string, all: boolean): Promise<ContainerSummary[]> {
-  const { items } = await api.get<{ items: ContainerSummary[] }>(path`/api/v1/hosts/${host}/containers`, {
-    query: { all: all ? 1 : undefined },
-  });
-  return items;
-}
-
-/** Prints the containers of all hosts; a host that did not answer is told on stderr. */
-async function listEverywhere(api: ApiClient, io: CliIo, options: PsOptions): Promise<void> {
-  const query = { all: options.all ? 1 : undefined, tag: options.tag };
-  const { items, unreachable } = await api.get<FanOut>('/api/v1/containers', { query });
-  const rows = items.toSorted((a, b) => a.host.localeCompare(b.host));
-  const columns: Column<FanOut['items'][number]>[] = [['HOST', (row) => row.host], ...CONTAINER_COLUMNS];
-  await printRows(io, options, rows, columns);
-  for (const { host, code, detail } of unreachable) {
-    await write(io.stderr, `fairlead: ${printable(`${host}: ${detail} (${code})`)}\n`);
-  }
-}
 
 interface ChangeOptions {
   time?: number;

@@ -42,15 +42,25 @@ export function addHost(root: Command, cli: Cli): void {
   addRecoveries(host, cli);
 }
 
+interface HostsOptions {
+  tag?: string[];
+  state?: string[];
+  name?: string;
+  os?: string;
+}
+
 function addReads(host: Command, cli: Cli): void {
   const ls = host
     .command('ls')
     .description('list hosts')
-    .option('--tag <tag>', 'only hosts with this tag; may repeat', collect);
-  act<{ tag?: string[] }>(ls, cli, async ({ api, io, options }) => {
-    const all = await api.list<HostView>('/api/v1/hosts');
-    const wanted = all.filter((one) => (options.tag ?? []).every((tag) => one.tags.includes(tag)));
-    await printRows(io, options, wanted, hostColumns(io.now()));
+    .option('--tag <tag>', 'only hosts with this tag; may repeat', collect)
+    .option('--state <state>', 'only online, offline, pending or revoked ones; may repeat', collect)
+    .option('--name <pattern>', 'only those of this name; * and ? stand for other characters')
+    .option('--os <os>', 'only those with this system');
+  act<HostsOptions>(ls, cli, async ({ api, io, options }) => {
+    const { tag, state, name, os } = options;
+    const hosts = await api.list<HostView>('/api/v1/hosts', { query: { tag, state, name, os } });
+    await printRows(io, options, hosts, hostColumns(io.now()));
   });
 
   const show = host.command('show').description('show one host').argument('<host>', 'its name or id');
@@ -102,15 +112,10 @@ function addChanges(host: Command, cli: Cli): void {
   act<{ add?: string[]; remove?: string[] }, [string]>(tag, cli, async ({ api, io, options }, ref) => {
     const { add = [], remove = [] } = options;
     if (add.length + remove.length === 0) throw usageError('say which tags, with --add TAG or --remove TAG');
-    const changed = await changeTags(api, ref, add, remove);
+    const body = { ...(add.length > 0 && { addTags: add }), ...(remove.length > 0 && { removeTags: remove }) };
+    const changed = await api.call<HostView>('PATCH', path`/api/v1/hosts/${ref}`, { body });
     await print(io, options, changed, (value) => `${value.name}: ${value.tags.join(', ') || 'no tags'}\n`);
   });
-}
-
-async function changeTags(api: ApiClient, ref: string, add: string[], remove: string[]): Promise<HostView> {
-  const { id, tags } = await api.get<HostView>(path`/api/v1/hosts/${ref}`);
-  const next = [...new Set([...tags, ...add])].filter((tag) => !remove.includes(tag));
-  return await api.call<HostView>('PATCH', path`/api/v1/hosts/${id}`, { body: { tags: next } });
 }
 
 function addEnds(host: Command, cli: Cli): void {

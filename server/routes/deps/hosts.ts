@@ -1,7 +1,9 @@
 /** What the routes need of hosts and their certificates. views.ts gives the rows the form in which they leave the API. */
 import type { DockerState, HostPolicy } from '../../../shared/messages/control.ts';
 import type { HostScope } from '../../access/scope.ts';
+import type { HostFilter } from '../../hosts/host-filter.ts';
 import type { HostLink, LinkTraffic } from '../../hosts/host-link.ts';
+import type { HostChange } from '../../hosts/hosts.ts';
 import type { CertificateView, HostView } from '../schemas.ts';
 import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
@@ -50,8 +52,8 @@ export interface BulkRevocationResult {
 }
 
 export interface HostsService {
-  /** Those in `scope`; of all if it is undefined, here and below. */
-  list(page: Page, scope: HostScope | undefined): Promise<Paged<HostRecord>>;
+  /** Those in `scope`, of all if it is undefined, here and below; and of them those that fit `filter`. */
+  list(page: Page, scope: HostScope | undefined, filter?: HostFilter): Promise<Paged<HostRecord>>;
   /** The id of a host in `scope`. @throws FairleadError HOST_NOT_FOUND, the same for a host outside of it as for none */
   idInScope(ref: string, scope: HostScope): Promise<string>;
   /** The names of those hosts that are there, by id. */
@@ -70,7 +72,7 @@ export interface HostsService {
    * @throws FairleadError HOST_NOT_FOUND, HOST_OFFLINE at once when it is revoked; the signal's reason
    */
   linkOnReturn(ref: string, signal: AbortSignal): Promise<HostLink>;
-  update(ref: string, change: { name?: string; tags?: string[] }, actor: Actor): Promise<HostRecord>;
+  update(ref: string, change: HostChange, actor: Actor): Promise<HostRecord>;
   remove(ref: string, actor: Actor): Promise<void>;
   revoke(ref: string, reason: string, actor: Actor): Promise<unknown>;
   revokeSerial(serial: string, reason: string, actor: Actor): Promise<unknown>;

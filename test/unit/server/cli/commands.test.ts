@@ -158,8 +158,8 @@ describe('reads', () => {
       const result = await runAgainst(server, args);
       assert.deepEqual(JSON.parse(result.out), [HOST]);
     }
-    const none = await runAgainst(server, ['host', 'ls', '--tag', 'us', '--json']);
-    assert.deepEqual(JSON.parse(none.out), []);
+    await runAgainst(server, ['host', 'ls', '--tag', 'us', '--tag', 'db', '--state', 'online', '--name', 'e*']);
+    assert.equal(server.requests.at(-1)?.url.search, '?tag=us&tag=db&state=online&name=e*&limit=500');
   });
 
   it('follow a list over its pages', async (t) => {
@@ -203,7 +203,6 @@ describe('changes', () => {
   it('send what the command line says', async (t) => {
     const server = await api(t);
     server.on('PATCH /api/v1/hosts/edge-1', () => ({ ...HOST, name: 'new' }));
-    server.on(`PATCH /api/v1/hosts/${HOST.id}`, ({ body }) => ({ ...HOST, tags: (body as { tags: string[] }).tags }));
     server.on('POST /api/v1/hosts/edge-1/revoke', () => HOST);
     server.on('POST /api/v1/hosts/edge-1/containers/web/stop', (_seen, response) => void response.writeHead(204).end());
     const last = () => server.requests.at(-1);
@@ -211,7 +210,7 @@ describe('changes', () => {
     assert.equal((await runAgainst(server, ['host', 'rename', 'edge-1', 'new'])).out, 'edge-1 is now new.\n');
     assert.deepEqual(last()?.body, { name: 'new' });
     await runAgainst(server, ['host', 'tag', 'edge-1', '--add', 'db', '--remove', 'eu']);
-    assert.deepEqual(last()?.body, { tags: ['web', 'db'] });
+    assert.deepEqual(last()?.body, { addTags: ['db'], removeTags: ['eu'] });
     await runAgainst(server, ['host', 'revoke', 'edge-1', '--reason', 'lost']);
     assert.deepEqual(last()?.body, { reason: 'lost' });
     server.on('POST /api/v1/revocations', ({ body }) => {
@@ -340,5 +339,54 @@ describe('changes on a host', () => {
     assert.equal(code, 1);
     assert.match(err, /look \(STREAM_INTERRUPTED\)/);
     assert.equal(server.requests.filter(({ method }) => method === 'POST').length, 1);
+  });
+});
+
+describe('bulk', () => {
+  const ACTIONS = 'POST /api/v1/containers/actions';
+  const answer = (result: 'ok' | 'failed', dryRun = false) => [
+    { type: 'plan', operationId: 'o', dryRun, hosts: 2, matched: 1, unreachable: [] },
+    { type: 'container', host: 'edge-1', container: 'web', id: 'a', result, code: 'CONFLICT', detail: 'busy' },
+    {
+      type: 'summary',
+      matched: 1,
+      ok: result === 'ok' ? 1 : 0,
+      failed: result === 'ok' ? 0 : 1,
+      skipped: 0,
+      unreachable: 0,
+    },
+  ];
+  const lines = (records: object[]) => records.map((record) => `${JSON.stringify(record)}\n`).join('');
+
+  it('sends what is meant, tells each and the sum, and fails if one failed', async (t) => {
+    const server = await api(t);
+    server.on(ACTIONS, (_seen, response) => void response.end(lines(answer('ok'))));
+    const args = ['bulk', 'restart', '--tag', 'eu', '--name', 'web*', '-t', '3', '--max-failures', '2', '--yes'];
+    const { code, out } = await runAgainst(server, args);
+    assert.equal(code, 0);
+    assert.match(
+      out,
+      /^edge-1\/web\n\nHOST +OK +FAILED +SKIPPED\nedge-1 +1 +0 +0\n1 matched: 1 ok, 0 failed, 0 skipped\.\n$/,
+    );
+    const select = { tag: ['eu'], name: ['web*'] };
+    assert.deepEqual(server.requests.at(-1)?.body, { action: 'restart', select, timeoutSeconds: 3, maxFailures: 2 });
+    assert.match(server.requests.at(-1)?.idempotencyKey ?? '', /^[0-9a-f-]{36}$/);
+    server.on(ACTIONS, (_seen, response) => void response.end(lines(answer('failed'))));
+    const failed = await runAgainst(server, ['bulk', 'stop', '--all', '--yes']);
+    assert.deepEqual([failed.code, failed.err], [1, 'fairlead: edge-1/web: busy (CONFLICT)\n']);
+    assert.deepEqual(server.requests.at(-1)?.body, { action: 'stop', select: { all: true } });
+  });
+
+  it('touches nothing before somebody said yes, nor without a word of what', async (t) => {
+    const server = await api(t);
+    server.on(ACTIONS, ({ body }, response) => {
+      assert.equal((body as { dryRun?: boolean }).dryRun, true);
+      response.end(lines(answer('ok', true)));
+    });
+    const { code, err } = await runAgainst(server, ['bulk', 'stop', '--label', 'a=b']);
+    assert.deepEqual([code, server.requests.filter(({ method }) => method === 'POST').length], [2, 1]);
+    assert.match(err, /This will stop 1 containers on 2 hosts/);
+    assert.equal((await runAgainst(server, ['bulk', 'stop'])).code, 2);
+    assert.equal((await runAgainst(server, ['bulk', 'explode', '--all'])).code, 2);
   });
 });

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Audit } from '../../../../server/audit/audit.ts';
+import type { HostFilter } from '../../../../server/hosts/host-filter.ts';
 import { Hosts } from '../../../../server/hosts/hosts.ts';
 import { Presence } from '../../../../server/hosts/presence.ts';
 import { HostRegistry } from '../../../../server/hosts/registry.ts';
@@ -260,4 +261,36 @@ test('whoever waits for a host gets its link when it comes back, and is told at 
   const last = hosts.linkOnReturn(await enroll('four', 'DD'), never.signal);
   never.abort(new Error('nobody waits any more'));
   await assert.rejects(last, /nobody waits/);
+});
+
+test('a list of hosts is narrowed down by tag, state, name and system, page by page', async (t) => {
+  const { hosts, registry, enroll, store } = await setUp(t);
+  const ids = new Map<string, string>();
+  for (const name of ['a1', 'a2', 'b1', 'b2', 'b3']) ids.set(name, await enroll(name, `AA${name.toUpperCase()}`));
+  const idOf = (name: string) => ids.get(name) ?? assert.fail(name);
+  for (const name of ['a2', 'b2', 'b3']) registry.attach(fakeLink(idOf(name)));
+  await hosts.update('b2', { addTags: ['web', 'web'], removeTags: ['none'] }, ADMIN);
+  const names = async (filter: HostFilter, limit = 100) => {
+    const found: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await hosts.list({ limit, cursor }, undefined, filter);
+      assert.ok(page.items.length <= limit);
+      found.push(...page.items.map(({ name }) => name));
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return found.join(' ');
+  };
+  for (const limit of [1, 2, 100]) {
+    assert.equal(await names({ states: ['online'] }, limit), 'a2 b2 b3');
+    assert.equal(await names({ states: ['online', 'pending'], name: 'B?' }, limit), 'b1 b2 b3');
+    assert.equal(await names({ tags: ['lab', 'web'] }, limit), 'b2');
+    assert.equal(await names({ os: 'Linux', name: '*1' }, limit), 'a1 b1');
+    assert.equal(await names({ os: 'windows' }, limit), '');
+  }
+  assert.equal((await hosts.list({}, { hosts: [idOf('a2')], tags: [] }, { states: ['online'] })).items.length, 1);
+  await hosts.update('b2', { removeTags: ['web', 'lab'] }, ADMIN);
+  assert.deepEqual((await store.hosts.get('b2')).tags, []);
+  const many = Array.from({ length: 33 }, (_, i) => `t${i}`);
+  await assert.rejects(hosts.update('b2', { addTags: many }, ADMIN), (error) => isFairleadError(error, 'VALIDATION'));
 });
