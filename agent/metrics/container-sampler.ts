@@ -8,8 +8,8 @@ import type { DockerEngine } from '../docker/engine.ts';
 import { figuresOf } from './container-use.ts';
 import { Places } from './places.ts';
 
-/** Questions to Docker at once, of all callers together. */
-const MAX_QUESTIONS = 16;
+/** Questions to Docker at once, of all callers together: most of the time of each is a wait for Docker's next second. */
+const MAX_QUESTIONS = 64;
 /** Time for one container, and for all of them. */
 const CONTAINER_MS = 5_000;
 const ALL_MS = 25_000;

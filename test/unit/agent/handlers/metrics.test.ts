@@ -39,7 +39,7 @@ test('who leaves ends the work on all containers within a second', async (t) => 
   const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
   const { stream, done, leave } = served.open(hostStats, {});
   await stream.reply;
-  await waitFor('as many questions as there may be', () => open === 16);
+  await waitFor('as many questions as there may be', () => open === 64);
   leave();
   await assert.rejects(within(1_000, 'the handler', done), (error) => isFairleadError(error, 'CANCELLED'));
   await waitFor('the end of all questions', () => open === 0, { timeoutMs: 1_000 });
