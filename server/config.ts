@@ -110,6 +110,10 @@ export const ServerFlags = Type.Object({
     default: '0',
   }),
   ...METRICS_FLAGS,
+  hawser: choice(['on', 'off'], {
+    description: 'whether agents of Hawser may connect to the API, each by a token that was made for it',
+    default: 'on',
+  }),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -143,6 +147,8 @@ export interface ServerConfig {
   /** How long ago a certificate may have expired for its host to get a new one without an administrator; 0: never. */
   readonly recoverWithinMs: number;
   readonly metrics: MetricsConfig;
+  /** Whether agents of Hawser may connect. */
+  readonly hawser: boolean;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -180,6 +186,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     agentCertLifeMs: parseAgentCertLife(flags.agentCertLife),
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     metrics: parseMetrics(flags),
+    hawser: flags.hawser === 'on',
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };

@@ -1,11 +1,16 @@
 /** All that concerns the hosts: how they join, who is connected, what becomes of their certificates, and their port. */
 import { MemoryPool } from '../shared/mux/memory-pool.ts';
 import { VERSION } from '../shared/version.ts';
+import { PasswordHasher } from './access/password-hash.ts';
 import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import { Events } from './events/events.ts';
+import { HawserEdge } from './hawser/edge.ts';
+import { HostOfToken } from './hawser/host-of-token.ts';
+import { TokenCheck } from './hawser/token-check.ts';
+import { HawserTokens } from './hawser/tokens.ts';
 import { HostMetrics } from './host-metrics/host-metrics.ts';
 import { AgentRefusals } from './hosts/agent-refusals.ts';
 import { Hosts } from './hosts/hosts.ts';
@@ -32,6 +37,16 @@ export interface Fleet {
   readonly memory: MemoryPool;
   /** Does not listen yet. */
   readonly agents: AgentListener;
+  readonly hawser: HawserParts;
+  /** Shared by all who check what people or agents know, since it takes much of the machine. */
+  readonly hasher: PasswordHasher;
+}
+
+/** What agents of Hawser connect by. */
+export interface HawserParts {
+  readonly tokens: HawserTokens;
+  /** Undefined where they may not. */
+  readonly edge: HawserEdge | undefined;
 }
 
 /** @throws FairleadError STORE_UNAVAILABLE */
@@ -51,7 +66,10 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   const hosts: Hosts = new Hosts({
     ...{ store, registry, clock, audit },
     forget: succession.forget,
-    disconnect: (target, code, reason) => agents.disconnect(target, code, reason),
+    disconnect: (target, code, reason) => {
+      agents.disconnect(target, code, reason);
+      hawser.edge?.disconnect(target, code, reason);
+    },
   });
   const events = await Events.open({
     ...{ store, audit, registry, hosts, clock, random, log, policy: config.events },
@@ -85,7 +103,30 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   closers.push(keepAgentPort(agents, authority));
   const volumeTransfers = await VolumeTransfers.open({ store, registry, audit, clock, log, random });
   closers.push(() => volumeTransfers.close());
-  return { registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents };
+  const hasher = new PasswordHasher();
+  const hawser = openHawser(options, { store, audit }, { registry, memory, hasher, refusals });
+  return {
+    ...{ registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents },
+    ...{ hawser, hasher },
+  };
+}
+
+function openHawser(
+  { config, clock, log, closers }: PartOptions,
+  { store, audit }: Pick<Records, 'store' | 'audit'>,
+  parts: Pick<Fleet, 'registry' | 'memory' | 'hasher'> & { readonly refusals: AgentRefusals },
+): HawserParts {
+  const { registry, memory, hasher, refusals } = parts;
+  const tokens = new HawserTokens({ store, audit, clock, log, hasher });
+  if (!config.hawser) return { tokens, edge: undefined };
+  const edge = new HawserEdge({
+    ...{ clock, log, registry, tokens, memory },
+    check: new TokenCheck({ store, clock, hasher, log }),
+    hostOf: new HostOfToken({ store, audit, clock }),
+    onRefused: (refusal) => refusals.report(refusal),
+  });
+  closers.push(() => edge.close());
+  return { tokens, edge };
 }
 
 /** Has hosts say what they use; what is known of a host goes with it. */

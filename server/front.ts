@@ -5,7 +5,7 @@ import { VERSION } from '../shared/version.ts';
 import { ApiTokens } from './access/api-tokens.ts';
 import { Logins } from './access/logins.ts';
 import { OperatorCertificates } from './access/operator-certificates.ts';
-import { PasswordHasher } from './access/password-hash.ts';
+import type { PasswordHasher } from './access/password-hash.ts';
 import { Users } from './access/users.ts';
 import { type ApiTls, apiTls } from './api-tls.ts';
 import { auditMetrics } from './audit-metrics.ts';
@@ -51,7 +51,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   closers.push(() => metrics.close());
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
-  const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers } = fleet;
+  const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers, hawser } = fleet;
   const api = await buildApi({
     ...{
       hosts,
@@ -60,6 +60,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
       events,
       hostMetrics,
       volumeTransfers,
+      hawser,
       apiTokens,
       audit,
       auditTrail,
@@ -71,7 +72,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     },
     webhooks: events.webhooks,
     ...fleet.succession.services,
-    ...openSignIns(options, records),
+    ...openSignIns(options, records, fleet.hasher),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
     stacks: await openStacks(options, records),
     publicHosts: names,
@@ -108,9 +109,12 @@ async function openStacks({ clock, log }: PartOptions, { store, dataKey }: Recor
 }
 
 /** The ways to use the API without a token. */
-function openSignIns({ clock, log, closers }: PartOptions, { store, audit, authority }: Records) {
+function openSignIns(
+  { clock, log, closers }: PartOptions,
+  { store, audit, authority }: Records,
+  hasher: PasswordHasher,
+) {
   const deps = { store, audit, authority, clock, log };
-  const hasher = new PasswordHasher();
   const logins = new Logins({ ...deps, hasher });
   closers.push(() => logins.close());
   const users = new Users({ ...deps, hasher, endSessions: (userId) => logins.endOfUser(userId) });

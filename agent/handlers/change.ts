@@ -6,7 +6,7 @@ import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { neverSent } from '../docker/failure.ts';
 import type { Handler } from './handler.ts';
-import { Once } from './once.ts';
+import { Once } from '../../shared/once.ts';
 
 /** Each engine has its own memory of what was done. */
 const memories = new WeakMap<DockerEngine, Once>();

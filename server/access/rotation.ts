@@ -12,22 +12,25 @@ export interface Rotation {
   readonly expiresAt: number | undefined;
 }
 
+/** What is asked of a token that is to be rotated. Times are ms since 1970. */
+export type RotatedToken = Pick<ApiTokenRow, 'createdAt' | 'expiresAt' | 'revokedAt' | 'replacedBy'>;
+
 /**
  * @param now ms since 1970
  * @throws FairleadError VALIDATION, CONFLICT if the token has ended or has a successor
  */
-export function planRotation(token: ApiTokenRow, overlapSeconds: number, now: number): Rotation {
+export function planRotation(token: RotatedToken, overlapSeconds: number, now: number): Rotation {
   if (!Number.isInteger(overlapSeconds) || overlapSeconds < 0 || overlapSeconds > MAX_OVERLAP_SECONDS) {
     const detail = `overlapSeconds is not valid: it is a whole number from 0 to ${MAX_OVERLAP_SECONDS}`;
     throw new FairleadError('VALIDATION', detail);
   }
   if (token.replacedBy !== undefined) {
-    const detail = `the API token was rotated before: ${token.replacedBy} took its place; rotate that one`;
+    const detail = `the token was rotated before: ${token.replacedBy} took its place; rotate that one`;
     throw new FairleadError('CONFLICT', detail);
   }
   const end = token.expiresAt ?? Number.POSITIVE_INFINITY;
   if (token.revokedAt !== undefined || end <= now) {
-    throw new FairleadError('CONFLICT', 'the API token is revoked or expired already: make a new one');
+    throw new FairleadError('CONFLICT', 'the token is revoked or expired already: make a new one');
   }
   return {
     endsAt: Math.min(end, now + overlapSeconds * 1000),

@@ -6,6 +6,7 @@ import type { Role } from '../../shared/messages/kind.ts';
 import type { ScopeView, WebhookView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
+export type { HawserTokenView } from '../routes/hawser-tokens.ts';
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
 export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';
 export type {
@@ -61,6 +62,18 @@ export interface CreatedWebhook extends WebhookView {
 }
 
 export interface RotatedApiToken extends CreatedApiToken {
+  replacedEndsAt: string;
+}
+
+export interface CreatedHawserToken {
+  id: string;
+  token: string;
+  host: { name: string | null } | null;
+  expiresAt: string | null;
+  connectUrl: string;
+}
+
+export interface RotatedHawserToken extends CreatedHawserToken {
   replacedEndsAt: string;
 }
 

@@ -13,6 +13,7 @@ import { addDockerContext } from './commands/docker-context.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
 import { addForward } from './commands/forward.ts';
+import { addHawser } from './commands/hawser.ts';
 import { addHost, addInfo } from './commands/hosts.ts';
 import { addImageContent } from './commands/image-content.ts';
 import { addImage } from './commands/images.ts';
@@ -110,7 +111,8 @@ export function buildProgram(cli: Cli): Command {
   for (const add of [addImage, addImageContent, addNetwork]) add(root, cli);
   for (const add of [addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
   for (const add of [addTop, addStats, addStack]) add(root, cli);
-  for (const add of [addToken, addApiToken, addOperator, addUser, addCa, addCert, addAudit, addWebhook]) add(root, cli);
+  for (const add of [addToken, addApiToken, addHawser, addOperator, addUser, addCa, addCert, addAudit, addWebhook])
+    add(root, cli);
   for (const add of [addBackup, addRestore]) add(root, cli);
   return root;
 }

@@ -127,6 +127,7 @@ async function revokeSlice(tables: Tables, targets: readonly Target[], why: Why)
     hosts.get(hostId)?.serials.push(serial);
   }
   await tables.hosts.markAllRevoked(ids, why.now, why.reason);
+  await tables.hawserTokens.revokeOf(ids, why.now);
   result.hosts.push(...hosts.values());
   return result;
 }

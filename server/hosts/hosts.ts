@@ -123,6 +123,7 @@ export class Hosts {
     const serials = await this.#deps.store.transaction(async (tables) => {
       const now = this.#deps.clock.now();
       const revoked = await tables.certificates.revokeOf(host.id, now, reason);
+      await tables.hawserTokens.revokeOf([host.id], now);
       // An older database still has the host, and is to know that it is revoked.
       await tables.hosts.markRevoked(host.id, now, reason);
       await tables.recoveries.deleteOf(host.id);
@@ -220,6 +221,7 @@ export class Hosts {
     return await this.#deps.store.transaction(async (tables) => {
       const { id } = await tables.hosts.get(ref);
       const serials = await tables.certificates.revokeOf(id, now, reason);
+      await tables.hawserTokens.revokeOf([id], now);
       await tables.recoveries.deleteOf(id);
       return { host: await tables.hosts.markRevoked(id, now, reason), serials };
     });
@@ -251,7 +253,8 @@ function changedTags(
 function absence(host: HostRow): string {
   if (host.revokedAt !== undefined) return 'is revoked';
   if (host.quarantinedAt !== undefined) return 'is in quarantine: release or revoke it';
-  if (host.lastSeenAt === undefined) return 'has not connected yet: is fairlead-agent running on it?';
+  const agent = host.kind === 'native' ? 'fairlead-agent' : 'the agent of Hawser';
+  if (host.lastSeenAt === undefined) return `has not connected yet: is ${agent} running on it?`;
   return 'is not connected; it comes back by itself';
 }
 

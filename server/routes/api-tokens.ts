@@ -1,11 +1,10 @@
 /** API tokens, and who a token is. */
 import Type from 'typebox';
-import { FairleadError } from '../../shared/errors.ts';
-import { MAX_OVERLAP_SECONDS } from '../access/rotation.ts';
 import type { HostScope } from '../access/scope.ts';
 import { actorOf, principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext, RouteDeps } from './context.ts';
+import { futureTime, Overlap } from './expiry-times.ts';
 import {
   ApiTokenView,
   IdParams,
@@ -41,22 +40,6 @@ const Rotated = Type.Object({
   ...Created.properties,
   replacedEndsAt: { ...Instant, description: 'When the token that it replaces ends' },
 });
-const Overlap = Type.Union([
-  Type.Object(
-    {
-      overlapSeconds: Type.Optional(
-        Type.Integer({
-          minimum: 0,
-          maximum: MAX_OVERLAP_SECONDS,
-          description: 'How long the old token goes on; 0 unless given',
-        }),
-      ),
-    },
-    { additionalProperties: false },
-  ),
-  Type.Null(),
-]);
-
 export function apiTokenRoutes(api: Api, { deps }: RouteContext): void {
   whoamiRoute(api, deps);
   rotateRoute(api, deps);
@@ -169,13 +152,4 @@ function whoamiRoute(api: Api, deps: RouteDeps): void {
       return { tokenId, name, role, scope: scopeView(scope, names), serverVersion: deps.version };
     },
   );
-}
-
-function futureTime(text: string, now: number): number {
-  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/i.test(text)
-    ? Date.parse(text)
-    : Number.NaN;
-  if (Number.isNaN(time)) throw new FairleadError('VALIDATION', 'expiresAt is not valid: it must be an RFC 3339 time');
-  if (time <= now) throw new FairleadError('VALIDATION', 'expiresAt is not valid: it is not in the future');
-  return time;
 }

@@ -44,6 +44,9 @@ import { eventRoutes } from './events.ts';
 import { execRoute } from './exec.ts';
 import { execRunRoute } from './exec-run.ts';
 import { fleetListRoutes } from './fleet-lists.ts';
+import { hawserConnectRoutes } from './hawser-connect.ts';
+import { hawserUrl } from './hawser-path.ts';
+import { hawserTokenRoutes } from './hawser-tokens.ts';
 import { healthRoutes } from './health.ts';
 import { hostLinks } from './host-links.ts';
 import { hostMetricsRoutes } from './host-metrics.ts';
@@ -73,7 +76,7 @@ import { validatorCompiler } from './validation.ts';
 import { volumeContentRoutes } from './volume-content.ts';
 import { volumeTransferRoutes } from './volume-transfers.ts';
 import { volumeRoutes } from './volumes.ts';
-import { WebSockets } from './web-sockets.ts';
+import { HAWSER_SOCKETS, WebSockets } from './web-sockets.ts';
 import { webhookRoutes } from './webhooks.ts';
 
 /** The longest part of a path: an image's name with its tag and digest, and some of it escaped. */
@@ -96,7 +99,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestIdHeader: false,
-    rewriteUrl: ({ url = '' }) => routedUrl(url),
+    rewriteUrl: (request) => hawserUrl(request, routedUrl(request.url ?? '')),
     trustProxy: deps.trustProxy ? isNearestProxy : false,
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
@@ -128,10 +131,11 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   const gonePeers = new GonePeers(deps.clock);
   const dockerTurns = { ofCaller: new Turns(DOCKER_TURNS.ofCaller), ofHost: new Turns(DOCKER_TURNS.ofHost) };
   const webSockets = new WebSockets(deps.clock, upgrades);
+  const hawserSockets = new WebSockets(deps.clock, upgrades, HAWSER_SOCKETS);
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
   const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
   upgrades.mount(api);
-  endOnClose(api, deps, live, webSockets);
+  endOnClose(api, deps, live, [webSockets, hawserSockets]);
   const links = hostLinks(api, deps);
   registerRoutes(api, {
     deps,
@@ -140,6 +144,10 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     lostCalls: new LostCalls(deps.clock),
     upgrades,
     webSockets,
+    hawserSockets,
+    keepPlace: (socket, who) => {
+      for (const door of doors) door.use(socket, who);
+    },
     uploads,
     gonePeers,
     dockerTurns,
@@ -183,6 +191,8 @@ function registerRoutes(api: Api, context: RouteContext): void {
   volumeContentRoutes(api, context);
   volumeTransferRoutes(api, context);
   apiTokenRoutes(api, context);
+  hawserTokenRoutes(api, context);
+  hawserConnectRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);
   loginRoutes(api, context);
@@ -270,12 +280,13 @@ function countRequests(api: Api, { metrics }: ApiDeps): void {
   });
 }
 
-function endOnClose(api: Api, { clock }: ApiDeps, live: LiveStreams, webSockets: WebSockets): void {
+function endOnClose(api: Api, { clock, hawser }: ApiDeps, live: LiveStreams, webSockets: readonly WebSockets[]): void {
   api.addHook('preClose', async () => {
     live.close();
     // First each stream says to its own client why it ends.
     await setImmediate();
-    webSockets.close();
+    hawser.edge?.close();
+    for (const each of webSockets) each.close();
     clock.setTimeout(() => api.server.closeAllConnections(), CLOSE_MS);
   });
 }

@@ -1,4 +1,5 @@
 /** What every family of routes is given. */
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { GonePeers } from '../docker-proxy/gone-peers.ts';
 import type { AnswerBudget } from './answer-budget.ts';
@@ -24,6 +25,10 @@ export interface RouteContext {
   readonly dockerTurns: { readonly ofCaller: Turns; readonly ofHost: Turns };
   readonly gonePeers: GonePeers;
   readonly webSockets: WebSockets;
+  /** Those of agents of Hawser. */
+  readonly hawserSockets: WebSockets;
+  /** Has a connection keep its place from now on; `who` names whoever uses it. */
+  keepPlace(socket: IncomingMessage['socket'], who: string): void;
   /** Connections whose request may take as long as its body does. */
   readonly uploads: WeakSet<Duplex>;
   readonly answers: AnswerBudget;

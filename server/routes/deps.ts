@@ -11,6 +11,7 @@ import type { AuditService, AuditTrailService } from './deps/audit.ts';
 import type { AuthorityView, OfflineRootService, RotationService } from './deps/authority.ts';
 import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
 import type { EventsService } from './deps/events.ts';
+import type { HawserService } from './deps/hawser.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
 import type { StacksService } from './deps/stacks.ts';
@@ -80,6 +81,7 @@ export interface ApiDeps {
   readonly webhooks: WebhooksService;
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;
+  readonly hawser: HawserService;
   readonly metrics: MetricsView;
   readonly hostMetrics: HostMetricsService;
   /** Asked by `/readyz`; must not throw. */

@@ -31,7 +31,7 @@ export function instant(time: Time): string {
   return new Date(time).toISOString();
 }
 
-function instantOrNull(time: Time | null | undefined): string | null {
+export function instantOrNull(time: Time | null | undefined): string | null {
   return time === null || time === undefined ? null : instant(time);
 }
 

@@ -1,8 +1,10 @@
 /** WebSockets as routes: an upgrade that becomes one. */
+import type { Duplex } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
+import { MAX_AGENT_MESSAGE_BYTES } from '../../shared/hawser/messages.ts';
 import type { Upgrades } from './upgrades.ts';
 
 /** The largest message a client may send. */
@@ -13,7 +15,9 @@ const CLOSE_TIMEOUT_MS = 10 * 60_000;
 const SHUTDOWN_CLOSE_MS = 1_000;
 
 /** `closeTimeout` is newer than the types of ws. */
-const SERVER_OPTIONS: ServerOptions & { closeTimeout: number } = {
+type Options = ServerOptions & { closeTimeout: number; maxFragments?: number; maxBufferedChunks?: number };
+
+const SERVER_OPTIONS: Options = {
   noServer: true,
   clientTracking: true,
   maxPayload: MAX_MESSAGE_BYTES,
@@ -21,15 +25,30 @@ const SERVER_OPTIONS: ServerOptions & { closeTimeout: number } = {
   closeTimeout: CLOSE_TIMEOUT_MS,
 };
 
+/** A WebSocket, and what it reads from. */
+export interface Taken {
+  readonly webSocket: WebSocket;
+  readonly socket: Duplex;
+}
+
+/** Agents of Hawser send each message in pieces of 4 KiB; how large one may be is limited, not in how many it comes. */
+export const HAWSER_SOCKETS: Partial<Options> = {
+  maxPayload: MAX_AGENT_MESSAGE_BYTES,
+  maxFragments: MAX_AGENT_MESSAGE_BYTES / 1024,
+  maxBufferedChunks: MAX_AGENT_MESSAGE_BYTES / 1024,
+  closeTimeout: SHUTDOWN_CLOSE_MS,
+};
+
 export class WebSockets {
   readonly #clock: Clock;
   readonly #upgrades: Upgrades;
-  readonly #server = new WebSocketServer(SERVER_OPTIONS);
+  readonly #server: WebSocketServer;
   #closed = false;
 
-  constructor(clock: Clock, upgrades: Upgrades) {
+  constructor(clock: Clock, upgrades: Upgrades, options: Partial<Options> = {}) {
     this.#clock = clock;
     this.#upgrades = upgrades;
+    this.#server = new WebSocketServer({ ...SERVER_OPTIONS, ...options });
   }
 
   /** @throws FairleadError VALIDATION if the request is no proper WebSocket handshake */
@@ -47,9 +66,14 @@ export class WebSockets {
   }
 
   /** Answers the upgrade with 101. Everything that may refuse it must have been asked before. */
-  accept(request: FastifyRequest, reply: FastifyReply): Promise<WebSocket> {
+  async accept(request: FastifyRequest, reply: FastifyReply): Promise<WebSocket> {
+    return (await this.take(request, reply)).webSocket;
+  }
+
+  /** As `accept`, with what the WebSocket reads from. */
+  take(request: FastifyRequest, reply: FastifyReply): Promise<Taken> {
     const { socket, head } = this.#upgrades.take(request, reply);
-    const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
+    const { promise, resolve, reject } = Promise.withResolvers<Taken>();
     const lost = () => reject(new FairleadError('CANCELLED', 'the client went away'));
     if (socket.destroyed || this.#closed) {
       socket.destroy();
@@ -59,7 +83,7 @@ export class WebSockets {
     socket.once('close', lost);
     this.#server.handleUpgrade(request.raw, socket, head, (webSocket) => {
       socket.off('close', lost);
-      resolve(webSocket);
+      resolve({ webSocket, socket });
     });
     return promise;
   }

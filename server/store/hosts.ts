@@ -10,11 +10,14 @@ import { revokedHost } from './revocations.ts';
 import type { HostsTable } from './schema.ts';
 import { type Db, type Note, readStrings } from './tables.ts';
 
+/** Which protocol a host's agent speaks. */
+export type HostKind = 'native' | 'hawser-edge';
+
 /** A host as it is stored. Times are ms since 1970. */
 export interface HostRow {
   readonly id: string;
   readonly name: string;
-  readonly kind: 'native';
+  readonly kind: HostKind;
   readonly os: string;
   readonly arch: string;
   readonly hostname: string;
@@ -38,10 +41,11 @@ export interface SeenHost extends HostFacts {
 const MARK_SEEN = `update hosts set last_seen_at = seen.column2, os = seen.column3, arch = seen.column4,
   hostname = seen.column5, agent_version = seen.column6 from`;
 
-export type NewHost = Omit<
-  HostRow,
-  'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason' | 'quarantinedAt' | 'quarantineReason'
->;
+export interface NewHost
+  extends Omit<HostRow, 'kind' | 'lastSeenAt' | 'revokedAt' | 'revokeReason' | 'quarantinedAt' | 'quarantineReason'> {
+  /** `native` unless given. */
+  readonly kind?: HostKind;
+}
 
 /** What a host says of itself when it connects. */
 export interface HostFacts {
@@ -241,7 +245,7 @@ function fromNewHost(host: NewHost): HostsTable {
     id: host.id,
     name: host.name,
     name_key: hostNameKey(host.name),
-    kind: 'native',
+    kind: host.kind ?? 'native',
     os: host.os,
     arch: host.arch,
     hostname: host.hostname,
@@ -260,7 +264,7 @@ function toHost(row: Selectable<HostsTable>): HostRow {
   return {
     id: row.id,
     name: row.name,
-    kind: 'native',
+    kind: row.kind === 'hawser-edge' ? 'hawser-edge' : 'native',
     os: row.os,
     arch: row.arch,
     hostname: row.hostname,

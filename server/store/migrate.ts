@@ -11,6 +11,7 @@ import { up as stacks } from './migrations/0007-stacks.ts';
 import { up as volumeTransfers } from './migrations/0008-volume-transfers.ts';
 import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
+import { up as hawserTokens } from './migrations/0012-hawser-tokens.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
@@ -26,6 +27,7 @@ const MIGRATIONS: readonly Migration[] = [
   volumeTransfers,
   events,
   metrics,
+  hawserTokens,
 ];
 
 /** The schema version that this build reads and writes. */

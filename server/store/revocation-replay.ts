@@ -5,6 +5,7 @@ import {
   HOST_MS,
   revokedApiToken,
   revokedCertificate,
+  revokedHawserToken,
   revokedHost,
   revokedOperatorCertificate,
   spentEnrollmentToken,
@@ -41,6 +42,12 @@ const REPLAY: Readonly<Record<string, Replay>> = {
     if (row === undefined || (row.expiresAt ?? now + 1) <= now) return false;
     return await apiTokens.revoke(id, at);
   },
+  async 'hawser-token'({ hawserTokens }, { id, at }, now) {
+    if (at > now) return await hawserTokens.endAt(id, at);
+    const row = await hawserTokens.find(id);
+    if (row === undefined || (row.expiresAt ?? now + 1) <= now) return false;
+    return await hawserTokens.revoke(id, at);
+  },
   'operator-certificate': async ({ operatorCertificates }, { id, at }) => await operatorCertificates.revoke(id, at),
   user: async ({ users }, { id, at }) => await users.remove(id, at),
   'enrollment-token': async ({ enrollmentTokens }, { id, at }) => await enrollmentTokens.revoke(id, at),
@@ -76,7 +83,8 @@ export async function completeJournal(store: Store, now: number): Promise<void> 
   const known = [
     ...(await certificates(store, now)),
     ...(await hosts(store, now)),
-    ...(await apiTokens(store, now)),
+    ...(await tokens(store, 'api_tokens', now)),
+    ...(await tokens(store, 'hawser_tokens', now)),
     ...(await operatorCertificates(store, now)),
     ...(await enrollmentTokens(store, now)),
   ];
@@ -106,9 +114,10 @@ async function hosts({ db }: Store, now: number): Promise<Revocation[]> {
 }
 
 /** Those that were replaced end at their expiry, which an older database does not know. */
-async function apiTokens({ db }: Store, now: number): Promise<Revocation[]> {
+async function tokens({ db }: Store, table: 'api_tokens' | 'hawser_tokens', now: number): Promise<Revocation[]> {
+  const revoked = table === 'api_tokens' ? revokedApiToken : revokedHawserToken;
   const rows = await db
-    .selectFrom('api_tokens')
+    .selectFrom(table)
     .select(['id', 'revoked_at', 'expires_at', 'replaced_by'])
     .where((e) =>
       e.or([
@@ -118,7 +127,7 @@ async function apiTokens({ db }: Store, now: number): Promise<Revocation[]> {
     )
     .execute();
   return rows.map(({ id, revoked_at, expires_at, replaced_by }) =>
-    revokedApiToken(id, revoked_at ?? expires_at ?? now, replaced_by === null ? expires_at : null),
+    revoked(id, revoked_at ?? expires_at ?? now, replaced_by === null ? expires_at : null),
   );
 }
 

@@ -26,6 +26,11 @@ export function revokedApiToken(id: string, at: number, expiresAt: number | null
   return { kind: 'api-token', id, at, ...(expiresAt === null ? {} : { until: expiresAt }) };
 }
 
+/** As `revokedApiToken`. */
+export function revokedHawserToken(id: string, at: number, expiresAt: number | null): Revocation {
+  return { kind: 'hawser-token', id, at, ...(expiresAt === null ? {} : { until: expiresAt }) };
+}
+
 export function revokedOperatorCertificate(serial: string, at: number, notAfter: number): Revocation {
   return { kind: 'operator-certificate', id: serial, at, until: notAfter };
 }

@@ -271,6 +271,23 @@ export interface VolumeTransfersTable {
   ended_at: number | null;
 }
 
+export interface HawserTokensTable {
+  id: string;
+  name: string;
+  /** The first characters of the token. */
+  prefix: string;
+  /** Algorithm, parameters, salt and hash in one text. */
+  token_hash: string;
+  host_id: string | null;
+  created_by: string;
+  created_at: number;
+  expires_at: number | null;
+  last_used_at: number | null;
+  last_used_address: string | null;
+  revoked_at: number | null;
+  replaced_by: string | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -292,4 +309,5 @@ export interface Schema {
   metric_hosts: MetricHostsTable;
   host_metrics: HostMetricsTable;
   volume_transfers: VolumeTransfersTable;
+  hawser_tokens: HawserTokensTable;
 }

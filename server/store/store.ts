@@ -13,6 +13,7 @@ import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
 import { type EventSources, eventSourcesTable } from './event-sources.ts';
 import { type Events, eventsTable } from './events.ts';
+import { type HawserTokenRows, hawserTokensTable } from './hawser-tokens.ts';
 import { type HostMetricRows, hostMetricsTable } from './host-metrics.ts';
 import { type HostTrust, hostTrustTable } from './host-trust.ts';
 import { type Hosts, hostsTable } from './hosts.ts';
@@ -64,6 +65,7 @@ export interface Tables {
   readonly eventSources: EventSources;
   readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
+  readonly hawserTokens: HawserTokenRows;
 }
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
@@ -143,6 +145,7 @@ export class Store implements Tables {
   readonly eventSources: EventSources;
   readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
+  readonly hawserTokens: HawserTokenRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
@@ -182,6 +185,7 @@ export class Store implements Tables {
     this.eventSources = tables.eventSources;
     this.webhooks = tables.webhooks;
     this.hostMetrics = tables.hostMetrics;
+    this.hawserTokens = tables.hawserTokens;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -295,5 +299,6 @@ function tablesOn(db: Db, note: Note): Tables {
     eventSources: eventSourcesTable(db),
     webhooks: webhooksTable(db),
     hostMetrics: hostMetricsTable(db),
+    hawserTokens: hawserTokensTable(db, note),
   };
 }

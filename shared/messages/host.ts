@@ -28,7 +28,8 @@ export const hostInfo = {
     agentVersion: Type.String(),
     cpus: count,
     memoryBytes: count,
-    uptimeSeconds: count,
+    /** Absent where the agent has not said it (yet). */
+    uptimeSeconds: Type.Optional(count),
     docker: DockerState,
     /** Docker's own `/info`, absent while Docker is not reachable. */
     dockerInfo: Type.Optional(Type.Record(Type.String(), Type.Unknown())),

@@ -149,6 +149,10 @@ const apiToken = async (): Promise<string> => {
   return (await server.api.post('/api/v1/api-tokens', { name: 'short-lived', role: 'viewer' })).body.id;
 };
 
+const hawserToken = async (): Promise<string> => {
+  return (await server.api.post('/api/hawser/tokens', { name: 'nas' })).body.id;
+};
+
 /** How each route is called so that it does something. One that is missing here fails the test. */
 /** Nobody listens there: that it is tried is what counts. */
 const webhook = { path: '/api/v1/webhooks', body: { url: 'http://127.0.0.1:9/' } };
@@ -232,6 +236,22 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/v1/api-tokens/${await apiToken()}/rotate`,
     body: {},
     action: 'api-token.rotate',
+  }),
+  'post /api/hawser/tokens': async () => {
+    return { path: '/api/hawser/tokens', body: { name: 'nas' }, action: 'hawser-token.create' };
+  },
+  'post /api/hawser/tokens/{id}/rotate': async () => ({
+    path: `/api/hawser/tokens/${await hawserToken()}/rotate`,
+    body: {},
+    action: 'hawser-token.rotate',
+  }),
+  'delete /api/hawser/tokens': async () => ({
+    path: `/api/hawser/tokens?id=${await hawserToken()}`,
+    action: 'hawser-token.revoke',
+  }),
+  'delete /api/hawser/tokens/{id}': async () => ({
+    path: `/api/hawser/tokens/${await hawserToken()}`,
+    action: 'hawser-token.revoke',
   }),
   'post /api/v1/webhooks': async () => ({ ...webhook, action: 'webhook.create' }),
   'post /api/v1/webhooks/{id}/test': async () => ({

@@ -174,7 +174,7 @@ function infoFacts(info: HostInfo): string {
     ['Kernel', info.kernel],
     ['CPUs', info.cpus],
     ['Memory', bytes(info.memoryBytes)],
-    ['Up', duration(info.uptimeSeconds * 1000)],
+    ['Up', info.uptimeSeconds === undefined ? undefined : duration(info.uptimeSeconds * 1000)],
     ['Agent', info.agentVersion],
     ['Docker', info.docker.reachable ? (info.docker.version ?? 'reachable') : 'unreachable'],
     ['Docker says', info.docker.reason],

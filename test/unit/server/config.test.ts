@@ -53,6 +53,7 @@ test('the flags are the documented ones', () => {
       '--metrics-keep-samples',
       '--metrics-keep-fine',
       '--metrics-keep-coarse',
+      '--hawser',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -75,6 +76,7 @@ test('without flags everything has its default', async () => {
     agentCertLifeMs: 30 * 86_400_000,
     recoverWithinMs: 0,
     metrics: { intervalMs: 30_000, kept: { samples: 86_400, fine: 30 * 86_400, coarse: 365 * 86_400 } },
+    hawser: true,
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -100,6 +102,7 @@ test('everything can be set by the environment', async () => {
       FAIRLEAD_METRICS_KEEP_SAMPLES: '2h',
       FAIRLEAD_METRICS_KEEP_FINE: '2h',
       FAIRLEAD_METRICS_KEEP_COARSE: '90d',
+      FAIRLEAD_HAWSER: 'off',
       FAIRLEAD_LOG_LEVEL: 'debug',
     },
   );
@@ -122,6 +125,7 @@ test('everything can be set by the environment', async () => {
     agentCertLifeMs: 30 * 86_400_000,
     recoverWithinMs: 0,
     metrics: { intervalMs: 0, kept: { samples: 7200, fine: 7200, coarse: 90 * 86_400 } },
+    hawser: false,
     logLevel: 'debug',
     resetAdminToken: false,
   });

@@ -10,6 +10,7 @@ const PUBLIC = [
   'GET /readyz',
   'GET /ca.pem',
   'GET /api/v1/ca',
+  'GET /api/hawser/edge',
   'POST /api/v1/enroll',
   'POST /api/v1/login',
   'POST /api/v1/recover',

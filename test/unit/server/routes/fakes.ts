@@ -271,6 +271,25 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         return 'published' as const;
       },
     },
+    hawser: {
+      tokens: {
+        create: async (...args) => {
+          await called('hawser.create', ...args);
+          return aHawserToken(args[0].name);
+        },
+        rotate: async (...args) => {
+          await called('hawser.rotate', ...args);
+          return { ...aHawserToken('nas'), replacedEndsAt: NOW };
+        },
+        list: async () => ({ items: [aHawserToken('nas')] }),
+        revoke: (...args) => called('hawser.revoke', ...args),
+      },
+      edge: {
+        connections: () => [],
+        accept: async ({ ws }) => ws.close(1000),
+        close: () => undefined,
+      },
+    },
     metrics: {
       contentType: 'text/plain; version=0.0.4',
       text: async () => 'fairlead_info 1\n',
@@ -330,6 +349,10 @@ const WEBHOOK = {
   ...{ id: 'w1', url: 'https://receiver.example/', state: 'ok' as const, createdBy: 'a', createdAt: NOW },
   ...{ failures: 0, behind: 0 },
 };
+
+function aHawserToken(name: string) {
+  return { id: 'w1', name, prefix: 'AbCdEfGh', token: 'AbCdEfGh-secret', createdBy: 'a', createdAt: NOW };
+}
 
 function aRoot(role: 'current' | 'next') {
   const valid = { notBefore: new Date(NOW), notAfter: new Date(NOW) };

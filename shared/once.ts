@@ -1,6 +1,6 @@
 /** Calls that change something act once, however often they come: a repeat gets the outcome of the first. */
-import type { Clock } from '../../shared/clock.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import type { Clock } from './clock.ts';
+import { FairleadError } from './errors.ts';
 
 /** How long, how many and how large outcomes are kept. The oldest go first. */
 const KEEP_MS = 10 * 60_000;

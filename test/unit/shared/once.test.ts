@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Once } from '../../../../agent/handlers/once.ts';
-import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
-import { FakeClock } from '../../../support/fake-clock.ts';
+import { Once } from '../../../shared/once.ts';
+import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 
 const KEEP_MS = 10 * 60_000;
 

@@ -1,0 +1,178 @@
+/** A host behind an agent of Hawser: HostLink over JSON messages. */
+import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
+import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
+import type { HawserMetrics, Hello } from '../../shared/hawser/messages.ts';
+import type { DockerState } from '../../shared/messages/control.ts';
+import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import type { Once } from '../../shared/once.ts';
+import type {
+  CallOptions,
+  HostLink,
+  LinkDescription,
+  LinkStream,
+  LinkTraffic,
+  OpenOptions,
+} from '../hosts/host-link.ts';
+import { ask } from './ask.ts';
+import { type KindContext, unsupported } from './kind.ts';
+import { servedKinds, serverOf } from './kinds.ts';
+import type { HawserSession } from './session.ts';
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+const PING_MS = 10_000;
+/** Longer texts of Docker's are not kept of it. */
+const MAX_FACT_CHARS = 64;
+
+export interface HawserLinkOptions {
+  readonly hostId: string;
+  readonly session: HawserSession;
+  /** Not the token: nobody behind this needs it. */
+  readonly hello: Omit<Hello, 'token'>;
+  readonly once: Once;
+  /** ms since 1970. */
+  readonly connectedAt: number;
+}
+
+export class HawserLink implements HostLink {
+  readonly hostId: string;
+  readonly session: HawserSession;
+  readonly instanceId: string;
+  readonly closed: Promise<FairleadError>;
+  readonly #options: HawserLinkOptions;
+  readonly #capabilities: readonly string[];
+  readonly #context: KindContext;
+  #docker: DockerState;
+  #metrics: HawserMetrics['metrics'] | undefined;
+  #facts: { readonly os: string; readonly arch: string };
+
+  constructor(options: HawserLinkOptions) {
+    const { hostId, session, hello, once } = options;
+    this.#options = options;
+    this.hostId = hostId;
+    this.session = session;
+    this.instanceId = instanceOf(hello);
+    this.closed = session.closed;
+    this.#capabilities = hello.capabilities ?? [];
+    this.#docker = firstState(hello.dockerVersion);
+    this.#facts = { os: '', arch: '' };
+    const link = this;
+    this.#context = {
+      session,
+      once,
+      ask: async (call, asked) => {
+        try {
+          const answer = await ask(session, call, asked);
+          if (!link.#docker.reachable) link.#setReachable();
+          return answer;
+        } catch (error) {
+          link.#noteFailure(error);
+          throw error;
+        }
+      },
+      docker: () => link.#docker,
+      get facts() {
+        return { ...link.#facts, agentVersion: agentVersion(hello), hostname: hello.hostname || hello.agentName };
+      },
+      metrics: () => link.#metrics,
+    };
+  }
+
+  /** Asks the host's Docker what it is, which the hello does not say. Never rejects. */
+  async learn(): Promise<void> {
+    try {
+      const { body } = await this.#context.ask({ method: 'GET', path: '/version' });
+      const { Version, ApiVersion, Os, Arch } = asObject(parseDockerJson(body.toString('utf8')));
+      const fact = (value: unknown) => (typeof value === 'string' ? value.slice(0, MAX_FACT_CHARS) : '');
+      this.#facts = { os: fact(Os).slice(0, 32), arch: nodeArch(fact(Arch).slice(0, 32)) };
+      this.#docker = { reachable: true, version: fact(Version), apiVersion: fact(ApiVersion).slice(0, 16) };
+    } catch (error) {
+      // What it means for Docker's state has been noted; a Docker that answers nonsense stays as the hello says it is.
+      if (!isFairleadError(error)) throw error;
+    }
+  }
+
+  /** Takes in what the agent has measured. */
+  measured({ metrics }: HawserMetrics): void {
+    this.#metrics = metrics;
+  }
+
+  async call<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<Reply<K>> {
+    const { reply, bytes } = await this.open(kind, params, options);
+    // An answer is all that was asked for: whatever else would come is not waited for.
+    bytes.destroy();
+    return reply;
+  }
+
+  async open<K extends StreamKind>(kind: K, params: Params<K>, options: OpenOptions = {}): Promise<LinkStream<K>> {
+    const serve = serverOf(kind, this.#capabilities);
+    if (serve === undefined) throw unsupported(kind.name);
+    options.signal?.throwIfAborted();
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const opening: Promise<LinkStream> = serve(this.#context, params as Params<StreamKind>, { ...options, timeoutMs });
+    return (await opening) as unknown as LinkStream<K>;
+  }
+
+  describe(): LinkDescription {
+    const { hello, connectedAt } = this.#options;
+    return {
+      agentVersion: agentVersion(hello),
+      hostname: hello.hostname || hello.agentName,
+      ...this.#facts,
+      docker: this.#docker,
+      capabilities: servedKinds(this.#capabilities),
+      // Agents of Hawser have none.
+      policy: { allow: [], deny: [] },
+      connectedAt,
+      lastSeenAt: this.session.lastSeenAt,
+    };
+  }
+
+  traffic(): LinkTraffic | undefined {
+    return undefined;
+  }
+
+  async ping({ timeoutMs = PING_MS }: { readonly timeoutMs?: number } = {}): Promise<number> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const late = new FairleadError('TIMEOUT', `the agent did not answer a ping within ${timeoutMs} ms`);
+    const timer = this.session.clock.setTimeout(() => reject(late), timeoutMs);
+    try {
+      return await Promise.race([this.session.ping(), promise]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  close(code: ErrorCode, reason: string): void {
+    this.session.close(code, reason);
+  }
+
+  #setReachable(): void {
+    const { reason: _, ...state } = this.#docker;
+    this.#docker = { ...state, reachable: true };
+  }
+
+  #noteFailure(error: unknown): void {
+    if (!isFairleadError(error, 'DOCKER_UNREACHABLE')) return;
+    this.#docker = { ...this.#docker, reachable: false, reason: error.message.slice(0, 256) };
+  }
+}
+
+/** Tells the processes of a host's agents apart: ids are made anew at each start, but some are configured, and then twice. */
+export function instanceOf({ agentId, agentName, hostname = '' }: Omit<Hello, 'token'>): string {
+  return [agentId, agentName, hostname].map((part) => part.slice(0, 64)).join('/');
+}
+
+function firstState(version: string | undefined): DockerState {
+  if (version !== undefined && version !== '' && version !== 'unknown') return { reachable: true, version };
+  return { reachable: false, reason: 'Docker did not answer the agent when it connected' };
+}
+
+/** Before 0.2.14 the version that was sent was the protocol's. */
+function agentVersion({ version, protocol }: Omit<Hello, 'token'>): string {
+  return protocol === undefined && version === '1.0' ? 'before 0.2.14' : version;
+}
+
+/** As Node names them, and with it all other hosts. */
+function nodeArch(arch: string): string {
+  return arch === 'amd64' ? 'x64' : arch === '386' ? 'ia32' : arch;
+}

@@ -1,0 +1,38 @@
+/** What serves one kind on a host of Hawser, and what it is given. */
+import { FairleadError } from '../../shared/errors.ts';
+import type { HawserMetrics } from '../../shared/hawser/messages.ts';
+import type { DockerState } from '../../shared/messages/control.ts';
+import type { Params, StreamKind } from '../../shared/messages/kind.ts';
+import type { Once } from '../../shared/once.ts';
+import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
+import type { Answer, AskOptions, HawserCall } from './ask.ts';
+import type { HawserSession } from './session.ts';
+
+export interface KindContext {
+  readonly session: HawserSession;
+  /** Asks Docker, and notes whether it is reachable. */
+  ask(call: HawserCall, options?: AskOptions): Promise<Answer>;
+  readonly docker: () => DockerState;
+  readonly facts: {
+    readonly agentVersion: string;
+    readonly hostname: string;
+    readonly os: string;
+    readonly arch: string;
+  };
+  /** What the agent has measured last. */
+  readonly metrics: () => HawserMetrics['metrics'] | undefined;
+  /** What was done for which idempotency key, over all sessions of the host. */
+  readonly once: Once;
+}
+
+/** Serves one stream: resolves with it once Docker has answered. */
+export type ServeKind<K extends StreamKind = StreamKind> = (
+  context: KindContext,
+  params: Params<K>,
+  options: OpenOptions,
+) => Promise<LinkStream<K>>;
+
+/** A kind that no agent of Hawser can serve, or not so. @param what names the capability that is missing */
+export function unsupported(what: string): FairleadError {
+  return new FairleadError('UNSUPPORTED', `this host has an agent of Hawser, which cannot serve ${what}`);
+}

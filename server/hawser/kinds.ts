@@ -1,0 +1,39 @@
+/** Which kinds a host of Hawser serves, and how. */
+import { UNARY_CALLS } from '../../shared/docker/unary-calls.ts';
+import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
+import { dockerRequest } from '../../shared/messages/docker.ts';
+import { hostInfo } from '../../shared/messages/host.ts';
+import type { StreamKind } from '../../shared/messages/kind.ts';
+import { serveHostInfo, serveLogStream, serveStats } from './container-streams.ts';
+import { serveDockerRequest } from './docker-call.ts';
+import { serveExecOpen } from './exec.ts';
+import type { ServeKind } from './kind.ts';
+import { serveUnary } from './unary.ts';
+
+/** A kind's name with what serves it. The map forgets whose parameters that takes; it is looked up by the kind alone. */
+function serve<K extends StreamKind>({ name }: K, kind: ServeKind<K>): [string, ServeKind] {
+  return [name, kind as unknown as ServeKind];
+}
+
+/** By name. */
+const SERVED: ReadonlyMap<string, ServeKind> = new Map([
+  ...UNARY_CALLS.map((call) => serve(call.kind, serveUnary(call))),
+  serve(hostInfo, serveHostInfo),
+  serve(containerStats, serveStats),
+  serve(containerLogStream, serveLogStream),
+  serve(containerExecOpen, serveExecOpen),
+  serve(dockerRequest, serveDockerRequest),
+]);
+
+/** What an agent says that it can do beside requests. */
+const NEEDS: Readonly<Record<string, string>> = { [containerExecOpen.name]: 'exec' };
+
+/** The names of the kinds that an agent with these capabilities can serve. */
+export function servedKinds(capabilities: readonly string[]): string[] {
+  return [...SERVED.keys()].filter((name) => NEEDS[name] === undefined || capabilities.includes(NEEDS[name]));
+}
+
+export function serverOf({ name }: StreamKind, capabilities: readonly string[]): ServeKind | undefined {
+  const need = NEEDS[name];
+  return need === undefined || capabilities.includes(need) ? SERVED.get(name) : undefined;
+}

@@ -1,0 +1,355 @@
+/** One agent's WebSocket after its hello: its messages are read and handed to whoever waits for them, and life is watched. */
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { RawData, WebSocket } from 'ws';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
+import {
+  type AgentMessage,
+  errorText,
+  type HawserEvent,
+  type HawserMetrics,
+  type HawserResponse,
+  type ServerMessage,
+} from '../../shared/hawser/messages.ts';
+import { fromBase64, parseAgentMessage } from '../../shared/hawser/parse.ts';
+import { Budget } from '../../shared/mux/budget.ts';
+import { keepRecent } from '../keep-recent.ts';
+import { InboundGate } from './inbound-gate.ts';
+import {
+  CLOSE_MS,
+  END_AGAIN_MS,
+  MAX_DROPPED,
+  MAX_ENDED,
+  MAX_INVALID,
+  MAX_OPEN,
+  MAX_UNSENT_BYTES,
+  NOTICES,
+  PING_MS,
+  SILENT_MS,
+  UNSENT_NOTICE_BYTES,
+} from './limits.ts';
+
+/** Waits for what the agent says of one request or exec. Whichever way it ends, it is told once. */
+export interface Receiver {
+  /** What it is, for an agent that is to end it. */
+  readonly sort: 'request' | 'exec';
+  response?(message: HawserResponse): void;
+  ready?(): void;
+  data?(bytes: Buffer): void;
+  end?(): void;
+  fail(error: FairleadError): void;
+}
+
+/** What the agent said that had no place. */
+export interface Oddities {
+  unknownTypes: number;
+  unknownIds: number;
+  invalid: number;
+  dropped: number;
+}
+
+export interface HawserSessionOptions {
+  readonly ws: WebSocket;
+  readonly clock: Clock;
+  readonly log: Pick<Logger, 'debug' | 'warn'>;
+  readonly gate?: InboundGate;
+  onMetrics?(message: HawserMetrics): void;
+  onEvent?(message: HawserEvent): void;
+}
+
+export class HawserSession {
+  readonly clock: Clock;
+  readonly gate: InboundGate;
+  readonly oddities: Oddities = { unknownTypes: 0, unknownIds: 0, invalid: 0, dropped: 0 };
+  readonly #options: HawserSessionOptions;
+  readonly #ws: WebSocket;
+  readonly #receivers = new Map<string, Receiver>();
+  /** When those were told last that they have ended, by their id. */
+  readonly #ended = new Map<string, number>();
+  readonly #unknownTypes = new Set<string>();
+  readonly #notices: Budget;
+  readonly #timer: Timer;
+  #pongs: { sentAt: number; resolve(ms: number): void; reject(error: FairleadError): void }[] = [];
+  #pingAt: number;
+  #heardAt: number;
+  #lastSeenAt: number;
+  #stuckAt: number | undefined;
+  #end: FairleadError | undefined;
+  readonly #closed = Promise.withResolvers<FairleadError>();
+
+  constructor(options: HawserSessionOptions) {
+    const { ws, clock } = options;
+    this.#options = options;
+    this.#ws = ws;
+    this.clock = clock;
+    this.gate = options.gate ?? new InboundGate({ clock, pause: () => ws.pause(), resume: () => ws.resume() });
+    this.#notices = new Budget(NOTICES.perSecond, NOTICES.burst, clock.monotonic());
+    this.#heardAt = clock.monotonic();
+    this.#pingAt = this.#heardAt;
+    this.#lastSeenAt = clock.now();
+    ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    ws.on('error', (error: Error & { code?: string }) => this.#broken(error));
+    ws.once('close', (code) => this.close('STREAM_INTERRUPTED', `the agent's connection ended (${code})`));
+    this.#timer = clock.setInterval(() => this.#tick(), PING_MS / 4);
+  }
+
+  /** Resolves once the session is over, with the cause. */
+  get closed(): Promise<FairleadError> {
+    return this.#closed.promise;
+  }
+
+  /** ms since 1970. */
+  get lastSeenAt(): number {
+    return this.#lastSeenAt;
+  }
+
+  get open(): number {
+    return this.#receivers.size;
+  }
+
+  /**
+   * Has `receiver` told of what comes under a new id, until it is told of an end or `release` is called.
+   * @throws FairleadError HOST_OFFLINE, OVERLOADED
+   */
+  begin(receiver: Receiver): string {
+    if (this.#end !== undefined)
+      throw new FairleadError('HOST_OFFLINE', 'the host is not connected; it comes back by itself');
+    if (this.#receivers.size >= MAX_OPEN) {
+      throw new FairleadError('OVERLOADED', `the host has ${MAX_OPEN} requests in progress already`);
+    }
+    const id = randomUUID();
+    this.#receivers.set(id, receiver);
+    return id;
+  }
+
+  /** Nobody waits under `id` any more; what the agent still sends is answered by its end. @param tell whether it is told now */
+  release(id: string, tell: boolean): void {
+    const receiver = this.#receivers.get(id);
+    if (receiver === undefined) return;
+    this.#receivers.delete(id);
+    if (tell) this.#tellEnd(id, receiver.sort);
+  }
+
+  /** Sends what somebody waits for. @throws FairleadError OVERLOADED for an agent that does not read */
+  send(message: ServerMessage | string): void {
+    const text = typeof message === 'string' ? message : JSON.stringify(message);
+    if (this.#ws.bufferedAmount + text.length > MAX_UNSENT_BYTES) {
+      throw new FairleadError('OVERLOADED', 'the agent does not read what it is sent');
+    }
+    this.#ws.send(text);
+  }
+
+  /** The round trip to the agent, in ms. @throws FairleadError STREAM_INTERRUPTED, OVERLOADED */
+  ping(): Promise<number> {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    if (this.#end !== undefined) reject(this.#end);
+    else if (this.#pongs.length >= MAX_OPEN)
+      reject(new FairleadError('OVERLOADED', 'too many pings wait for the agent'));
+    else {
+      // A pong does not say which ping it answers: the next one answers all that were sent before.
+      this.#pongs.push({ sentAt: this.clock.monotonic(), resolve, reject });
+      this.#sendNotice({ type: 'ping', timestamp: this.clock.now() });
+    }
+    return promise;
+  }
+
+  /** Ends the session: the agent is told why, and everybody who waits for it. Idempotent. */
+  close(code: ErrorCode, reason: string): void {
+    if (this.#end !== undefined) return;
+    const error = new FairleadError(code, reason);
+    this.#end = error;
+    this.#timer.cancel();
+    this.gate.close();
+    endSocket(this.#ws, this.clock, error);
+    const why = new FairleadError('STREAM_INTERRUPTED', `the connection to the host was lost: ${reason}`);
+    for (const receiver of this.#receivers.values()) receiver.fail(why);
+    this.#receivers.clear();
+    for (const waiting of this.#pongs) waiting.reject(why);
+    this.#pongs = [];
+    this.#closed.resolve(error);
+  }
+
+  #broken(error: Error & { code?: string }): void {
+    const isTooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+    if (isTooLarge)
+      this.close('FRAME_TOO_LARGE', 'the agent sent a message that is too large: an answer that cannot be streamed');
+    else this.close('PROTOCOL_ERROR', `the agent broke the protocol of WebSockets: ${error.message}`);
+  }
+
+  #tick(): void {
+    const now = this.clock.monotonic();
+    if (now - this.#heardAt >= SILENT_MS)
+      return void this.close('TIMEOUT', `the agent was silent for ${SILENT_MS / 1000} s`);
+    const isStuck = this.#ws.bufferedAmount > UNSENT_NOTICE_BYTES;
+    if (!isStuck) this.#stuckAt = undefined;
+    else this.#stuckAt ??= now;
+    if (now - (this.#stuckAt ?? now) >= SILENT_MS)
+      return void this.close('TIMEOUT', 'the agent does not read what it is sent');
+    if (now - this.#pingAt < PING_MS) return;
+    this.#pingAt = now;
+    this.#sendNotice({ type: 'ping', timestamp: this.clock.now() });
+  }
+
+  /** Sends what nobody waits for; not to an agent that does not read. */
+  #sendNotice(message: ServerMessage): void {
+    if (this.#end === undefined && this.#ws.bufferedAmount < UNSENT_NOTICE_BYTES)
+      this.#ws.send(JSON.stringify(message));
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#end !== undefined) return;
+    this.#heardAt = this.clock.monotonic();
+    this.#lastSeenAt = this.clock.now();
+    const text = (data as Buffer).toString('utf8');
+    try {
+      if (isBinary) throw new FairleadError('MESSAGE_INVALID', 'the agent sent a binary message');
+      const parsed = parseAgentMessage(text);
+      if ('unknownType' in parsed) this.#unknown(parsed.unknownType);
+      else this.#take(parsed.message);
+    } catch (error) {
+      if (!isFairleadError(error)) throw error;
+      this.#invalid(error, text);
+    }
+  }
+
+  #take(message: AgentMessage): void {
+    switch (message.type) {
+      case 'response':
+        return void this.#finish(message.requestId, (receiver) => receiver.response?.(message));
+      case 'stream':
+        return void this.#data(message.requestId, 'request', message.data);
+      case 'exec_output':
+        return void this.#data(message.execId, 'exec', message.data);
+      case 'stream_end':
+        return void this.#finish(message.requestId, (receiver) => receiver.end?.());
+      case 'exec_end':
+        return void this.#finish(message.execId, (receiver) => receiver.end?.());
+      case 'exec_ready':
+        return void this.#receivers.get(message.execId)?.ready?.();
+      case 'error':
+        return void this.#failed(message.requestId, message.code, errorText(message));
+      default:
+        return void this.#notice(message);
+    }
+  }
+
+  /** What comes by itself, and is worth no more than its rate. */
+  #notice(message: AgentMessage): void {
+    if (!this.#notices.take(this.clock.monotonic())) return void this.#drop();
+    switch (message.type) {
+      case 'ping':
+        return void this.#sendNotice({ type: 'pong', timestamp: this.clock.now() });
+      case 'pong':
+        return void this.#answerPings();
+      case 'metrics':
+        return void this.#options.onMetrics?.(message);
+      case 'container_event':
+        return void this.#options.onEvent?.(message);
+      default:
+        // A second hello: whoever it is, it is known already.
+        this.oddities.unknownIds++;
+    }
+  }
+
+  #answerPings(): void {
+    const answered = this.#pongs;
+    this.#pongs = [];
+    for (const { sentAt, resolve } of answered) resolve(this.clock.monotonic() - sentAt);
+  }
+
+  #data(id: string, sort: Receiver['sort'], data: string): void {
+    const receiver = this.#receivers.get(id);
+    if (receiver?.data === undefined) return void this.#tellEnd(id, sort);
+    receiver.data(fromBase64(data));
+  }
+
+  #finish(id: string, tell: (receiver: Receiver) => void): void {
+    const receiver = this.#receivers.get(id);
+    this.#ended.delete(id);
+    if (receiver === undefined) {
+      this.oddities.unknownIds++;
+      return;
+    }
+    this.#receivers.delete(id);
+    tell(receiver);
+  }
+
+  #failed(id: string | undefined, code: string | undefined, text: string): void {
+    this.#options.log.debug({ code }, 'a Hawser agent reports an error');
+    if (id === undefined || id === '') return;
+    this.#finish(id, (receiver) => receiver.fail(agentFailure(code, text)));
+  }
+
+  /** Ends of streams get lost when they overtake their request: whatever still comes is answered by another one. */
+  #tellEnd(id: string, sort: Receiver['sort']): void {
+    const now = this.clock.monotonic();
+    if (now - (this.#ended.get(id) ?? Number.NEGATIVE_INFINITY) < END_AGAIN_MS) return;
+    keepRecent(this.#ended, id, now, MAX_ENDED);
+    if (sort === 'exec') this.#sendNotice({ type: 'exec_end', execId: id, reason: 'user_closed' });
+    else this.#sendNotice({ type: 'stream_end', requestId: id, reason: 'cancelled' });
+  }
+
+  #unknown(type: string): void {
+    if (!this.#notices.take(this.clock.monotonic())) return void this.#drop();
+    this.oddities.unknownTypes++;
+    if (this.#unknownTypes.has(type) || this.#unknownTypes.size >= 16) return;
+    this.#unknownTypes.add(type);
+    this.#options.log.warn({ type }, 'a Hawser agent sends messages of a type that this version does not know');
+  }
+
+  #invalid(error: FairleadError, text: string): void {
+    this.oddities.invalid++;
+    if (this.oddities.invalid === 1)
+      this.#options.log.warn({ reason: error.message }, 'a Hawser agent sent a message that is not valid');
+    if (this.oddities.invalid >= MAX_INVALID)
+      return void this.close('PROTOCOL_ERROR', 'the agent sent too many messages that are not valid');
+    // Whoever waits for it need not wait for nothing.
+    const [, id = ''] = /"(?:requestId|execId)"\s*:\s*"([\w-]{1,128})"/.exec(text.slice(0, 512)) ?? [];
+    const receiver = this.#receivers.get(id);
+    if (receiver === undefined) return;
+    this.release(id, true);
+    receiver.fail(error);
+  }
+
+  #drop(): void {
+    this.oddities.dropped++;
+    if (this.oddities.dropped >= MAX_DROPPED) this.close('PROTOCOL_ERROR', 'the agent sends too many messages');
+  }
+}
+
+/** What the agent says that Docker, or the agent itself, did not do. */
+function agentFailure(code: string | undefined, text: string): FairleadError {
+  const clean = text.replace(/\p{Cc}+/gu, ' ').slice(0, 500);
+  if (/context deadline exceeded|Client\.Timeout|timeout awaiting/i.test(text)) {
+    return new FairleadError('TIMEOUT', 'Docker did not answer within the 30 s that an agent of Hawser waits');
+  }
+  if (code === 'DOCKER_ERROR') return new FairleadError('DOCKER_UNREACHABLE', `the agent of Hawser says: ${clean}`);
+  if (code === 'SESSION_LIMIT') return new FairleadError('OVERLOADED', `the agent of Hawser says: ${clean}`);
+  const status = /failed: (\d{3}) - /.exec(text)?.[1];
+  if (status === '404') return new FairleadError('CONTAINER_NOT_FOUND', `the agent of Hawser says: ${clean}`);
+  if (status === '409') return new FairleadError('CONFLICT', `the agent of Hawser says: ${clean}`);
+  return new FairleadError('DOCKER_ERROR', `the agent of Hawser says: ${clean}`);
+}
+
+/** Close codes as dockhand uses them: 1008 for what the agent did, 1000 for what was decided here. */
+function closeCode(code: ErrorCode): number {
+  if (code === 'SHUTDOWN') return 1001;
+  if (code === 'FRAME_TOO_LARGE') return 1009;
+  return code === 'REPLACED' ? 1000 : 1008;
+}
+
+/** Says why in both of the fields that are read, and closes; an agent that does not read is cut off. */
+export function endSocket(ws: WebSocket, clock: Clock, error: FairleadError): void {
+  if (ws.readyState === ws.OPEN) {
+    const { code, message, retryAfterSeconds } = error;
+    const retry = retryAfterSeconds === undefined ? {} : { retryAfter: retryAfterSeconds };
+    if (ws.bufferedAmount < UNSENT_NOTICE_BYTES) {
+      ws.send(JSON.stringify({ type: 'error', error: message, message, code, ...retry } satisfies ServerMessage));
+    }
+    if (ws.isPaused) ws.resume();
+    ws.close(closeCode(code), code);
+  }
+  const timer = clock.setTimeout(() => ws.terminate(), CLOSE_MS);
+  ws.once('close', () => timer.cancel());
+}

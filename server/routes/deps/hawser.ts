@@ -1,0 +1,72 @@
+/** What the routes need of Hawser: its tokens, and its agents that connect by themselves. */
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Actor } from './caller.ts';
+import type { Maybe, Page, Paged, Time } from './rows.ts';
+
+export interface HawserTokenRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly prefix: string;
+  readonly hostId?: Maybe<string>;
+  readonly hostName?: Maybe<string>;
+  readonly createdBy: string;
+  readonly createdAt: Time;
+  readonly expiresAt?: Maybe<number>;
+  readonly lastUsedAt?: Maybe<Time>;
+  readonly lastUsedAddress?: Maybe<string>;
+  readonly revokedAt?: Maybe<Time>;
+  readonly replacedBy?: Maybe<string>;
+}
+
+/** A token that was just made, this once with its secret. */
+export interface MadeHawserToken extends HawserTokenRecord {
+  readonly token: string;
+}
+
+export interface HawserTokensService {
+  /** @throws FairleadError VALIDATION, HOST_NOT_FOUND, CONFLICT, OVERLOADED */
+  create(
+    token: { name: string; host?: string | undefined /** ms since 1970 */; expiresAt?: number | undefined },
+    actor: Actor,
+  ): Promise<MadeHawserToken>;
+  /** @throws FairleadError NOT_FOUND, CONFLICT, OVERLOADED */
+  rotate(
+    id: string,
+    overlapSeconds: number,
+    actor: Actor,
+  ): Promise<MadeHawserToken & { readonly replacedEndsAt: Time }>;
+  list(page: Page): Promise<Paged<HawserTokenRecord>>;
+  /** @throws FairleadError NOT_FOUND */
+  revoke(id: string, actor: Actor): Promise<unknown>;
+}
+
+export interface EdgeConnectionRecord {
+  readonly hostId: string;
+  readonly hostName: string;
+  readonly tokenId: string;
+  readonly agentId: string;
+  readonly agentName: string;
+  readonly agentVersion: string;
+  readonly address: string;
+  readonly connectedAt: Time;
+}
+
+export interface HawserEdgeService {
+  connections(): EdgeConnectionRecord[];
+  /** Never rejects. @param onWelcome is told whose agent it is, once that is known */
+  accept(agent: {
+    readonly ws: WebSocket;
+    /** What the WebSocket reads from. */
+    readonly socket: Duplex;
+    readonly address: string;
+    readonly onWelcome: (hostId: string) => void;
+  }): Promise<void>;
+  close(): void;
+}
+
+export interface HawserService {
+  readonly tokens: HawserTokensService;
+  /** Undefined where agents of Hawser may not connect. */
+  readonly edge: HawserEdgeService | undefined;
+}

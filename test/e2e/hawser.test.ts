@@ -1,0 +1,163 @@
+/** Unmodified agents of Hawser become hosts like any other: over a real server and a real Docker Engine. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { after, before, test } from 'node:test';
+import { dockerApi, IDLE, requireDocker, TEST_IMAGE, TEST_LABEL, testContainer } from '../support/docker.ts';
+import { programs, runClient, throughMesh } from '../support/docker-client.ts';
+import { ExecClient } from '../support/exec-client.ts';
+import { connectAgent, type HawserAgent } from '../support/hawser-agent.ts';
+import { type Server, startServer, waitForState } from '../support/mesh.ts';
+import { defer, fileCleanup } from '../support/tmp.ts';
+import { waitFor } from '../support/wait.ts';
+
+const cleanup = fileCleanup();
+let server: Server;
+let agent: HawserAgent;
+let token: { id: string; token: string; connectUrl: string };
+
+before(async () => {
+  await requireDocker();
+  server = await startServer(cleanup);
+  token = await newToken({ name: 'nas' });
+  agent = connect(token.token);
+  await agent.welcome;
+  await waitForState(server, 'nas', 'online');
+});
+after(() => agent.kill());
+
+async function newToken(body: object): Promise<{ id: string; token: string; connectUrl: string }> {
+  const answer = await server.api.post('/api/hawser/tokens', body);
+  assert.equal(answer.status, 201, answer.text);
+  return answer.body;
+}
+
+function connect(secret: string, options: object = {}): HawserAgent {
+  const url = `${server.runtime.apiUrl.replace(/^https/, 'wss')}/api/hawser/connect`;
+  return connectAgent(cleanup, { url, token: secret, ca: server.caPem, ...options });
+}
+
+test('is a host with the name of its token', async () => {
+  const { body } = await server.api.get('/api/v1/hosts/nas');
+  assert.equal(body.kind, 'hawser-edge');
+  assert.equal(body.state, 'online');
+  assert.equal(body.certificate, null);
+  assert.equal(body.agentVersion, '0.2.14');
+  assert.equal(body.docker.reachable, true);
+  assert.ok(body.capabilities.includes('container.list'));
+  const status = await server.api.get('/api/hawser/connect');
+  assert.equal(status.body.activeConnections, 1);
+});
+
+test('lists, inspects and changes containers', async () => {
+  const container = await testContainer(cleanup);
+  const listed = await server.api.get('/api/v1/hosts/nas/containers');
+  assert.ok(
+    listed.body.items.some(({ Id }: { Id: string }) => Id === container.id),
+    listed.text,
+  );
+  const missing = await server.api.get('/api/v1/hosts/nas/containers/no-such-container');
+  assert.equal(missing.status, 404);
+  assert.equal(missing.body.code, 'CONTAINER_NOT_FOUND');
+  const stopped = await server.api.post(`/api/v1/hosts/nas/containers/${container.name}/stop?t=5`);
+  assert.equal(stopped.status, 204, stopped.text);
+  const { body } = await server.api.get(`/api/v1/hosts/nas/containers/${container.name}`);
+  assert.equal(body.State.Running, false);
+});
+
+test('reads logs of both sorts, and ends those that are left', async () => {
+  const plain = await testContainer(cleanup, { cmd: ['sh', '-c', 'echo out; echo err >&2; sleep 1000'] });
+  const tty = await testContainer(cleanup, { cmd: ['sh', '-c', 'echo on a terminal; sleep 1000'], tty: true });
+  const text = async (name: string) => (await server.api.get(`/api/v1/hosts/nas/containers/${name}/logs`)).text;
+  await waitFor(
+    'both logs',
+    async () => (await text(plain.name)).includes('err') && (await text(tty.name)).length > 10,
+  );
+  assert.deepEqual((await text(plain.name)).split('\n').sort(), ['', 'err', 'out']);
+  assert.equal(await text(tty.name), 'on a terminal\r\n');
+  const missing = await server.api.get('/api/v1/hosts/nas/containers/no-such-container/logs');
+  assert.equal(missing.status, 404);
+
+  const followed = await server.api.open('GET', `/api/v1/hosts/nas/containers/${plain.name}/logs?follow=1`);
+  await once(followed, 'readable');
+  assert.equal(agent.running, 1);
+  followed.destroy();
+  await waitFor('the end of the stream on the host', () => agent.running === 0, { timeoutMs: 1_500 });
+});
+
+test('samples statistics', async () => {
+  const { name } = await testContainer(cleanup);
+  const stats = await server.api.get(`/api/v1/hosts/nas/containers/${name}/stats?stream=0`);
+  assert.equal(JSON.parse(stats.text).name, `/${name}`);
+});
+
+test('runs commands, with a terminal and without', async () => {
+  const { name } = await testContainer(cleanup);
+  const script = 'echo out; echo err >&2; echo $A; pwd; exit 7';
+  const plain = await ExecClient.open(server.api, 'nas', name, {
+    ...{ cmd: ['sh', '-c', script], separate: true, env: ['A=b'], workdir: '/tmp' },
+  });
+  await plain.closed;
+  assert.deepEqual([plain.output, plain.stderr, plain.exitCode], ['out\nb\n/tmp\n', 'err\n', 7]);
+
+  const shell = await ExecClient.open(server.api, 'nas', name, { cmd: ['/bin/sh'], tty: true, cols: 100, rows: 30 });
+  await shell.waitForOutput(/# /);
+  shell.type('stty size\n');
+  await shell.waitForOutput(/30 100/);
+  shell.control({ resize: { cols: 132, rows: 43 } });
+  for (const key of 'stty size | tr " " x\n') shell.type(key);
+  await shell.waitForOutput(/43x132/);
+  shell.type('exit 5\n');
+  await shell.closed;
+  assert.equal(shell.exitCode, 5);
+
+  const missing = await server.api.webSocket('/api/v1/hosts/nas/containers/no-such-container/exec?cmd=sh&tty=1');
+  const [, response] = (await once(missing, 'unexpected-response')) as [unknown, IncomingMessage];
+  assert.equal(response.statusCode, 404);
+  missing.on('error', () => undefined);
+  missing.terminate();
+});
+
+test('ends the process of a terminal that is left', async () => {
+  const { name } = await testContainer(cleanup);
+  const shell = await ExecClient.open(server.api, 'nas', name, { cmd: ['/bin/sh'], tty: true });
+  await shell.waitForOutput(/# /);
+  shell.type('sleep 333\n');
+  const isRunning = async () =>
+    JSON.stringify((await dockerApi('GET', `/containers/${name}/top`)).body).includes('sleep 333');
+  await waitFor('the process', isRunning);
+  shell.webSocket.terminate();
+  await waitFor('the end of the process', async () => !(await isRunning()), { timeoutMs: 3_000 });
+  await waitFor('the end of the exec', () => agent.running === 0, { timeoutMs: 3_000 });
+});
+
+test('serves an unmodified docker CLI', async () => {
+  const [docker = ''] = await programs('docker');
+  const target = await throughMesh(cleanup, server, 'nas');
+  const run = (...args: string[]) => runClient(cleanup, target, [docker, ...args]);
+  const name = `fl-hawser-${process.pid}`;
+  const created = await run('create', '--name', name, '--label', TEST_LABEL, '--network', 'none', TEST_IMAGE, ...IDLE);
+  defer(cleanup, () => dockerApi('DELETE', `/containers/${name}?force=1`));
+  assert.equal(created.code, 0, created.stderr);
+  assert.equal((await run('start', name)).stdout, `${name}\n`);
+  assert.match((await run('ps', '--filter', `name=${name}`)).stdout, new RegExp(name));
+  assert.match((await run('inspect', 'no-such-thing')).stderr, /no such object/i);
+  const copied = await run('cp', `${name}:/etc/passwd`, '-');
+  assert.match(copied.stdout, /guest:x:1000/);
+  const gone = await run('cp', `${name}:/no/such/file`, '-');
+  assert.notEqual(gone.code, 0);
+  assert.match(gone.stderr, /could not find/i);
+  const upload = await run('cp', '-', `${name}:/tmp`);
+  assert.match(upload.stderr, /uploads/);
+  assert.equal((await run('wait', '--help')).code, 0);
+  const stopped = await run('stop', '-t', '1', name);
+  assert.equal(stopped.code, 0, stopped.stderr);
+  assert.equal((await run('wait', name)).stdout.trim(), '0');
+  assert.equal((await run('rm', name)).code, 0);
+});
+
+test('tells what it cannot do', async () => {
+  const browsed = await server.api.get('/api/v1/hosts/nas/volumes/any/files');
+  assert.deepEqual([browsed.status, browsed.body?.code], [501, 'UNSUPPORTED'], browsed.text);
+  assert.match(browsed.body.detail, /Hawser/);
+});
