@@ -65,11 +65,13 @@ export function execRunRoute(api: Api, context: RouteContext): void {
       const detail = { cmd, tty: false, ...(user === undefined ? {} : { user }) };
       const facts = { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true };
       return await answerOfHosts(context, request, reply, async (held, signal) => {
-        const link = await links.to(request, host, facts);
-        const run = await audited(deps, request, facts, () => link.open(containerExecRun, params, { signal }));
+        const { hostId, run } = await audited(deps, request, facts, async () => {
+          const link = await links.to(request, host, facts);
+          return { hostId: link.hostId, run: await link.open(containerExecRun, params, { signal }) };
+        });
         try {
           run.bytes.end(stdin);
-          return [textOf(held, link.hostId, answerOf(await run.trailer, encoding))];
+          return [textOf(held, hostId, answerOf(await run.trailer, encoding))];
         } catch (error) {
           run.reset(new FairleadError('CANCELLED', 'the answer is for nobody any more'));
           throw error;
