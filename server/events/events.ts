@@ -45,6 +45,7 @@ interface Parts {
   readonly feeds: HostFeeds;
   readonly retention: EventRetention;
   readonly webhooks: Webhooks;
+  stopForgetting(): void;
 }
 
 export class Events {
@@ -60,9 +61,12 @@ export class Events {
     const directory = new HostDirectory(deps);
     const news = await HostNews.open({ ...deps, eventLog, directory });
     const feeds = new HostFeeds({ ...deps, eventLog, directory });
+    const stopForgetting = deps.hosts.onScopeChange((hostId, tags) => {
+      if (tags === undefined) feeds.forget(hostId);
+    });
     const retention = new EventRetention({ store, clock, log: deps.log, eventLog, ...policy });
     const webhooks = await Webhooks.open({ ...deps, eventLog, directory, allowsLinkLocal: deps.webhooksLinkLocal });
-    return new Events(eventLog, { directory, news, feeds, retention, webhooks });
+    return new Events(eventLog, { directory, news, feeds, retention, webhooks, stopForgetting });
   }
 
   private constructor(eventLog: EventLog, parts: Parts) {
@@ -96,7 +100,8 @@ export class Events {
 
   /** Idempotent. */
   async close(): Promise<void> {
-    const { feeds, news, retention, directory, webhooks } = this.#parts;
+    const { feeds, news, retention, directory, webhooks, stopForgetting } = this.#parts;
+    stopForgetting();
     await feeds.close();
     await news.close();
     await retention.close();

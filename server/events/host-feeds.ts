@@ -7,7 +7,7 @@ import { Backoff } from '../../shared/backoff.ts';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { DOCKER_REMEMBERS, Repeats } from '../../shared/docker/events.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { hostEvents } from '../../shared/messages/host-events.ts';
+import { type HostEvent, hostEvents } from '../../shared/messages/host-events.ts';
 import type { Reply } from '../../shared/messages/kind.ts';
 import { sleep } from '../../shared/sleep.ts';
 import type { HostLink } from '../hosts/host-link.ts';
@@ -26,6 +26,10 @@ const EVENT_BURST = 5_000;
 const LOOKUPS_AT_ONCE = 8;
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
+/** Of the first events of a session some may be repeated: those that Docker remembers, and what was sent and not said to have come. */
+const MAY_REPEAT = 2 * DOCKER_REMEMBERS;
+/** Enough of a host's last events to find one of Docker's among them, most of the time. */
+const LAST_ROWS = 16;
 /** How much of the places a crash may lose; what was written tells the rest. */
 const SAVE_MS = 1_000;
 
@@ -88,6 +92,16 @@ export class HostFeeds {
     await this.#saving;
   }
 
+  /** The host was removed: nothing goes on there. */
+  forget(hostId: string): void {
+    this.#unsaved.delete(sourceOf(hostId));
+    this.#saving = this.#saving.then(() =>
+      this.#deps.store.eventSources.delete(sourceOf(hostId)).catch((error: unknown) => {
+        this.#deps.log.warn({ err: error, hostId }, 'how far events of a removed host were taken was not deleted');
+      }),
+    );
+  }
+
   #begin(link: HostLink): void {
     if (!link.describe().capabilities.includes(hostEvents.name)) return;
     const older = this.#following.get(link.hostId);
@@ -125,13 +139,15 @@ export class HostFeeds {
   /** Takes what the host has until something fails, or it answers without an event. */
   async #session(link: HostLink, signal: AbortSignal, onTaken: () => void): Promise<void> {
     const { clock } = this.#deps;
-    const { place, repeats } = await this.#lookUp(link.hostId);
+    const place = await this.#lookUp(link.hostId);
+    let received = 0;
     let tokens = EVENT_BURST;
     let countedAt = clock.monotonic();
     for (;;) {
       const reply = await link.call(hostEvents, place, { signal, timeoutMs: Number.POSITIVE_INFINITY });
-      const fresh = reply.events.filter((event) => !repeats.note(markOf(event)));
       if (reply.events.length === 0) return;
+      const fresh = received < MAY_REPEAT ? await this.#withoutRepeats(link.hostId, reply.events) : reply.events;
+      received += reply.events.length;
       await this.#write(link.hostId, fresh, signal);
       this.#moveOn(link.hostId, place, reply);
       onTaken();
@@ -142,8 +158,15 @@ export class HostFeeds {
     }
   }
 
-  /** Where the host's events go on, and those of its last ones that it may repeat. */
-  async #lookUp(hostId: string): Promise<{ place: Place; repeats: Repeats }> {
+  /** Those that are not there yet. Looked for anew each time: what is kept for each host is kept ten thousand times. */
+  async #withoutRepeats(hostId: string, events: readonly HostEvent[]): Promise<HostEvent[]> {
+    const repeats = new Repeats();
+    for (const row of await this.#deps.store.events.lastOf(hostId, MAY_REPEAT)) repeats.note(markOfRow(row));
+    return events.filter((event) => !repeats.note(markOf(event)));
+  }
+
+  /** Where the host's events go on. */
+  async #lookUp(hostId: string): Promise<Place> {
     const { store, eventLog } = this.#deps;
     const before = this.#lookups.shift();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -153,19 +176,17 @@ export class HostFeeds {
       await eventLog.drain();
       const saved = this.#unsaved.get(sourceOf(hostId)) ?? (await store.eventSources.position(sourceOf(hostId)));
       const place: Place = saved === undefined ? {} : JSON.parse(saved);
-      const repeats = new Repeats();
-      for (const row of await store.events.lastOf(hostId, DOCKER_REMEMBERS)) {
-        repeats.note(markOfRow(row));
-        if (isDockers(row.type)) place.sinceMicros = row.timeMicros;
+      for (const { type, timeMicros } of await store.events.lastOf(hostId, LAST_ROWS)) {
+        if (isDockers(type)) place.sinceMicros = timeMicros;
       }
-      return { place, repeats };
+      return place;
     } finally {
       resolve();
     }
   }
 
   /** Resolves once all are written, however long that takes. @throws the signal's reason */
-  async #write(hostId: string, events: Reply<typeof hostEvents>['events'], signal: AbortSignal): Promise<void> {
+  async #write(hostId: string, events: readonly HostEvent[], signal: AbortSignal): Promise<void> {
     const { directory, clock, log, eventLog } = this.#deps;
     const host = await directory.find(hostId);
     let left: NewEvent[] = events.flatMap((event) => fromAgent(event, { hostId, host: host?.name }) ?? []);
