@@ -85,6 +85,7 @@ function addressesIn(container: DockerObject): string[] {
 function denied(what: string, entry: string): FairleadError {
   return new FairleadError(
     'DENIED_BY_HOST',
-    `this host's policy does not allow connections to ${what}; its owner may, by --allow ${entry} on fairlead-agent run`,
+    `this host's policy does not allow connections to ${what}; its owner may, by --allow ${entry} on fairlead-agent run ` +
+      '(with --allow full beside it, if nothing else is limited)',
   );
 }

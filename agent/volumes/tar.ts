@@ -4,10 +4,7 @@ import type { Readable } from 'node:stream';
 import { Transform, type TransformCallback } from 'node:stream';
 import { extract, type Headers } from 'tar-stream';
 import { FairleadError } from '../../shared/errors.ts';
-
-const BLOCK_BYTES = 512;
-/** A tar ends in two blocks of zeros. */
-const END_BYTES = 2 * BLOCK_BYTES;
+import { TarEnd } from './tar-end.ts';
 
 /** So many bytes, and their hash so far. */
 export interface Digest {
@@ -36,8 +33,8 @@ export function sumOf({ bytes, hash }: Digest): Sum {
 export class TarTail extends Transform {
   readonly #offset: number;
   readonly #reached = Promise.withResolvers<Sum | undefined>();
+  readonly #end = new TarEnd();
   #digest = emptyDigest();
-  #last: Buffer = Buffer.alloc(0);
 
   constructor(offset = 0) {
     super();
@@ -72,7 +69,7 @@ export class TarTail extends Transform {
 
   override _flush(done: TransformCallback): void {
     this.#reached.resolve(undefined);
-    done(this.#isWhole() ? null : brokenArchive());
+    done(this.#end.isReached ? null : brokenArchive());
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
@@ -82,15 +79,7 @@ export class TarTail extends Transform {
 
   #add(chunk: Buffer): void {
     this.#digest = { bytes: this.#digest.bytes + chunk.byteLength, hash: this.#digest.hash.update(chunk) };
-    this.#last =
-      chunk.byteLength >= END_BYTES
-        ? chunk.subarray(-END_BYTES)
-        : Buffer.concat([this.#last, chunk]).subarray(-END_BYTES);
-  }
-
-  #isWhole(): boolean {
-    const { bytes } = this.#digest;
-    return bytes >= END_BYTES && bytes % BLOCK_BYTES === 0 && this.#last.every((byte) => byte === 0);
+    this.#end.add(chunk);
   }
 }
 

@@ -1,7 +1,9 @@
 /** Changes on a host, one call each: made once for each idempotency key, and written down. */
+import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import { principalOf } from './access.ts';
 import { type AuditedAction, audited, type Verdict } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { CHANGE_MS } from './limits.ts';
@@ -40,14 +42,23 @@ export async function change<K extends StreamKind>(
   request: FastifyRequest,
   { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS, key: given }: Change<K>,
 ): Promise<Reply<K>> {
-  const key = given ?? request.headers['idempotency-key'];
+  const key = keyOf(request, given);
   const action = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
   return await audited(deps, request, judge === undefined ? action : { ...action, judge }, async () => {
     const link = await links.to(request, host, action);
-    if (typeof key !== 'string') return await link.call(kind, params, { timeoutMs });
+    if (key === undefined) return await link.call(kind, params, { timeoutMs });
     const all = { ...(params as object), idempotencyKey: key } as Params<K>;
     return await lostCalls.make(key, kind, link, () => link.call(kind, all, { timeoutMs }));
   });
+}
+
+/** The key of a change among those of all callers: what one of them makes of it is no answer for another. */
+function keyOf(request: FastifyRequest, given: string | undefined): string | undefined {
+  const key = given ?? request.headers['idempotency-key'];
+  if (typeof key !== 'string') return undefined;
+  return createHash('sha256')
+    .update(`${principalOf(request).tokenId}\0${key}`)
+    .digest('base64url');
 }
 
 /** What the audit log says of a prune that is done. @param bytes that it freed, where Docker tells */

@@ -1,4 +1,5 @@
 /** Lists of what a host's Docker has, in pages: each list has an order, and a cursor is a place in it. */
+import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type TProperties } from 'typebox';
 import type { Clock } from '../../shared/clock.ts';
@@ -34,11 +35,11 @@ const CREATED = /^\d{1,15}$/;
 /** Ids have 64 characters, those of images their algorithm before that; names of volumes stand for ids. */
 const ID = /^[0-9a-zA-Z_.:-]{0,255}$/;
 
-/** A key of what Docker says, if that fits into a cursor. @param created in Unix seconds */
+/** A key of what Docker says; a name that fits into no cursor stands there by its hash. @param created in Unix seconds */
 export function sortKey(created: unknown, id: unknown): SortKey {
   return {
     created: typeof created === 'number' && CREATED.test(String(created)) ? created : 0,
-    id: typeof id === 'string' && ID.test(id) ? id : '',
+    id: typeof id !== 'string' ? '' : ID.test(id) ? id : createHash('sha256').update(id).digest('hex'),
   };
 }
 

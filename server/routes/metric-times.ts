@@ -17,7 +17,7 @@ export function readTime(name: string, text: string, now: number): number {
   if (text === 'now') return now;
   if (UNIX.test(text)) return Number(text);
   const [, parts] = RELATIVE.exec(text) ?? [];
-  if (parts !== undefined) return now - secondsOf(parts);
+  if (parts !== undefined) return Math.max(0, now - secondsOf(parts));
   // A time without a zone is one of UTC, as all that is answered.
   const ms = DATE.test(text) ? Date.parse(/[T ].*(Z|[+-]\d\d:\d\d)$/.test(text) ? text : toUtc(text)) : Number.NaN;
   if (!Number.isNaN(ms)) return ms / 1000;

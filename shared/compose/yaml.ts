@@ -3,6 +3,9 @@ import { Composer, type Document, isAlias, isCollection, isMap, isScalar, Lexer,
 import { FairleadError } from '../errors.ts';
 import { MAX_ALIASES, MAX_DEPTH, MAX_TOKENS } from './limits.ts';
 
+/** What ends a line, and a comment with it, for one reader of YAML and not for another: keys could hide behind it. */
+const STRANGE_BREAK = /\r(?!\n)|[\u0085\u2028\u2029]/;
+
 /** A path into a document, by keys and indexes. */
 export type YamlPath = readonly (string | number)[];
 
@@ -18,6 +21,11 @@ export interface YamlFile {
  * @throws FairleadError VALIDATION with the line, if it is none, or is made to keep its reader busy
  */
 export function readYaml(text: string, what: string): YamlFile {
+  const strange = text.search(STRANGE_BREAK);
+  if (strange !== -1) {
+    const line = text.slice(0, strange).split('\n').length;
+    throw invalid(what, line, 'it has a line break that is one to some readers only: end lines by LF or CR LF');
+  }
   const lines = new LineCounter();
   const document = compose(text, lines, what);
   const [error] = document.errors;

@@ -1,5 +1,6 @@
 /** Routes of images, networks and volumes, and of new containers, over a made-up host: what goes to it, what it may answer, and what is written down. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { readDockerBody, readFilters } from '../../../../server/routes/docker-words.ts';
@@ -31,7 +32,8 @@ test('a new container goes to the host as it is asked for; the log has what matt
   const answer = await ask(api, { method: 'POST', url, headers, payload: body });
   assert.deepEqual([answer.statusCode, answer.json()], [201, { Id: 'abc', Warnings: ['no swap'] }]);
   const [asked] = host.asked;
-  const params = { name: 'web', platform: 'linux/arm64', config: body, idempotencyKey: 'k' };
+  const idempotencyKey = createHash('sha256').update('id-operator\0k').digest('base64url');
+  const params = { name: 'web', platform: 'linux/arm64', config: body, idempotencyKey };
   assert.deepEqual([asked?.params, asked?.timeoutMs], [params, 150_000]);
   const row = audit.find(({ action }) => action === 'container.create');
   assert.equal(row?.target, 'edge-1/web');

@@ -1,11 +1,14 @@
 /** Containers over a made-up host: reading, changing, listing one host and all of them. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { type Asked, HOST, NOW } from './fake-host.ts';
 import { as, ask, fixture } from './fakes.ts';
 
 const BASE = '/api/v1/hosts/edge-1/containers';
+/** A key as it reaches the host. */
+const keyOf = (token: string, key: string) => createHash('sha256').update(`id-${token}\0${key}`).digest('base64url');
 const listed = (...items: object[]) => ({
   'container.list': ({ stream }: Asked) => {
     stream.itemList = items;
@@ -28,17 +31,18 @@ test('changes carry the key, are written down, and take the time they need', asy
   });
   t.after(() => api.close());
   const headers = { ...as('operator'), 'idempotency-key': 'k1' };
+  const idempotencyKey = keyOf('operator', 'k1');
   assert.equal((await ask(api, { method: 'POST', url: `${BASE}/web/stop?t=40`, headers })).statusCode, 204);
   assert.equal((await ask(api, { method: 'POST', url: `${BASE}/web/kill?signal=HUP`, headers })).statusCode, 204);
   assert.equal((await ask(api, { method: 'DELETE', url: `${BASE}/web?force&v=1`, headers })).statusCode, 204);
   assert.deepEqual(
     host.asked.map(({ kind, params, timeoutMs }) => ({ kind, params, timeoutMs })),
     [
-      { kind: 'container.stop', params: { id: 'web', timeoutSeconds: 40, idempotencyKey: 'k1' }, timeoutMs: 70_000 },
-      { kind: 'container.kill', params: { id: 'web', signal: 'HUP', idempotencyKey: 'k1' }, timeoutMs: 30_000 },
+      { kind: 'container.stop', params: { id: 'web', timeoutSeconds: 40, idempotencyKey }, timeoutMs: 70_000 },
+      { kind: 'container.kill', params: { id: 'web', signal: 'HUP', idempotencyKey }, timeoutMs: 30_000 },
       {
         kind: 'container.remove',
-        params: { id: 'web', force: true, volumes: true, idempotencyKey: 'k1' },
+        params: { id: 'web', force: true, volumes: true, idempotencyKey },
         timeoutMs: 30_000,
       },
     ],
@@ -53,6 +57,20 @@ test('changes carry the key, are written down, and take the time they need', asy
     detail: { timeoutSeconds: 40 },
   });
   assert.equal(rows.length, 3);
+});
+
+test('the same key of another caller is another key', async (t) => {
+  const { api, host } = await fixture({ answers: { 'container.start': () => ({}) } });
+  t.after(() => api.close());
+  for (const token of ['operator', 'admin', 'operator'] as const) {
+    const headers = { ...as(token), 'idempotency-key': '1' };
+    assert.equal((await ask(api, { method: 'POST', url: `${BASE}/web/start`, headers })).statusCode, 204);
+  }
+  const keys = host.asked.map(({ params }) => (params as { idempotencyKey: string }).idempotencyKey);
+  assert.deepEqual(
+    keys,
+    ['operator', 'admin', 'operator'].map((token) => keyOf(token, '1')),
+  );
 });
 
 test('what a host refuses or fails is written down as that', async (t) => {
