@@ -71,6 +71,8 @@ export class Spools {
     source: Readable,
     { offset, estimate }: { offset: number; estimate: number },
   ): Promise<Sum> {
+    // It may break off before it is read: then the reading tells.
+    source.on('error', () => undefined);
     return await this.#alone(id, async () => {
       await this.#requirePlace(id);
       await this.requireRoom(Math.max(0, estimate - offset));

@@ -40,6 +40,8 @@ export class TarTail extends Transform {
     super();
     this.#offset = offset;
     this.#reached.promise.catch(() => undefined);
+    // It may fail before anybody reads it: whoever does so later, or waits for `reached`, is told.
+    this.on('error', () => undefined);
     if (offset === 0) this.#reached.resolve(sumOf(this.#digest));
   }
 
