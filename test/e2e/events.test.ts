@@ -160,13 +160,13 @@ test('a webhook gets what its receiver missed while it was down, and the CLI sho
 test('the CLI follows over a restart of the server', async (t) => {
   const args = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
   const cli = launch(t, 'cli', [...args, 'events', '--type', 'container', '--json', '--since', '1m']);
-  await cli.waitForOutput(/"type":"container\./);
+  await cli.waitForOutput(/"type":"container\./, 20_000);
   const { id } = await testContainer(t);
   await cli.waitForOutput(new RegExp(`"type":"container\\.start".*${id}`));
   const ports = { apiPort: new URL(server.runtime.apiUrl).port, agentPort: new URL(server.runtime.agentUrl).port };
   await server.process.kill();
   await dockerApi('POST', `/containers/${id}/pause`);
-  await cli.waitForOutput(/coming back/);
+  await cli.waitForOutput(/coming back/, 20_000);
   server = await startServer(shared, {
     ...{ dataDir: server.dataDir, apiPort: Number(ports.apiPort), agentPort: Number(ports.agentPort) },
   });
