@@ -93,9 +93,9 @@ async function withStopped<T>(
 
 /** A change and its row in one transaction, which is on the disk before it returns. */
 function committer(store: Store, audit: Audit): Commit {
-  return async (key, value, { actor, address, action, detail }, others = new Map()) => {
+  return async (key, value, { actor, address, action, detail }) => {
     await store.transaction(async (tables) => {
-      for (const [name, content] of [[key, value] as const, ...others]) await tables.settings.set(name, content);
+      await tables.settings.set(key, value);
       await tables.hostTrust.prune();
       await audit.record({ actor, address, action, target: 'ca', result: 'ok', detail: { ...detail } }, tables);
     });

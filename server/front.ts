@@ -102,8 +102,8 @@ async function openApiTokens({ config, clock, log }: PartOptions, records: Recor
 }
 
 /** Stacks, whose deployments of a server before this one are over. */
-async function openStacks({ clock, log }: PartOptions, { store, dataKey }: Records): Promise<Stacks> {
-  const revisions = new Revisions({ store, dataKey, clock });
+async function openStacks({ clock, log }: PartOptions, { store, authority: { secrets } }: Records): Promise<Stacks> {
+  const revisions = new Revisions({ store, secrets, clock });
   await revisions.interruptAll();
   return new Stacks({ revisions, clock, log });
 }

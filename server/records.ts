@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { Audit } from './audit/audit.ts';
 import { AuditTrail } from './audit/audit-trail.ts';
 import type { Authority } from './authority/authority.ts';
-import { DataKey } from './authority/data-key.ts';
 import { Backups } from './backup/backups.ts';
 import { recordRestore } from './backup/restore-note.ts';
 import { openAuthority } from './ca.ts';
@@ -22,8 +21,6 @@ export interface Records {
   readonly audit: Audit;
   readonly auditTrail: AuditTrail;
   readonly backups: Backups;
-  /** Seals what the store keeps for others. */
-  readonly dataKey: DataKey;
 }
 
 /** @param names under which the server is reached. @throws FairleadError with one clear sentence */
@@ -49,11 +46,5 @@ export async function openRecords(options: PartOptions, names: readonly string[]
 
   const backups = new Backups({ store, authority, clock, log });
   closers.push(() => backups.close());
-  const settings = {
-    get: (key: string) => store.settings.get(key),
-    // In a transaction, which is on the disk before anything is sealed by the key.
-    setOnce: (key: string, value: Uint8Array) => store.transaction((tables) => tables.settings.setOnce(key, value)),
-  };
-  const dataKey = new DataKey(settings, authority.seal);
-  return { store, authority, audit, auditTrail, backups, dataKey };
+  return { store, authority, audit, auditTrail, backups };
 }

@@ -15,16 +15,8 @@ export interface ChangeEntry {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Sets a value and writes the audit row of the change: both are on the disk when it returns, or neither is.
- * @param others values that are set along with it
- */
-export type Commit = (
-  key: string,
-  value: Uint8Array,
-  entry: ChangeEntry,
-  others?: ReadonlyMap<string, Uint8Array>,
-) => Promise<void>;
+/** Sets a value and writes the audit row of the change: both are on the disk when it returns, or neither is. */
+export type Commit = (key: string, value: Uint8Array, entry: ChangeEntry) => Promise<void>;
 
 /** The certificates that may open a session. */
 export interface CertificateStore {

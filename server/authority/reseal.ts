@@ -6,7 +6,6 @@ import { MASTER_KEY_BYTES, sealedKind } from '../../certs/key-at-rest.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { CA_SETTING, type CaEntry, type CaRecord, decodeRecord, encodeRecord } from './ca-record.ts';
 import { openState } from './ca-state.ts';
-import { DATA_KEY_SETTING } from './data-key.ts';
 import { replaceFile } from './files.ts';
 import type { Commit, Settings } from './ports.ts';
 import { existingSeal, type Seal, sealWith } from './seal.ts';
@@ -46,12 +45,7 @@ export async function resealCa(options: ResealOptions): Promise<void> {
   const next = newPassphrase === undefined ? await newMasterKey(dataDir) : sealWith(newPassphrase);
   const resealed = await reseal(record, old, next);
   const detail = { to: newPassphrase === undefined ? 'master-key' : 'passphrase' };
-  const dataKey = await settings.get(DATA_KEY_SETTING);
-  const others = new Map<string, Buffer>();
-  if (dataKey !== undefined) {
-    others.set(DATA_KEY_SETTING, Buffer.from(await next.seal(await old.unseal(dataKey.toString()))));
-  }
-  await commit(CA_SETTING, encodeRecord(resealed), { actor: 'system', action: 'ca.reseal', detail }, others);
+  await commit(CA_SETTING, encodeRecord(resealed), { actor: 'system', action: 'ca.reseal', detail });
   // It opens nothing any more, and should not lie about as if it did.
   if (newPassphrase !== undefined) await rm(join(dataDir, MASTER_KEY), { force: true });
 }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import type { StackChange, StackEnv } from '../../shared/messages/stack.ts';
-import type { DataKey } from '../authority/data-key.ts';
+import type { Secrets } from '../authority/secrets.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { RevisionAction, RevisionRow, StackKey } from '../store/stack-revisions.ts';
 import type { Store } from '../store/store.ts';
@@ -25,7 +25,8 @@ export interface StackContent {
 
 export interface RevisionsOptions {
   readonly store: Pick<Store, 'stackRevisions' | 'transaction'>;
-  readonly dataKey: DataKey;
+  /** Seals what variables stand for. */
+  readonly secrets: Secrets;
   readonly clock: Clock;
 }
 
@@ -42,10 +43,10 @@ export class Revisions {
     { compose, env }: StackContent,
     about: { readonly action: RevisionAction; readonly source?: number | undefined; readonly by: string },
   ): Promise<RevisionRow> {
-    const { store, dataKey, clock } = this.#options;
+    const { store, secrets, clock } = this.#options;
     const id = randomUUID();
     const envNames = Object.keys(env);
-    const sealed = envNames.length === 0 ? undefined : await dataKey.seal(JSON.stringify(env), contextOf(id));
+    const sealed = envNames.length === 0 ? undefined : await secrets.seal(JSON.stringify(env), contextOf(id));
     const size = Buffer.byteLength(compose) + (sealed?.length ?? 0);
     const { action, source, by: createdBy } = about;
     const row = { ...key, id, action, source, envNames, size, createdBy, createdAt: clock.now() };
@@ -112,7 +113,7 @@ export class Revisions {
   async content(key: StackKey, number: number): Promise<StackContent> {
     const { id, compose, env } = await this.#find(key, number);
     if (env === undefined) return { compose, env: {} };
-    return { compose, env: JSON.parse(await this.#options.dataKey.unseal(env, contextOf(id))) as StackEnv };
+    return { compose, env: JSON.parse(await this.#options.secrets.open(env, contextOf(id))) as StackEnv };
   }
 
   /** Newest first. @throws FairleadError NOT_FOUND if there is none, VALIDATION */

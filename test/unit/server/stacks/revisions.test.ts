@@ -1,8 +1,7 @@
 /** Revisions in a real store: sealed, bounded, and settled when the host was lost. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { DataKey } from '../../../../server/authority/data-key.ts';
-import { sealWith } from '../../../../server/authority/seal.ts';
+import { Secrets } from '../../../../server/authority/secrets.ts';
 import { MAX_REVISIONS, Revisions } from '../../../../server/stacks/revisions.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { aHost, HOST_IDS, openTestStore } from '../store/fixture.ts';
@@ -14,8 +13,8 @@ const BY = { action: 'deploy', by: 'ann' } as const;
 async function fixture(t: TestContext) {
   const { store, clock } = await openTestStore(t);
   await store.hosts.insert(aHost(A, 'shed'));
-  const dataKey = new DataKey(store.settings, sealWith(Buffer.alloc(32, 7)));
-  const revisions = new Revisions({ store, dataKey, clock });
+  const secrets = new Secrets(async () => Buffer.alloc(32, 7));
+  const revisions = new Revisions({ store, secrets, clock });
   const deployed = async (compose: string, env = {}) => {
     return await revisions.finish(await revisions.begin(WEB, { compose, env }, BY));
   };
@@ -53,7 +52,7 @@ test('variables rest sealed, come back whole, and show in no diff', async (t) =>
     .set({ env: env ?? null })
     .where('number', '=', 2)
     .execute();
-  await assert.rejects(revisions.content(WEB, 2), { code: 'INTERNAL', message: /damaged/ });
+  await assert.rejects(revisions.content(WEB, 2), { code: 'VALIDATION', message: /cannot be opened/ });
   await assert.rejects(revisions.content(WEB, 9), { code: 'NOT_FOUND', message: /no revision 9/ });
   await assert.rejects(revisions.content({ hostId: A, stack: 'x' }, 1), { message: /there is no stack x/ });
 });

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { pino } from 'pino';
-import { DataKey } from '../../../../server/authority/data-key.ts';
-import { sealWith } from '../../../../server/authority/seal.ts';
+import { Secrets } from '../../../../server/authority/secrets.ts';
 import { Revisions } from '../../../../server/stacks/revisions.ts';
 import { Stacks } from '../../../../server/stacks/stacks.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
@@ -16,8 +15,8 @@ async function fixture(t: TestContext, answers: Record<string, Answer>) {
   const { store, clock } = await openTestStore(t);
   const link = new FakeHost(answers);
   await store.hosts.insert(aHost(link.hostId, 'shed'));
-  const dataKey = new DataKey(store.settings, sealWith(Buffer.alloc(32, 7)));
-  const revisions = new Revisions({ store, dataKey, clock });
+  const secrets = new Secrets(async () => Buffer.alloc(32, 7));
+  const revisions = new Revisions({ store, secrets, clock });
   const stacks = new Stacks({ revisions, clock, log: pino({ level: 'silent' }) });
   const target = { link, stack: 'web' };
   const options = { by: 'ann', signal: new AbortController().signal };
