@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import type { DockerCall } from '../../shared/docker/call.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
+import { Once } from '../../shared/once.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { neverSent } from '../docker/failure.ts';
 import type { Handler } from './handler.ts';
-import { Once } from '../../shared/once.ts';
 
 /** Each engine has its own memory of what was done. */
 const memories = new WeakMap<DockerEngine, Once>();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Once } from '../../../shared/once.ts';
 import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
+import { Once } from '../../../shared/once.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 const KEEP_MS = 10 * 60_000;
