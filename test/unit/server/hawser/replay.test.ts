@@ -1,0 +1,131 @@
+/**
+ * Sessions of real agents (0.2.14 and 0.2.25, against a Docker Engine 20.10), replayed: each request and exec of theirs is made
+ * here, and what the agents said to it comes back.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { type Answer, ask, stream } from '../../../../server/hawser/ask.ts';
+import { HawserSession } from '../../../../server/hawser/session.ts';
+import { isFairleadError } from '../../../../shared/errors.ts';
+import { parseAgentMessage } from '../../../../shared/hawser/parse.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { FakeSocket, type Message } from './fake-socket.ts';
+import { ADMIN, openEdge } from './fixture.ts';
+
+const DIR = new URL('../../../data/hawser/', import.meta.url);
+const FILES = readdirSync(DIR).filter((file) => file.endsWith('.jsonl'));
+
+interface Line {
+  readonly from: 'agent' | 'server';
+  readonly msg: Message;
+}
+
+function linesOf(file: string): Line[] {
+  const text = readFileSync(new URL(file, DIR), 'utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** What was asked for, under the id that it had in the record. */
+interface Asked {
+  readonly id: string;
+  readonly done: Promise<Answer | Buffer | string>;
+}
+
+/** Asks what the record's server asked. */
+function askAgain(session: HawserSession, socket: FakeSocket, message: Message): Asked | undefined {
+  if (message.type === 'exec_start') {
+    const output: Buffer[] = [];
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    const end = () => resolve(Buffer.concat(output));
+    const id = session.begin({ sort: 'exec', data: (bytes) => output.push(bytes), end, fail: reject });
+    return { id, done: promise };
+  }
+  if (message.type !== 'request') return undefined;
+  const json = message.body === undefined ? undefined : JSON.stringify(message.body);
+  const call = { method: message.method, path: message.path, headers: message.headers, json };
+  const done = message.streaming ? stream(session, call).toArray().then(Buffer.concat) : ask(session, call);
+  return { id: socket.ofType('request').at(-1).requestId, done };
+}
+
+/** What the record's agent said to it. */
+function expected(lines: readonly Line[], id: string): { status?: number; bytes: Buffer; failed: boolean } {
+  const own = lines
+    .filter(({ from, msg }) => from === 'agent' && (msg.requestId ?? msg.execId) === id)
+    .map((l) => l.msg);
+  const response = own.find(({ type }) => type === 'response');
+  const data = own
+    .filter(({ type }) => type === 'stream' || type === 'exec_output')
+    .map((m) => Buffer.from(m.data, 'base64'));
+  const body = Buffer.from(response?.body ?? '', response?.isBinary ? 'base64' : 'utf8');
+  return {
+    ...(response === undefined ? {} : { status: response.statusCode }),
+    bytes: response === undefined ? Buffer.concat(data) : body,
+    failed: own.some(({ type }) => type === 'error'),
+  };
+}
+
+for (const file of FILES.filter((name) => !name.startsWith('06-'))) {
+  test(`${file} is understood to its end`, async () => {
+    const lines = linesOf(file);
+    const socket = new FakeSocket();
+    const seen = { metrics: 0, events: 0 };
+    const session = new HawserSession({
+      ...{ ws: socket.ws, clock: new FakeClock(), log: { debug: () => undefined, warn: () => undefined } },
+      onMetrics: () => seen.metrics++,
+      onEvent: () => seen.events++,
+    });
+    const asked = new Map<string, Asked>();
+    for (const { from, msg } of lines) {
+      const id = msg.requestId ?? msg.execId;
+      if (from === 'server') {
+        const made = askAgain(session, socket, msg);
+        made?.done.catch(() => undefined);
+        if (made !== undefined) asked.set(id, made);
+      } else if (msg.type !== 'hello') {
+        const own = asked.get(id)?.id ?? id;
+        const key = msg.execId === undefined ? 'requestId' : 'execId';
+        socket.say(id === undefined ? msg : { ...msg, [key]: own });
+      }
+      await turn();
+    }
+    for (const [id, { done }] of asked) {
+      const wanted = expected(lines, id);
+      const outcome = await Promise.race([done.catch((error: unknown) => error), turn('none')]);
+      if (wanted.failed) assert.ok(isFairleadError(outcome), `${id}: ${String(outcome)}`);
+      else if (Buffer.isBuffer(outcome)) assert.deepEqual(outcome, wanted.bytes, id);
+      else if (outcome !== 'none') {
+        const { status, body } = outcome as Answer;
+        assert.deepEqual({ status, body }, { status: wanted.status, body: wanted.bytes }, id);
+      }
+    }
+    const count = (type: string) => lines.filter(({ from, msg }) => from === 'agent' && msg.type === type).length;
+    assert.deepEqual(seen, { metrics: count('metrics'), events: count('container_event') });
+    const { unknownTypes, invalid, dropped } = session.oddities;
+    assert.deepEqual({ unknownTypes, invalid, dropped }, { unknownTypes: 0, invalid: 0, dropped: 0 });
+    assert.equal(socket.ofType('pong').length, count('ping'));
+    session.close('SHUTDOWN', 'the test is over');
+  });
+}
+
+test('every hello of the records is that of a host, with its own token in place of the recorded one', async (t) => {
+  const { tokens, edge } = await openEdge(t);
+  const { token } = await tokens.create({ name: 'lab' }, ADMIN);
+  const hellos = FILES.flatMap((file) => linesOf(file).filter(({ msg }) => msg.type === 'hello')).map(({ msg }) => msg);
+  assert.ok(hellos.length > 20);
+  for (const hello of hellos) assert.ok('message' in parseAgentMessage(JSON.stringify(hello)));
+  const socket = new FakeSocket();
+  const done = edge.accept({ ws: socket.ws, socket: socket.raw, address: '192.0.2.7', onWelcome: () => undefined });
+  socket.say({ ...hellos[0], token });
+  await done;
+  assert.equal(socket.ofType('welcome').length, 1);
+  const refused = new FakeSocket();
+  const second = edge.accept({ ws: refused.ws, socket: refused.raw, address: '192.0.2.7', onWelcome: () => undefined });
+  refused.say(hellos[0]);
+  await second;
+  assert.equal(refused.ofType('error')[0].code, 'TOKEN_INVALID');
+});
