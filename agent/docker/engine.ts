@@ -5,13 +5,14 @@ import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { answerFailure } from '../../shared/docker/answer-failure.ts';
+import { apiCall } from '../../shared/docker/api-calls.ts';
 import type { AskedCall, DockerCall, UploadCall } from '../../shared/docker/call.ts';
 import { asObject, parseDockerJson, readText } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import { permitsCall } from '../policy/docker-calls.ts';
-import type { PolicySubject } from '../policy/policy.ts';
+import { deniesAct, type PolicySubject } from '../policy/policy.ts';
 import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
 import { connectionFailure, unreachable } from './failure.ts';
@@ -192,12 +193,15 @@ export class DockerEngine {
   }
 
   /**
-   * The same for a call that a stream of `kind` takes beside what its name says: it must be permitted under the name of its
-   * own kind as well, so that a host which lists no containers does not list them by another name.
+   * The same for what a stream of `kind` does beside what its own name says, for its parameters: it must not be denied under
+   * the name that such a call has in the catalogue either. What `kind` always does stands in `agent/policy/acts.ts`.
    * @throws FairleadError DENIED_BY_HOST
    */
-  requireNamed(kind: PolicySubject, { method, path }: Pick<DockerCall, 'method' | 'path'>): void {
-    if (!permitsProxied(this.#policy, kind, method, path)) throw denied(method, path);
+  requireNamed(kind: PolicySubject, call: AskedCall): void {
+    this.requirePermitted(call);
+    const { method, path } = call;
+    const name = apiCall(method, path)?.name;
+    if (name === undefined || deniesAct(this.#policy, kind, name)) throw denied(method, path);
   }
 
   /** The FairleadError for a connection or a stream that broke, which is then looked into; anything else as it is. */

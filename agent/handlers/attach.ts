@@ -19,7 +19,9 @@ const MAX_WAIT_BYTES = 64 * 1024;
 export const handleAttach: Handler<typeof containerAttach> = async (stream, context) => {
   const { docker } = context;
   const { aborted, bytes, params } = stream;
-  const { id, size, stdin = true } = params;
+  const { id, size, stdin = true, logs = false } = params;
+  // What it has said before is its log, whatever the call is named that has it said again.
+  if (logs) docker.requireNamed(stream.kind, { method: 'GET', path: dockerPath`/containers/${id}/logs` });
   for (const verb of ['attach', 'wait', 'resize'] as const) {
     docker.requirePermitted({ method: 'POST', path: dockerPath`/containers/${id}/${verb}` });
   }

@@ -1,5 +1,5 @@
 /** Handlers of host.metrics and host.stats: what this host uses, and what its containers use. */
-import { type hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
+import type { hostMetrics, hostStats } from '../../shared/messages/metrics.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { ContainerSampler } from '../metrics/container-sampler.ts';
 import { HostCollector } from '../metrics/host-collector.ts';
@@ -22,8 +22,7 @@ export const handleHostMetrics: Handler<typeof hostMetrics> = async (stream, { d
 };
 
 export const handleHostStats: Handler<typeof hostStats> = async (stream, { docker }) => {
-  docker.requireNamed(hostStats, { method: 'GET', path: '/containers/json' });
-  docker.requireNamed(hostStats, { method: 'GET', path: '/containers/any/stats' });
+  docker.requirePermitted({ method: 'GET', path: '/containers/any/stats' });
   const sampler = ofEngine(samplers, docker, () => new ContainerSampler(docker));
   const containers = await sampler.running(stream.aborted);
   stream.sendReply({ count: containers.length });

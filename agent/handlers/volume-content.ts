@@ -84,10 +84,11 @@ export const handleVolumeImport: Handler<typeof kinds.volumeImport> = async (str
 };
 
 async function makeNew(
-  { params }: MuxStream<typeof kinds.volumeImport>,
+  { kind, params }: MuxStream<typeof kinds.volumeImport>,
   docker: HandlerContext['docker'],
 ): Promise<void> {
-  docker.requirePermitted({ method: 'DELETE', path: '/volumes/any' });
+  docker.requireNamed(kind, { method: 'POST', path: '/volumes/create' });
+  docker.requireNamed(kind, { method: 'DELETE', path: '/volumes/any' });
   await makeVolume(docker, params.volume, { driver: 'local', options: {}, labels: {} });
 }
 

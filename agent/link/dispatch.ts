@@ -6,7 +6,7 @@ import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { Handler, HandlerContext } from '../handlers/index.ts';
-import { permits } from '../policy/policy.ts';
+import { deniedAct, permits } from '../policy/policy.ts';
 
 export interface DispatchOptions {
   readonly policy: HostPolicy;
@@ -48,7 +48,9 @@ export class Dispatcher {
     const kind = stream.kind;
     if (!permits(policy, kind)) {
       log.warn({ kind: kind.name }, "refused by the host's policy");
-      const how = kind.policy === 'connect' ? ', which is off unless the owner of the host allows it by name' : '';
+      const act = deniedAct(policy, kind);
+      const off = kind.policy === 'connect' ? ', which is off unless the owner of the host allows it by name' : '';
+      const how = act === undefined ? off : `: it denies ${act}, which that does as well`;
       stream.reset(new FairleadError('DENIED_BY_HOST', `this host's policy does not allow ${kind.name}${how}`));
       return;
     }

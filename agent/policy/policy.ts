@@ -6,6 +6,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
+import { ACTS } from './acts.ts';
 import { isCallEntry, isCallPattern, isKnownArea } from './docker-calls.ts';
 import { isPreset, presetHas } from './presets.ts';
 import { isTargetEntry, isTargetPattern } from './tcp-targets.ts';
@@ -97,13 +98,26 @@ function allows(entry: string, kind: PolicySubject): boolean {
   return isTargetEntry(entry) ? kind.name === tcpOpen.name : matches(entry, kind);
 }
 
-/** Whether an entry of `deny` concerns `kind`. */
+/** Whether an entry of `deny` concerns `kind`, or by its name what `kind` does as well. */
 export function denies(policy: HostPolicy, kind: PolicySubject): boolean {
-  return policy.deny.some((pattern) => matches(pattern, kind));
+  return policy.deny.some((pattern) => matches(pattern, kind)) || deniedAct(policy, kind) !== undefined;
+}
+
+/** What `kind` does as well and `deny` has by name, if there is such a thing. */
+export function deniedAct(policy: HostPolicy, kind: PolicySubject): string | undefined {
+  return ACTS.get(kind.name)?.as?.find((name) => deniesAct(policy, kind, name));
+}
+
+/**
+ * Whether `kind` may not do what goes by `name` in the catalogue, since an entry of `deny` has that by its name. It may if
+ * `allow` has the kind by its whole name: the owner has thought of this one then. Classes are of the kind alone.
+ */
+export function deniesAct(policy: HostPolicy, kind: PolicySubject, name: string): boolean {
+  return !policy.allow.includes(kind.name) && names(policy.deny, { name });
 }
 
 /** Whether an entry has `kind` by its own name, or by the beginning of it, and not by what it does. */
-export function names(entries: readonly string[], kind: PolicySubject): boolean {
+export function names(entries: readonly string[], kind: Pick<PolicySubject, 'name'>): boolean {
   return entries.some((entry) => entry === kind.name || kind.name.startsWith(`${entry.replace(/\.\*$/, '')}.`));
 }
 

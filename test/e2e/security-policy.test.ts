@@ -95,6 +95,24 @@ test('a Docker call that is denied in agent.json is never made, whatever asks fo
   assert.match(shown.stdout, /docker:GET \/containers\/\*\/logs/, shown.transcript());
 });
 
+test('what is denied by its name is done by no kind of another name, and Docker is not asked', async (t) => {
+  const { id } = await testContainer(t);
+  const proxy = await DockerProxy.start(t);
+  const agent = await enroll(t, server, 'named');
+  const deny = ['container.exec.open', 'container.log.stream', 'container.list'];
+  startAgent(t, agent, ['--docker', proxy.path, ...deny.flatMap((entry) => ['--deny', entry])]);
+  await waitForState(server, 'named', 'online');
+  const at = (rest: string) => `/api/v1/hosts/named${rest}`;
+  isDenied(await server.api.post(at(`/containers/${id}/exec`), { cmd: ['true'] }));
+  isDenied(await server.api.get(at('/stacks')));
+  isDenied(await server.api.get(at('/stacks/any/logs')));
+  isDenied(await server.api.get(at('/containers')));
+  assert.equal((await server.api.get(at(`/containers/${id}`))).status, 200, 'what is not denied is done');
+  // The agent looks by itself for what it has left behind.
+  const asked = (path: string) => proxy.asked(path).filter((line) => !line.includes('fairlead.helper'));
+  for (const path of ['/exec', '/logs', '/containers/json']) assert.deepEqual(asked(path), [], path);
+});
+
 test('an entry that is none stops the agent with the file and the entry', async (t) => {
   const agent = await enroll(t, server, 'slip');
   const file = join(agent.stateDir, 'agent.json');

@@ -1,5 +1,5 @@
 /** An HTTP server on a socket of its own that answers as a test says: for what a healthy Engine does not do. */
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -20,7 +20,7 @@ export interface FakeDocker {
 }
 
 /** Takes over a connection that was handed over after its request. */
-export type Hijacked = (connection: Socket) => void;
+export type Hijacked = (connection: Socket, request: IncomingMessage) => void;
 
 /** Answers /version itself. */
 export async function fakeDocker(cleanup: Cleanup, answer: RequestListener, hijacked?: Hijacked): Promise<FakeDocker> {
@@ -31,9 +31,9 @@ export async function fakeDocker(cleanup: Cleanup, answer: RequestListener, hija
     else answer(request, response);
   });
   if (hijacked) {
-    server.on('upgrade', (_request, connection: Socket) => {
+    server.on('upgrade', (request, connection: Socket) => {
       connection.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
-      hijacked(connection);
+      hijacked(connection, request);
     });
   }
   server.on('connection', (connection) => {

@@ -82,13 +82,13 @@ test('a container that does not answer, or is gone, is told by its error beside 
   assert.equal(by.size, 3);
 });
 
-test('a policy that denies lists or statistics of containers denies them here, too', async (t) => {
+test('a policy that denies the calls for lists or statistics of containers denies them here, too', async (t) => {
   let asked = 0;
   const docker = await fakeDocker(t, (_request, response) => {
     asked += 1;
     response.end('[]');
   });
-  for (const deny of ['docker:GET /containers/*/stats', 'docker:GET /containers/json', 'container.list', 'container']) {
+  for (const deny of ['docker:GET /containers/*/stats', 'docker:GET /containers/json']) {
     const engine = await engineAt(t, docker.socket, undefined, { allow: [], deny: [deny] });
     const served = await serve(t, { docker: engine, info: INFO, log: SILENT });
     await assert.rejects(served.open(hostStats, {}).done, { code: 'DENIED_BY_HOST' }, deny);

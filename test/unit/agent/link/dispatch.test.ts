@@ -8,6 +8,7 @@ import { MAX_POLICY_CHARS } from '../../../../agent/policy/policy.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { MAX_FRAME_BYTES_BEFORE_HELLO, MAX_OPEN_STREAMS, MAX_REASON_CHARS } from '../../../../shared/limits.ts';
 import { containerExecOpen, containerList } from '../../../../shared/messages/container.ts';
+import { containerExecRun } from '../../../../shared/messages/container-streams.ts';
 import { hostInfo } from '../../../../shared/messages/host.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../../../../shared/messages/index.ts';
 import type { StreamKind } from '../../../../shared/messages/kind.ts';
@@ -88,6 +89,23 @@ test('what the policy denies never reaches a handler', () => {
   assert.equal(resets[0]?.code, 'DENIED_BY_HOST');
   assert.equal(calls, 0);
   assert.deepEqual(it.capabilities(STREAM_KINDS), []);
+});
+
+test('what is denied under the name of another kind is refused with that name, and is no capability', () => {
+  const handler = async () => assert.fail('it was served');
+  const it = dispatcher([[containerExecRun, handler]], { allow: [], deny: ['container.exec.open'] });
+  const { stream, resets } = fakeStream(containerExecRun);
+  it.accept(stream);
+  assert.deepEqual(
+    resets.map(({ code, message }) => [code, message]),
+    [
+      [
+        'DENIED_BY_HOST',
+        "this host's policy does not allow container.exec.run: it denies container.exec.open, which that does as well",
+      ],
+    ],
+  );
+  assert.deepEqual([it.capabilities(STREAM_KINDS), it.denied(STREAM_KINDS)], [[], ['container.exec.run']]);
 });
 
 test('a kind without a handler is unsupported', () => {
