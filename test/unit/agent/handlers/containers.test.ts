@@ -76,6 +76,9 @@ describe('handlers on the real Engine', () => {
       if (!('id' in kind.params.properties) || !kind.name.startsWith('container.')) continue;
       const more: Record<string, object> = {
         'container.exec.open': { cmd: ['true'] },
+        'container.exec.run': { cmd: ['true'], timeoutMs: 5_000, maxOutputBytes: 10 },
+        'container.archive.get': { path: '/' },
+        'container.archive.put': { path: '/' },
         'container.rename': { name: 'x' },
       };
       const params = { id, ...more[kind.name] };
