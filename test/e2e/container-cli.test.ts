@@ -95,7 +95,7 @@ test('cp copies files and directories in, and - is a tar', async (t) => {
 });
 
 test('attach passes input and output on, and its exit code; the end of it leaves the container', async (t) => {
-  const script = 'while read line; do echo "said $line"; [ "$line" = end ] && exit 5; done; sleep 1000';
+  const script = 'while read line; do echo "said $line"; [ "$line" = end ] && sleep 1 && exit 5; done; sleep 1000';
   const { id } = await testContainer(t, { cmd: ['sh', '-c', script], config: { OpenStdin: true } });
   const leaving = launch(t, 'cli', [...token(), 'attach', 'shed', id]);
   leaving.stdin.write('hello\n');

@@ -20,7 +20,8 @@ let cli: string;
 before(async () => {
   [cli = ''] = await programs('docker');
   server = await startServer(shared);
-  await addHost(shared, server, 'shop', ['--docker', proxy.path]);
+  // The agent would ask for events of its own accord.
+  await addHost(shared, server, 'shop', ['--docker', proxy.path, '--deny', 'host.events']);
 });
 
 /** Arguments of docker, and what the request for it has in its first line. */
