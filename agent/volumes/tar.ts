@@ -3,8 +3,8 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Transform, type TransformCallback } from 'node:stream';
 import { extract, type Headers } from 'tar-stream';
+import { TarEnd } from '../../shared/docker/tar-end.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import { TarEnd } from './tar-end.ts';
 
 /** So many bytes, and their hash so far. */
 export interface Digest {

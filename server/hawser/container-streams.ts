@@ -1,5 +1,4 @@
 /** container.log.stream, container.stats and host.info on hosts of Hawser. */
-import { answerFailure } from '../../shared/docker/answer-failure.ts';
 import { hasTerminal, inspectCall, logCall, statsCall } from '../../shared/docker/container-calls.ts';
 import { asCount, asObject, jsonLines } from '../../shared/docker/json.ts';
 import { isFairleadError } from '../../shared/errors.ts';
@@ -9,7 +8,7 @@ import { stream } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
-import { MAX_REFUSAL_CHARS, mayBeRefusal, refusalIn } from './refusal.ts';
+import { refuseBy } from './refusal-stream.ts';
 import { hawserCall, json } from './unary.ts';
 
 const MAX_SAMPLE_BYTES = 1024 * 1024;
@@ -23,28 +22,6 @@ export const serveLogStream: ServeKind<typeof containerLogStream> = async (conte
   if (!tty) refuseBy(bytes);
   return hawserStream<typeof containerLogStream>({ reply: { tty }, bytes, signal });
 };
-
-/** Fails the bytes with Docker's own words if they are a refusal. They must not be bytes that a container has chosen. */
-function refuseBy(bytes: HeldBytes): void {
-  const receive = bytes.receive.bind(bytes);
-  const finish = bytes.finish.bind(bytes);
-  let held = '';
-  let isDecided = false;
-  bytes.receive = (chunk) => {
-    if (isDecided) return receive(chunk);
-    held += chunk.toString('latin1');
-    if (mayBeRefusal(held) && held.length <= MAX_REFUSAL_CHARS) return;
-    isDecided = true;
-    receive(Buffer.from(held, 'latin1'));
-  };
-  bytes.finish = () => {
-    const text = Buffer.from(held, 'latin1').toString('utf8');
-    const refusal = isDecided ? undefined : refusalIn(text);
-    if (refusal !== undefined) return void bytes.destroy(answerFailure(refusal.status, text));
-    if (!isDecided) receive(Buffer.from(held, 'latin1'));
-    finish();
-  };
-}
 
 export const serveStats: ServeKind<typeof containerStats> = async (context, params, { signal, timeoutMs }) => {
   await json(context, inspectCall(params.id), { signal, timeoutMs });
@@ -67,7 +44,7 @@ export const serveHostInfo: ServeKind<typeof hostInfo> = async (context, _params
     if (!isFairleadError(error, 'DOCKER_UNREACHABLE')) throw error;
   }
   const { hostname, os, arch, agentVersion } = context.facts;
-  const { uptime } = context.metrics() ?? {};
+  const uptime = context.samples.last.sample?.uptimeSeconds;
   const { KernelVersion, NCPU, MemTotal } = dockerInfo ?? {};
   const bytes = HeldBytes.of();
   bytes.resume();
@@ -77,7 +54,7 @@ export const serveHostInfo: ServeKind<typeof hostInfo> = async (context, _params
       kernel: typeof KernelVersion === 'string' ? KernelVersion : '',
       cpus: asCount(NCPU),
       memoryBytes: asCount(MemTotal),
-      ...(uptime === undefined ? {} : { uptimeSeconds: Math.floor(uptime) }),
+      ...(uptime === undefined ? {} : { uptimeSeconds: uptime }),
       docker: context.docker(),
       ...(dockerInfo === undefined ? {} : { dockerInfo }),
     },

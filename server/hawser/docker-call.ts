@@ -14,6 +14,7 @@ import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type KindContext, type ServeKind, unsupported } from './kind.ts';
 import { MAX_REFUSAL_CHARS, mayBeRefusal, refusalIn } from './refusal.ts';
+import { requireWholeTar } from './refusal-stream.ts';
 import { RequestBody } from './request-body.ts';
 
 type DockerRequest = typeof dockerRequest;
@@ -34,6 +35,8 @@ interface Streamed {
   /** Headers of the last of them that belong to the answer, too. */
   readonly keep?: string;
   readonly contentType?: string;
+  /** Whether the end of the answer can be told from a break. */
+  readonly isTar?: boolean;
   /** Whether a refusal is still told by its looks: not where the bytes are somebody else's. */
   readonly mayRefuse: boolean;
 }
@@ -124,13 +127,20 @@ function streamedOfContainer(verb: string, target: string): Streamed | undefined
   const before = [inspectOf(target)];
   switch (verb) {
     case 'GET logs':
-    case 'GET export':
       return { before, mayRefuse: false };
+    case 'GET export':
+      return { before, isTar: true, mayRefuse: false };
     case 'GET stats':
       return isFalse(queryOf(target).get('stream')) ? undefined : { before, contentType: JSON_TYPE, mayRefuse: true };
     case 'GET archive': {
       const head = [{ method: 'HEAD', path: target }];
-      return { before: head, keep: 'x-docker-container-path-stat', contentType: TAR_TYPE, mayRefuse: false };
+      return {
+        before: head,
+        keep: 'x-docker-container-path-stat',
+        contentType: TAR_TYPE,
+        isTar: true,
+        mayRefuse: false,
+      };
     }
     case 'POST wait':
       return { before, contentType: JSON_TYPE, mayRefuse: true };
@@ -147,7 +157,7 @@ function streamedOfImages(verb: string, path: readonly string[], target: string)
 
 function savedImages(path: readonly string[], target: string): Streamed {
   const contentType = TAR_TYPE;
-  if (path.length > 2) return { before: [inspectOf(target)], contentType, mayRefuse: false };
+  if (path.length > 2) return { before: [inspectOf(target)], contentType, isTar: true, mayRefuse: false };
   const names = queryOf(target)
     .getAll('names')
     .flatMap((list) => list.split(','));
@@ -157,7 +167,7 @@ function savedImages(path: readonly string[], target: string): Streamed {
     method: 'GET',
     path: `${base}/${name.split('/').map(encodeURIComponent).join('/')}/json`,
   }));
-  return { before, contentType, mayRefuse: before.length === 0 };
+  return { before, contentType, isTar: before.length > 0, mayRefuse: before.length === 0 };
 }
 
 function isFalse(value: string | null): boolean {
@@ -168,7 +178,7 @@ async function answerStream(
   context: KindContext,
   { method }: DockerParams,
   call: HawserCall,
-  { before, keep, contentType, mayRefuse }: Streamed,
+  { before, keep, contentType, isTar, mayRefuse }: Streamed,
   options: OpenOptions,
 ): Promise<LinkStream<DockerRequest>> {
   const { signal } = options;
@@ -181,6 +191,7 @@ async function answerStream(
     if (value !== undefined) kept.push([keep, value]);
   }
   const bytes = stream(context.session, call);
+  if (isTar) requireWholeTar(bytes);
   const first = mayRefuse ? await firstBytes(bytes, signal) : undefined;
   if (first !== undefined && first.refusal !== undefined) return whole(first.refusal, method === 'HEAD', options);
   return toStream({ status: 200, headers: kept, bytes }, options);

@@ -183,7 +183,7 @@ export class HawserEdge {
     const session = new HawserSession({ ws, clock, log, gate, onMetrics: (message) => link.measured(message) });
     const once = this.#memories.get(host.id) ?? new Once({ clock, undone: neverSent });
     keepRecent(this.#memories, host.id, once, MAX_MEMORIES);
-    const link: HawserLink = new HawserLink({ hostId: host.id, session, hello, once, connectedAt });
+    const link: HawserLink = new HawserLink({ hostId: host.id, session, hello, once, log, connectedAt });
     const before = this.#connections.get(host.id);
     const displaced = before === undefined ? [] : displacedBy(before, link.instanceId);
     const connection: Connection = {

@@ -1,4 +1,6 @@
 /** A host behind an agent of Hawser: HostLink over JSON messages. */
+import type { EventFeed } from '../../shared/docker/event-feed.ts';
+import type { EventWarnings } from '../../shared/docker/follow-events.ts';
 import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { HawserMetrics, Hello } from '../../shared/hawser/messages.ts';
@@ -14,6 +16,7 @@ import type {
   OpenOptions,
 } from '../hosts/host-link.ts';
 import { ask } from './ask.ts';
+import { eventFeed, Samples } from './host-feeds.ts';
 import { type KindContext, unsupported } from './kind.ts';
 import { servedKinds, serverOf } from './kinds.ts';
 import type { HawserSession } from './session.ts';
@@ -29,27 +32,30 @@ export interface HawserLinkOptions {
   /** Not the token: nobody behind this needs it. */
   readonly hello: Omit<Hello, 'token'>;
   readonly once: Once;
+  readonly log: EventWarnings;
   /** ms since 1970. */
   readonly connectedAt: number;
 }
 
 export class HawserLink implements HostLink {
   readonly hostId: string;
-  readonly session: HawserSession;
   readonly instanceId: string;
   readonly closed: Promise<FairleadError>;
+  readonly #session: HawserSession;
   readonly #options: HawserLinkOptions;
   readonly #capabilities: readonly string[];
   readonly #context: KindContext;
   #docker: DockerState;
-  #metrics: HawserMetrics['metrics'] | undefined;
+  readonly #samples = new Samples();
+  #feed: EventFeed | undefined;
+  readonly #stateListeners = new Set<(state: DockerState) => void>();
   #facts: { readonly os: string; readonly arch: string };
 
   constructor(options: HawserLinkOptions) {
     const { hostId, session, hello, once } = options;
     this.#options = options;
     this.hostId = hostId;
-    this.session = session;
+    this.#session = session;
     this.instanceId = instanceOf(hello);
     this.closed = session.closed;
     this.#capabilities = hello.capabilities ?? [];
@@ -73,7 +79,8 @@ export class HawserLink implements HostLink {
       get facts() {
         return { ...link.#facts, agentVersion: agentVersion(hello), hostname: hello.hostname || hello.agentName };
       },
-      metrics: () => link.#metrics,
+      samples: this.#samples,
+      events: () => link.#events(),
     };
   }
 
@@ -84,7 +91,7 @@ export class HawserLink implements HostLink {
       const { Version, ApiVersion, Os, Arch } = asObject(parseDockerJson(body.toString('utf8')));
       const fact = (value: unknown) => (typeof value === 'string' ? value.slice(0, MAX_FACT_CHARS) : '');
       this.#facts = { os: fact(Os).slice(0, 32), arch: nodeArch(fact(Arch).slice(0, 32)) };
-      this.#docker = { reachable: true, version: fact(Version), apiVersion: fact(ApiVersion).slice(0, 16) };
+      this.#setDocker({ reachable: true, version: fact(Version), apiVersion: fact(ApiVersion).slice(0, 16) });
     } catch (error) {
       // What it means for Docker's state has been noted; a Docker that answers nonsense stays as the hello says it is.
       if (!isFairleadError(error)) throw error;
@@ -92,8 +99,8 @@ export class HawserLink implements HostLink {
   }
 
   /** Takes in what the agent has measured. */
-  measured({ metrics }: HawserMetrics): void {
-    this.#metrics = metrics;
+  measured(message: HawserMetrics): void {
+    this.#samples.add(message);
   }
 
   async call<K extends StreamKind>(kind: K, params: Params<K>, options: CallOptions = {}): Promise<Reply<K>> {
@@ -123,7 +130,7 @@ export class HawserLink implements HostLink {
       // Agents of Hawser have none.
       policy: { allow: [], deny: [] },
       connectedAt,
-      lastSeenAt: this.session.lastSeenAt,
+      lastSeenAt: this.#session.lastSeenAt,
     };
   }
 
@@ -134,26 +141,47 @@ export class HawserLink implements HostLink {
   async ping({ timeoutMs = PING_MS }: { readonly timeoutMs?: number } = {}): Promise<number> {
     const { promise, reject } = Promise.withResolvers<never>();
     const late = new FairleadError('TIMEOUT', `the agent did not answer a ping within ${timeoutMs} ms`);
-    const timer = this.session.clock.setTimeout(() => reject(late), timeoutMs);
+    const timer = this.#session.clock.setTimeout(() => reject(late), timeoutMs);
     try {
-      return await Promise.race([this.session.ping(), promise]);
+      return await Promise.race([this.#session.ping(), promise]);
     } finally {
       timer.cancel();
     }
   }
 
   close(code: ErrorCode, reason: string): void {
-    this.session.close(code, reason);
+    this.#session.close(code, reason);
+  }
+
+  #events(): EventFeed {
+    const link = this;
+    const states = {
+      get state() {
+        return link.#docker;
+      },
+      onState(listener: (state: DockerState) => void) {
+        link.#stateListeners.add(listener);
+        return () => link.#stateListeners.delete(listener);
+      },
+    };
+    this.#feed ??= eventFeed(this.#session, states, this.#options.log);
+    return this.#feed;
+  }
+
+  #setDocker(state: DockerState): void {
+    const isNews = state.reachable !== this.#docker.reachable;
+    this.#docker = state;
+    if (isNews) for (const listener of this.#stateListeners) listener(state);
   }
 
   #setReachable(): void {
     const { reason: _, ...state } = this.#docker;
-    this.#docker = { ...state, reachable: true };
+    this.#setDocker({ ...state, reachable: true });
   }
 
   #noteFailure(error: unknown): void {
     if (!isFairleadError(error, 'DOCKER_UNREACHABLE')) return;
-    this.#docker = { ...this.#docker, reachable: false, reason: error.message.slice(0, 256) };
+    this.#setDocker({ ...this.#docker, reachable: false, reason: error.message.slice(0, 256) });
   }
 }
 

@@ -1,11 +1,12 @@
 /** What serves one kind on a host of Hawser, and what it is given. */
+import type { EventFeed } from '../../shared/docker/event-feed.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import type { HawserMetrics } from '../../shared/hawser/messages.ts';
 import type { DockerState } from '../../shared/messages/control.ts';
 import type { Params, StreamKind } from '../../shared/messages/kind.ts';
 import type { Once } from '../../shared/once.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import type { Answer, AskOptions, HawserCall } from './ask.ts';
+import type { Samples } from './host-feeds.ts';
 import type { HawserSession } from './session.ts';
 
 export interface KindContext {
@@ -19,8 +20,10 @@ export interface KindContext {
     readonly os: string;
     readonly arch: string;
   };
-  /** What the agent has measured last. */
-  readonly metrics: () => HawserMetrics['metrics'] | undefined;
+  /** What the agent has measured. */
+  readonly samples: Samples;
+  /** The host's events, from the first time that somebody asks for them. */
+  readonly events: () => EventFeed;
   /** What was done for which idempotency key, over all sessions of the host. */
   readonly once: Once;
 }

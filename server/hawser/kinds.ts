@@ -3,10 +3,13 @@ import { UNARY_CALLS } from '../../shared/docker/unary-calls.ts';
 import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
 import { dockerRequest } from '../../shared/messages/docker.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
+import { hostEvents } from '../../shared/messages/host-events.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
+import { hostMetrics } from '../../shared/messages/metrics.ts';
 import { serveHostInfo, serveLogStream, serveStats } from './container-streams.ts';
 import { serveDockerRequest } from './docker-call.ts';
 import { serveExecOpen } from './exec.ts';
+import { serveHostEvents, serveHostMetrics } from './host-feeds.ts';
 import type { ServeKind } from './kind.ts';
 import { serveUnary } from './unary.ts';
 
@@ -19,6 +22,8 @@ function serve<K extends StreamKind>({ name }: K, kind: ServeKind<K>): [string, 
 const SERVED: ReadonlyMap<string, ServeKind> = new Map([
   ...UNARY_CALLS.map((call) => serve(call.kind, serveUnary(call))),
   serve(hostInfo, serveHostInfo),
+  serve(hostEvents, serveHostEvents),
+  serve(hostMetrics, serveHostMetrics),
   serve(containerStats, serveStats),
   serve(containerLogStream, serveLogStream),
   serve(containerExecOpen, serveExecOpen),
@@ -26,7 +31,10 @@ const SERVED: ReadonlyMap<string, ServeKind> = new Map([
 ]);
 
 /** What an agent says that it can do beside requests. */
-const NEEDS: Readonly<Record<string, string>> = { [containerExecOpen.name]: 'exec' };
+const NEEDS: Readonly<Record<string, string>> = {
+  [containerExecOpen.name]: 'exec',
+  [hostMetrics.name]: 'metrics',
+};
 
 /** The names of the kinds that an agent with these capabilities can serve. */
 export function servedKinds(capabilities: readonly string[]): string[] {

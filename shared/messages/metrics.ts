@@ -15,13 +15,14 @@ const CpuUse = Type.Object(
   {
     /** Of all cores together, 100 at most. */
     percent,
-    user: percent,
-    system: percent,
+    /** What they did, where the host says it. */
+    user: Type.Optional(percent),
+    system: Type.Optional(percent),
     /** Idle, but with something that waits for a disk: no part of `percent`. */
-    iowait: percent,
+    iowait: Type.Optional(percent),
     /** Taken away by the hypervisor. */
-    steal: percent,
-    /** As `percent`, of each core. */
+    steal: Type.Optional(percent),
+    /** As `percent`, of each core; none where the host does not say it. */
     cores: Type.Array(percent, { maxItems: MAX_CORES }),
   },
   closed,

@@ -78,11 +78,12 @@ test('reads logs of both sorts, and ends those that are left', async () => {
   const missing = await server.api.get('/api/v1/hosts/nas/containers/no-such-container/logs');
   assert.equal(missing.status, 404);
 
+  const idle = agent.running;
   const followed = await server.api.open('GET', `/api/v1/hosts/nas/containers/${plain.name}/logs?follow=1`);
   await once(followed, 'readable');
-  assert.equal(agent.running, 1);
+  assert.equal(agent.running, idle + 1);
   followed.destroy();
-  await waitFor('the end of the stream on the host', () => agent.running === 0, { timeoutMs: 1_500 });
+  await waitFor('the end of the stream on the host', () => agent.running === idle, { timeoutMs: 1_500 });
 });
 
 test('samples statistics', async () => {
@@ -120,6 +121,7 @@ test('runs commands, with a terminal and without', async () => {
 
 test('ends the process of a terminal that is left', async () => {
   const { name } = await testContainer(cleanup);
+  const idle = agent.running;
   const shell = await ExecClient.open(server.api, 'nas', name, { cmd: ['/bin/sh'], tty: true });
   await shell.waitForOutput(/# /);
   shell.type('sleep 333\n');
@@ -128,7 +130,7 @@ test('ends the process of a terminal that is left', async () => {
   await waitFor('the process', isRunning);
   shell.webSocket.terminate();
   await waitFor('the end of the process', async () => !(await isRunning()), { timeoutMs: 3_000 });
-  await waitFor('the end of the exec', () => agent.running === 0, { timeoutMs: 3_000 });
+  await waitFor('the end of the exec', () => agent.running === idle, { timeoutMs: 3_000 });
 });
 
 test('serves an unmodified docker CLI', async () => {
@@ -156,8 +158,54 @@ test('serves an unmodified docker CLI', async () => {
   assert.equal((await run('rm', name)).code, 0);
 });
 
+test('tells its events, and what it uses', async () => {
+  const { id } = await testContainer(cleanup);
+  await waitFor('the start of the container among the events', async () => {
+    const { body } = await server.api.get('/api/v1/events?limit=100', { headers: { accept: 'application/json' } });
+    return body?.items.some((event: Record<string, unknown>) => JSON.stringify(event).includes(id));
+  });
+  agent.send({
+    type: 'metrics',
+    timestamp: Math.floor(Date.now() / 1000),
+    metrics: { cpuUsage: 12.5, cpuCores: 2, memoryTotal: 4096, memoryUsed: 1024, memoryFree: 3072, uptime: 77 },
+  });
+  await waitFor('the sample', async () => {
+    const { body } = await server.api.get('/api/v1/hosts/nas/metrics');
+    return JSON.stringify(body).includes('12.5');
+  });
+  const info = await server.api.get('/api/v1/hosts/nas/info');
+  assert.equal(info.body.uptimeSeconds, 77, info.text);
+});
+
 test('tells what it cannot do', async () => {
   const browsed = await server.api.get('/api/v1/hosts/nas/volumes/any/files');
   assert.deepEqual([browsed.status, browsed.body?.code], [501, 'UNSUPPORTED'], browsed.text);
   assert.match(browsed.body.detail, /Hawser/);
+});
+
+test('ends the session of a token that is revoked, and of a host that is removed', async () => {
+  const made = await newToken({ name: 'pi' });
+  const other = connect(made.token);
+  await other.welcome;
+  const started = performance.now();
+  assert.equal((await server.api.delete(`/api/hawser/tokens?id=${made.id}`)).status, 204);
+  await other.closed;
+  assert.ok(performance.now() - started < 1_000);
+  assert.match(other.received.at(-1).error, /revoked/);
+  await waitForState(server, 'pi', 'offline');
+  assert.equal((await server.api.delete('/api/v1/hosts/pi')).status, 204);
+  const refused = connect(made.token);
+  await assert.rejects(refused.welcome, /unknown, expired or revoked/);
+});
+
+test('keeps input in order that an agent would mix up', async () => {
+  const made = await newToken({ name: 'mixed' });
+  await connect(made.token, { isUnordered: true, agentName: 'mixed' }).welcome;
+  const { name } = await testContainer(cleanup);
+  const shell = await ExecClient.open(server.api, 'mixed', name, { cmd: ['/bin/sh'], tty: true });
+  await shell.waitForOutput(/# /);
+  const text = Array.from({ length: 60 }, (_, n) => `${n}`).join(' ');
+  for (const key of `echo "<${text}>"\nexit\n`) shell.type(key);
+  await shell.closed;
+  assert.ok(shell.output.includes(`\n<${text}>`), shell.output);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Headers, pack } from 'tar-stream';
-import { BLOCK_BYTES, TarEnd } from '../../../../agent/volumes/tar-end.ts';
+import { BLOCK_BYTES, TarEnd } from '../../../../shared/docker/tar-end.ts';
 
 const GIB = 1024 ** 3;
 

@@ -1,5 +1,5 @@
 /** Events that the server has not taken yet: so many and no more, and what had no room is counted where it is missing. */
-import { type HostEvent, MAX_EVENTS_OF_REPLY } from '../../shared/messages/host-events.ts';
+import { type HostEvent, MAX_EVENTS_OF_REPLY } from '../messages/host-events.ts';
 import { ownEvent } from './follow-events.ts';
 
 /** What waits at most, in events and in characters of them. */

@@ -1,7 +1,7 @@
 /** Events that wait for the server: so many, in order, and what had no room is counted where it is missing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EventQueue, MAX_WAITING_EVENTS } from '../../../../agent/docker/event-queue.ts';
+import { EventQueue, MAX_WAITING_EVENTS } from '../../../../shared/docker/event-queue.ts';
 import type { HostEvent } from '../../../../shared/messages/host-events.ts';
 
 const event = (action: string, id = 'c1'): HostEvent => ({

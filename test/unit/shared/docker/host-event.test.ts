@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { toHostEvent } from '../../../../agent/docker/host-event.ts';
+import { toHostEvent } from '../../../../shared/docker/host-event.ts';
 import { HostEvent } from '../../../../shared/messages/host-events.ts';
 import { fits } from '../../../../shared/validate.ts';
 

@@ -1,6 +1,5 @@
 /** Docker's events in the form in which they leave the host: its own words, trimmed to limits. */
 
-import type { DockerObject } from '../../shared/docker/json.ts';
 import {
   type HostEvent,
   MAX_ATTRIBUTE_CHARS,
@@ -9,7 +8,8 @@ import {
   MAX_EVENT_ATTRIBUTES,
   MAX_EVENT_ID_CHARS,
   MAX_EVENT_NANOS,
-} from '../../shared/messages/host-events.ts';
+} from '../messages/host-events.ts';
+import type { DockerObject } from './json.ts';
 
 const TYPE = /^[a-z][a-z0-9-]{0,31}$/;
 /** What is kept of an event's attributes before anything else: the others are mostly labels. */

@@ -1,12 +1,14 @@
 /** Docker's events one after the other, for as long as anybody wants them: over restarts of Docker, none of them twice. */
-import type { Logger } from 'pino';
-import { microsOf, Repeats } from '../../shared/docker/events.ts';
-import { jsonLines } from '../../shared/docker/json.ts';
-import { isFairleadError } from '../../shared/errors.ts';
-import type { HostEvent } from '../../shared/messages/host-events.ts';
-import { sleep } from '../../shared/sleep.ts';
-import type { DockerEngine } from './engine.ts';
+import type { Readable } from 'node:stream';
+import type { Clock } from '../clock.ts';
+import { isFairleadError } from '../errors.ts';
+import type { DockerState } from '../messages/control.ts';
+import type { HostEvent } from '../messages/host-events.ts';
+import { sleep } from '../sleep.ts';
+import type { DockerCall } from './call.ts';
+import { microsOf, Repeats } from './events.ts';
 import { toHostEvent } from './host-event.ts';
+import { jsonLines } from './json.ts';
 
 /** A line has all labels of its object. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
@@ -14,6 +16,22 @@ const MAX_LINE_BYTES = 4 * 1024 * 1024;
 const OVERLAP_MICROS = 1_000_000;
 /** How soon Docker is asked again whose answer has ended. */
 const RETRY_MS = 500;
+
+/** A Docker whose events can be followed, wherever it is. */
+export interface EventSource {
+  readonly clock: Clock;
+  readonly state: DockerState;
+  /** Calls `listener` when the state has changed. @returns a function that stops it */
+  onState(listener: (state: DockerState) => void): () => void;
+  stream(call: DockerCall): Promise<Readable>;
+  /** What a failure of the stream means. */
+  explain(error: unknown): unknown;
+}
+
+/** Takes what somebody should know. */
+export interface EventWarnings {
+  warn(detail: object, text: string): void;
+}
 
 /** Where one stands in Docker's events. */
 interface Position {
@@ -24,8 +42,8 @@ interface Position {
 }
 
 export interface FollowOptions {
-  readonly docker: DockerEngine;
-  readonly log: Pick<Logger, 'warn'>;
+  readonly docker: EventSource;
+  readonly log: EventWarnings;
   /** When the last known event happened, in µs since 1970; absent: only what comes is wanted. */
   readonly sinceMicros?: number | undefined;
   readonly signal: AbortSignal;
@@ -76,7 +94,7 @@ export function ownEvent(
 
 /** What Docker sends over one connection, until that ends. */
 async function* connectionOf(
-  docker: DockerEngine,
+  docker: EventSource,
   position: Position,
   repeats: Repeats,
   signal: AbortSignal,
@@ -105,7 +123,7 @@ async function* connectionOf(
   }
 }
 
-async function untilReachable(docker: DockerEngine, signal: AbortSignal): Promise<void> {
+async function untilReachable(docker: EventSource, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   if (docker.state.reachable) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
