@@ -2,6 +2,7 @@
 import { isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import type { Clock, Timer } from '../../shared/clock.ts';
 import { dockerPath } from '../../shared/docker/call.ts';
 import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
@@ -11,6 +12,8 @@ import { dial } from '../tcp/dial.ts';
 import type { Handler, HandlerContext } from './handler.ts';
 
 const LOOPBACK = '127.0.0.1';
+/** How long what has ended its own half may take nothing of what waits for it. */
+const STANDSTILL_MS = 120_000;
 
 export const handleTcpOpen: Handler<typeof tcpOpen> = async (stream, context) => {
   const { params, bytes, aborted } = stream;
@@ -21,7 +24,7 @@ export const handleTcpOpen: Handler<typeof tcpOpen> = async (stream, context) =>
   const socket = await dial({ addresses, port, what, clock: context.docker.clock, signal: aborted });
   try {
     stream.sendReply({});
-    await join(bytes, socket, aborted);
+    await join(bytes, socket, { what, clock: context.docker.clock, signal: aborted });
     socket.destroy();
   } catch (error) {
     // Not by its end: who reads there must not take what it has for the whole.
@@ -32,14 +35,45 @@ export const handleTcpOpen: Handler<typeof tcpOpen> = async (stream, context) =>
   }
 };
 
-/** Copies both ways, and ends each half as its source ends. */
-async function join(bytes: Duplex, socket: Socket, signal: AbortSignal): Promise<void> {
+interface JoinOptions {
+  /** How errors name the target. */
+  readonly what: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Copies both ways, and ends each half as its source ends. @throws FairleadError TIMEOUT */
+async function join(bytes: Duplex, socket: Socket, { what, clock, signal }: JoinOptions): Promise<void> {
   const inbound = pump(bytes, socket, signal).then(() => {
     socket.end();
-    return finished(socket, { readable: false });
+    return finished(socket, { readable: false, signal });
   });
-  const outbound = pump(socket, bytes, signal).then(() => void bytes.end());
-  await Promise.all([inbound, outbound]);
+  const { promise: standstill, reject } = Promise.withResolvers<never>();
+  const late = new FairleadError('TIMEOUT', `${what} took nothing of what was sent for ${STANDSTILL_MS / 1000} s`);
+  const outbound = pump(socket, bytes, signal).then(() => {
+    bytes.end();
+    // From here on the stream may be over for its opener, with what the socket holds still to be taken: it tells of nothing more.
+    const unwatch = watchReader(socket, clock, () => reject(late));
+    return inbound.finally(unwatch);
+  });
+  await Promise.race([Promise.all([inbound, outbound]), standstill]);
+}
+
+/** Calls `stands` once nothing was taken of what waits in `socket`. @returns what ends the watch */
+function watchReader(socket: Socket, clock: Clock, stands: () => void): () => void {
+  const state = () => ({ waiting: socket.writableLength, taken: socket.bytesWritten - socket.writableLength });
+  let timer: Timer;
+  const watch = () => {
+    const before = state();
+    timer = clock.setTimeout(() => {
+      const now = state();
+      const isStanding = before.waiting > 0 && now.waiting > 0 && now.taken === before.taken;
+      if (isStanding) stands();
+      else watch();
+    }, STANDSTILL_MS);
+  };
+  watch();
+  return () => timer.cancel();
 }
 
 function hostAddresses(port: number, { permitsTarget }: HandlerContext): string[] {

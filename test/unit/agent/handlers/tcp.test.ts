@@ -5,8 +5,10 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import type { TcpTarget } from '../../../../agent/policy/tcp-targets.ts';
+import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import { type ErrorCode, isFairleadError } from '../../../../shared/errors.ts';
 import { tcpOpen } from '../../../../shared/messages/tcp.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
 import { defer } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 import { engineAt, fakeDocker, SILENT } from '../docker/fake-docker.ts';
@@ -26,13 +28,17 @@ function container(name: string, networks: object): object {
   return { Name: `/${name}`, State: { Running: true }, NetworkSettings: { Networks: networks } };
 }
 
-async function served(t: TestContext, permitsTarget?: (target: TcpTarget) => boolean): Promise<Served> {
+async function served(
+  t: TestContext,
+  permitsTarget?: (target: TcpTarget) => boolean,
+  clock: Clock = systemClock,
+): Promise<Served> {
   const docker = await fakeDocker(t, ({ url = '' }, response) => {
     const found = CONTAINERS[/^\/containers\/(.+)\/json/.exec(url)?.[1] ?? ''];
     response.statusCode = found === undefined ? 404 : 200;
     response.end(JSON.stringify(found ?? { message: 'No such container: x' }));
   });
-  const context = { docker: await engineAt(t, docker.socket), info: { agentVersion: '0' }, log: SILENT };
+  const context = { docker: await engineAt(t, docker.socket, clock), info: { agentVersion: '0' }, log: SILENT };
   return await serve(t, permitsTarget === undefined ? context : { ...context, permitsTarget });
 }
 
@@ -192,4 +198,47 @@ test('a reader that stops holds up what is connected to, and nothing is lost', a
   let received = 0;
   for await (const chunk of stream.bytes) received += (chunk as Buffer).length;
   assert.equal(received, total);
+});
+
+test('what has ended its own half and takes nothing more is broken off in the end, although its opener is gone', async (t) => {
+  const clock = new FakeClock();
+  let peer: Socket | undefined;
+  const port = await listening(t, (socket) => {
+    peer = socket.end('bye');
+  });
+  // Some of them wait in the stream, others in the socket alone: then the opener's stream has ended well.
+  for (const bytes of [5_000_000, 16_000_000]) {
+    const { stream, done } = (await served(t, all, clock)).open(tcpOpen, { port });
+    await stream.reply;
+    assert.equal(await text(stream.bytes), 'bye');
+    stream.bytes.end(Buffer.alloc(bytes));
+    let failure: unknown;
+    done.catch((error: unknown) => {
+      failure = error;
+    });
+    await waitFor('the end', () => {
+      clock.advance(60_000);
+      return failure !== undefined;
+    });
+    assert.ok(isFairleadError(failure, 'TIMEOUT'), String(failure));
+    const [error] = await once(peer?.resume() ?? assert.fail(), 'error');
+    assert.equal(error.code, 'ECONNRESET');
+  }
+});
+
+test('what has ended its own half has time to take what is sent to it', async (t) => {
+  const clock = new FakeClock();
+  const { promise: peer, resolve } = Promise.withResolvers<Socket>();
+  const port = await listening(t, (socket) => resolve(socket.end('bye')));
+  const { stream, done } = (await served(t, all, clock)).open(tcpOpen, { port });
+  await stream.reply;
+  assert.equal(await text(stream.bytes), 'bye');
+  const timers = clock.pendingTimers;
+  clock.advance(600_000);
+  stream.bytes.end(Buffer.alloc(8_000_000));
+  await waitFor('what it has not taken', () => stream.bytes.writableFinished || stream.bytes.writableLength > 0);
+  clock.advance(119_000);
+  assert.equal((await allOf(await peer)).byteLength, 8_000_000);
+  await done;
+  assert.ok(clock.pendingTimers < timers, 'nothing is watched any more');
 });
