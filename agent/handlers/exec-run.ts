@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 import { Demuxer } from '../../shared/docker/demux.ts';
 import { FairleadError } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 import type { containerExecRun } from '../../shared/messages/container-streams.ts';
 import { Exec } from '../docker/exec.ts';
 import { endOrWarn } from './exec.ts';
@@ -37,15 +38,15 @@ export const handleExecRun: Handler<typeof containerExecRun> = async (stream, co
 
 /** Takes in both outputs, and keeps so many bytes of each. */
 class Output extends Writable {
-  readonly #maxBytes: number;
   readonly #demuxer = new Demuxer((stream, piece) => this.#keep(stream === 2 ? this.#stderr : this.#stdout, piece));
-  readonly #stdout = { chunks: [] as Buffer[], bytes: 0 };
-  readonly #stderr = { chunks: [] as Buffer[], bytes: 0 };
+  readonly #stdout: Gathered;
+  readonly #stderr: Gathered;
   #truncated = false;
 
   constructor(maxBytes: number) {
     super();
-    this.#maxBytes = maxBytes;
+    this.#stdout = new Gathered(maxBytes);
+    this.#stderr = new Gathered(maxBytes);
     // Whoever writes it is told; without a listener a failure would end the agent.
     this.on('error', () => undefined);
   }
@@ -61,17 +62,11 @@ class Output extends Writable {
 
   /** What was kept, in base64, and whether there was more. */
   kept(): { stdout: string; stderr: string; truncated: boolean } {
-    const text = ({ chunks }: { chunks: Buffer[] }) => Buffer.concat(chunks).toString('base64');
+    const text = (output: Gathered) => output.bytes().toString('base64');
     return { stdout: text(this.#stdout), stderr: text(this.#stderr), truncated: this.#truncated };
   }
 
-  #keep(kept: { chunks: Buffer[]; bytes: number }, piece: Buffer): void {
-    const room = this.#maxBytes - kept.bytes;
-    if (piece.byteLength > room) this.#truncated = true;
-    if (room <= 0) return;
-    // A copy: the piece is a view of a larger chunk, which would be kept with it.
-    const part = Buffer.from(piece.subarray(0, room));
-    kept.chunks.push(part);
-    kept.bytes += part.byteLength;
+  #keep(output: Gathered, piece: Buffer): void {
+    if (!output.add(piece)) this.#truncated = true;
   }
 }

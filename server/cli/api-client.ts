@@ -5,6 +5,7 @@ import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { FairleadError, fromWireError, type Repeat } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
 import { pump } from '../../shared/pump.ts';
@@ -307,15 +308,11 @@ function parseProblem(text: string): { code: string; detail?: string; title?: st
 }
 
 async function readBody(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
+  const gathered = new Gathered(maxBytes);
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes) {
-      response.destroy();
-      throw new CliError(`the server's answer is larger than ${maxBytes} bytes`);
-    }
-    chunks.push(chunk);
+    if (gathered.add(chunk)) continue;
+    response.destroy();
+    throw new CliError(`the server's answer is larger than ${maxBytes} bytes`);
   }
-  return Buffer.concat(chunks);
+  return gathered.bytes();
 }

@@ -1,5 +1,6 @@
 /** Reads newline-delimited JSON from a stream of bytes. */
 import { fromWireError } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 import { brokenOff } from './errors.ts';
 
 /** The longest record that is taken, in bytes: a log line of a container may be long, but not without end. */
@@ -30,21 +31,20 @@ function refuse(record: unknown): void {
 }
 
 async function* lines(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  // Pieces of a line wait in a list: joining them at each chunk would cost the square of a long line's length.
-  let pieces: Uint8Array[] = [];
-  let held = 0;
+  const begun = new Gathered(MAX_RECORD_BYTES);
+  const add = (piece: Uint8Array) => {
+    if (!begun.add(piece)) throw new Error(`the server sent a record of more than ${MAX_RECORD_BYTES} bytes`);
+  };
   for await (const chunk of source) {
     let start = 0;
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
-      const line = Buffer.concat([...pieces, chunk.subarray(start, end)]);
-      pieces = [];
-      held = 0;
+      add(chunk.subarray(start, end));
+      const line = begun.bytes();
+      begun.clear();
       start = end + 1;
       if (line.length > 0) yield line;
     }
-    pieces.push(chunk.subarray(start));
-    held += chunk.length - start;
-    if (held > MAX_RECORD_BYTES) throw new Error(`the server sent a record of more than ${MAX_RECORD_BYTES} bytes`);
+    add(chunk.subarray(start));
   }
-  if (held > 0) yield Buffer.concat(pieces);
+  if (begun.length > 0) yield begun.bytes();
 }

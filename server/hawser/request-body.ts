@@ -1,13 +1,13 @@
 /** The body of a request to Docker, taken in whole, since an agent of Hawser takes no other. */
 import { Writable } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 
 /** As base64 it is a third more, and has to fit into one message. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
 export class RequestBody extends Writable {
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
+  readonly #gathered = new Gathered(MAX_BODY_BYTES);
   readonly #done = Promise.withResolvers<Buffer>();
 
   constructor() {
@@ -28,17 +28,15 @@ export class RequestBody extends Writable {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
-    this.#bytes += chunk.byteLength;
-    if (this.#bytes > MAX_BODY_BYTES) {
+    if (!this.#gathered.add(chunk)) {
       done(new FairleadError('PAYLOAD_TOO_LARGE', `a host of Hawser takes bodies of ${MAX_BODY_BYTES} bytes at most`));
       return;
     }
-    this.#chunks.push(chunk);
     done();
   }
 
   override _final(done: (error?: Error) => void): void {
-    this.#done.resolve(Buffer.concat(this.#chunks, this.#bytes));
+    this.#done.resolve(this.#gathered.bytes());
     done();
   }
 

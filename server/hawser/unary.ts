@@ -5,6 +5,7 @@ import type { DockerCall } from '../../shared/docker/call.ts';
 import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
 import type { UnaryCall } from '../../shared/docker/unary-call.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 import type { Item, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import { type AskOptions, type HawserCall, stream } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
@@ -115,14 +116,11 @@ async function slowly(
 }
 
 async function wholeText(bytes: HeldBytes): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const gathered = new Gathered(MAX_SLOW_ANSWER_BYTES);
   for await (const chunk of bytes as AsyncIterable<Buffer>) {
-    length += chunk.byteLength;
-    if (length > MAX_SLOW_ANSWER_BYTES) throw new FairleadError('DOCKER_ERROR', "Docker's answer is too large");
-    chunks.push(chunk);
+    if (!gathered.add(chunk)) throw new FairleadError('DOCKER_ERROR', "Docker's answer is too large");
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return gathered.bytes().toString('utf8');
 }
 
 /** A call as a request to the agent. */

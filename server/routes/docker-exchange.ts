@@ -4,6 +4,7 @@ import { addAbortSignal, type Duplex, Readable, type Writable } from 'node:strea
 import { finished } from 'node:stream/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { Gathered } from '../../shared/gathered.ts';
 import { dockerRequest, dockerUpgrade, MAX_UPGRADE_BODY_CHARS } from '../../shared/messages/docker.ts';
 import { pump } from '../../shared/pump.ts';
 import { answerHead, type DockerStream, sendAnswer } from '../docker-proxy/answer.ts';
@@ -172,19 +173,16 @@ export function dropRest(request: IncomingMessage, { deps }: RouteContext): void
 
 /** @throws FairleadError PAYLOAD_TOO_LARGE, CANCELLED */
 async function wholeBody({ request, live }: Exchange, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const gathered = new Gathered(maxBytes);
   try {
     for await (const chunk of addAbortSignal(live.signal, Readable.from(request.raw)) as AsyncIterable<Buffer>) {
-      bytes += chunk.byteLength;
-      if (bytes > maxBytes) {
+      if (!gathered.add(chunk)) {
         throw new FairleadError('PAYLOAD_TOO_LARGE', `the body of this call may have ${maxBytes} bytes at most`);
       }
-      chunks.push(chunk);
     }
   } catch (error) {
     live.signal.throwIfAborted();
     throw isFairleadError(error) ? error : clientGone();
   }
-  return Buffer.concat(chunks);
+  return gathered.bytes();
 }

@@ -1,6 +1,7 @@
 /** Docker's JSON read with limits and without keys that could act on an object's prototype. */
 import type { Readable } from 'node:stream';
 import { FairleadError } from '../errors.ts';
+import { Gathered } from '../gathered.ts';
 
 /** An object as Docker sent it. */
 export type DockerObject = Record<string, unknown>;
@@ -51,14 +52,13 @@ export function asCount(value: unknown): number {
  * @throws FairleadError DOCKER_ERROR beyond `maxBytes`; what the stream fails with
  */
 export async function readText(body: Readable, maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const gathered = new Gathered(maxBytes);
   for await (const chunk of body as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) throw new FairleadError('DOCKER_ERROR', `Docker's answer is larger than ${maxBytes} bytes`);
-    chunks.push(chunk);
+    if (!gathered.add(chunk)) {
+      throw new FairleadError('DOCKER_ERROR', `Docker's answer is larger than ${maxBytes} bytes`);
+    }
   }
-  return Buffer.concat(chunks).toString();
+  return gathered.bytes().toString();
 }
 
 /**
@@ -66,23 +66,22 @@ export async function readText(body: Readable, maxBytes: number): Promise<string
  * @throws FairleadError DOCKER_ERROR for a line beyond `maxLineBytes`; what the stream fails with
  */
 export async function* jsonLines(body: Readable, maxLineBytes: number): AsyncGenerator<DockerObject> {
-  let pieces: Buffer[] = [];
-  let bytes = 0;
+  const begun = new Gathered(maxLineBytes);
+  const add = (piece: Buffer) => {
+    if (begun.add(piece)) return;
+    throw new FairleadError('DOCKER_ERROR', `a line of Docker's is larger than ${maxLineBytes} bytes`);
+  };
   for await (const chunk of body as AsyncIterable<Buffer>) {
     let at = 0;
     for (let lf = chunk.indexOf(LF); lf !== -1; lf = chunk.indexOf(LF, at)) {
-      pieces.push(chunk.subarray(at, lf));
-      const line = Buffer.concat(pieces).toString().trim();
-      pieces = [];
-      bytes = 0;
+      add(chunk.subarray(at, lf));
+      const line = begun.bytes().toString().trim();
+      begun.clear();
       at = lf + 1;
       if (line !== '') yield asObject(parseDockerJson(line));
     }
-    pieces.push(chunk.subarray(at));
-    bytes += chunk.length - at;
-    if (bytes > maxLineBytes)
-      throw new FairleadError('DOCKER_ERROR', `a line of Docker's is larger than ${maxLineBytes} bytes`);
+    add(chunk.subarray(at));
   }
-  const rest = Buffer.concat(pieces).toString().trim();
+  const rest = begun.bytes().toString().trim();
   if (rest !== '') yield asObject(parseDockerJson(rest));
 }
