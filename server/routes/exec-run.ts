@@ -1,13 +1,18 @@
 /** A command in a container, run to its end: one question, one answer. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
-import { FairleadError } from '../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { containerExecRun, MAX_RUN_BYTES, MAX_RUN_MS } from '../../shared/messages/container-streams.ts';
 import type { Trailer } from '../../shared/messages/kind.ts';
+import type { LinkStream } from '../hosts/host-link.ts';
+import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { answerOfHosts, textOf } from './host-answer.ts';
+import { EXEC_RUNS } from './limits.ts';
 import { ContainerParams } from './schemas.ts';
+import { Slots } from './slots.ts';
 
 const DEFAULT_SECONDS = 60;
 /** JSON may write a byte of the input as six. */
@@ -41,6 +46,8 @@ const RunAnswer = Type.Object({
 });
 
 export function execRunRoute(api: Api, context: RouteContext): void {
+  const { deps, links, live } = context;
+  const slots = new Slots('commands', EXEC_RUNS);
   api.post(
     '/api/v1/hosts/:host/containers/:container/exec',
     {
@@ -58,27 +65,65 @@ export function execRunRoute(api: Api, context: RouteContext): void {
       },
     },
     async (request, reply) => {
-      const { deps, links } = context;
       const { host, container } = request.params;
-      const { cmd, user, encoding = 'utf8' } = request.body;
+      const { cmd, user } = request.body;
       const { params, stdin } = runParams(container, request.body);
       const detail = { cmd, tty: false, ...(user === undefined ? {} : { user }) };
       const facts = { action: 'container.exec', target: `${host}/${container}`, detail, isStrict: true };
-      return await answerOfHosts(context, request, reply, async (held, signal) => {
+      const stream = live.beginFor(reply.raw, principalOf(request));
+      let release: (() => void) | undefined;
+      let ended: Ended;
+      try {
         const { hostId, run } = await audited(deps, request, facts, async () => {
           const link = await links.to(request, host, facts);
-          return { hostId: link.hostId, run: await link.open(containerExecRun, params, { signal }) };
+          release = slots.take(link.hostId);
+          const run = await link.open(containerExecRun, params, { signal: stream.signal });
+          return { hostId: link.hostId, run };
         });
-        try {
-          run.bytes.end(stdin);
-          return [textOf(held, hostId, answerOf(await run.trailer, encoding))];
-        } catch (error) {
-          run.reset(new FairleadError('CANCELLED', 'the answer is for nobody any more'));
-          throw error;
-        }
-      });
+        ended = { hostId, trailer: await endOf(run, stdin) };
+      } finally {
+        release?.();
+        stream.release();
+      }
+      return await answer(context, request, reply, ended);
     },
   );
+}
+
+interface Ended {
+  readonly hostId: string;
+  readonly trailer: Trailer<typeof containerExecRun>;
+}
+
+/** Gives the command its input, and waits for its end. */
+async function endOf(run: LinkStream<typeof containerExecRun>, stdin: Buffer): Promise<Ended['trailer']> {
+  try {
+    run.bytes.end(stdin);
+    return await run.trailer;
+  } catch (error) {
+    run.reset(new FairleadError('CANCELLED', 'the answer is for nobody any more'));
+    throw error;
+  }
+}
+
+/** An answer takes a place among all answers only now: a command may take as long as many of them. */
+async function answer(
+  context: RouteContext,
+  request: FastifyRequest<{ Body: Static<typeof RunBody> }>,
+  reply: FastifyReply,
+  { hostId, trailer }: Ended,
+): Promise<FastifyReply> {
+  const { encoding = 'utf8' } = request.body;
+  try {
+    return await answerOfHosts(context, request, reply, async (held) => [
+      textOf(held, hostId, answerOf(trailer, encoding)),
+    ]);
+  } catch (error) {
+    if (!isFairleadError(error, 'OVERLOADED')) throw error;
+    // Not as it is: it would say that nothing was done.
+    const detail = `the command ended with the exit code ${trailer.exitCode}, but there is no room for its answer`;
+    throw new FairleadError('STREAM_INTERRUPTED', detail, { cause: error, repeat: 'unknown' });
+  }
 }
 
 /** @throws FairleadError VALIDATION */

@@ -90,6 +90,8 @@ export const DOCKER_TURNS = { ofCaller: 24, ofHost: 48 };
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
 /** Connections to ports at once: a host's streams are not for these alone. */
 export const TCP_CONNECTIONS = { ofHost: 128, inAll: 2048 };
+/** Commands that are run to their end at once: what each has said comes in one piece, however many end together. */
+export const EXEC_RUNS = { ofHost: 32, inAll: 256 };
 /** Histories of metrics that are read at once, and snapshots of containers' statistics. */
 export const METRIC_READS = { ofHost: 4, inAll: 16 };
 export const STATS_READS = { ofHost: 2, inAll: 32 };
