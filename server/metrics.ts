@@ -83,8 +83,8 @@ export class Metrics {
     const { registry, clock } = sources;
     this.#unsubscribe = registry.subscribe({
       online: (link) => {
-        // Links of other protocols have no session.
-        if ('session' in link) this.#track(link.session as MeteredSession);
+        const session = meteredOf(link);
+        if (session !== undefined) this.#track(session);
       },
     });
     this.#watch = clock.setInterval(() => this.#countSilence(), HEARTBEAT_MS);
@@ -294,4 +294,11 @@ function addSession(totals: Totals, { stats }: MeteredSession): void {
   totals.creditStarvedMs += stats.creditStarvedMs;
   totals.socketBlockedMs += stats.socketBlockedMs;
   for (const [code, count] of stats.resetsByCode) totals.resets.set(code, (totals.resets.get(code) ?? 0) + count);
+}
+
+/** The session of a link that measures it; links of other protocols do not. */
+function meteredOf(link: object): MeteredSession | undefined {
+  const session: unknown = 'session' in link ? link.session : undefined;
+  const isMetered = typeof session === 'object' && session !== null && 'stats' in session;
+  return isMetered ? (session as MeteredSession) : undefined;
 }

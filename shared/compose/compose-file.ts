@@ -155,7 +155,8 @@ function refuseKeys(
 ): void {
   for (const [key, why] of Object.entries(refused)) {
     const found = value[key];
-    if (found !== undefined && found !== null && found !== false) throw refuse([...path, key], why);
+    // Nothing for a value may be a trick: what is merged in beside it counts for other readers.
+    if (found !== undefined && found !== false) throw refuse([...path, key], why);
   }
 }
 

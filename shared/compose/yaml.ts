@@ -1,5 +1,17 @@
 /** Reads YAML within limits that hold before anything is built of it, and tells at which line each part of it stands. */
-import { Composer, type Document, isAlias, isCollection, isMap, isScalar, Lexer, LineCounter, Parser } from 'yaml';
+import {
+  Composer,
+  type Document,
+  isAlias,
+  isCollection,
+  isMap,
+  isScalar,
+  Lexer,
+  LineCounter,
+  Parser,
+  visit,
+  type YAMLMap,
+} from 'yaml';
 import { FairleadError } from '../errors.ts';
 import { MAX_ALIASES, MAX_DEPTH, MAX_TOKENS } from './limits.ts';
 
@@ -28,12 +40,15 @@ export function readYaml(text: string, what: string): YamlFile {
   }
   const lines = new LineCounter();
   const document = compose(text, lines, what);
-  const [error] = document.errors;
+  const [error] = [...document.errors, ...document.warnings];
   if (error !== undefined) {
     // The text behind a line break points at the file with a caret, which only a terminal shows as it should be.
     const [message = ''] = error.message.split('\n');
     throw invalid(what, lines.linePos(error.pos[0]).line, message.replace(/ at line \d+, column \d+:?$/, ''));
   }
+  visit(document, {
+    Map: (_key, map) => requireOneReading(map, (place) => invalid(what, lines.linePos(place).line, AMBIGUOUS)),
+  });
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: MAX_ALIASES });
@@ -51,7 +66,9 @@ function compose(text: string, lines: LineCounter, what: string): Document.Parse
   }
   const parsed = [...new Parser(lines.addNewLine).parse(text)];
   for (const token of parsed) requireShallow(token, what);
-  const documents = [...new Composer({ merge: true, uniqueKeys: true, prettyErrors: false }).compose(parsed)];
+  const documents = [
+    ...new Composer({ merge: true, uniqueKeys: true, prettyErrors: false, logLevel: 'silent' }).compose(parsed),
+  ];
   const [document, second] = documents;
   if (document === undefined) throw invalid(what, undefined, 'it is empty');
   if (second !== undefined) {
@@ -62,6 +79,24 @@ function compose(text: string, lines: LineCounter, what: string): Document.Parse
     );
   }
   return document;
+}
+
+const AMBIGUOUS =
+  'its keys may be read in more than one way: give them as plain text, without tags or aliases, and merge once into one ' +
+  'mapping, of a list if need be';
+
+/**
+ * Refuses what another reader of YAML may take for another key, or in another order: keys that are no plain text, and two
+ * merges into one mapping, of which the first counts for some and the last for others.
+ */
+function requireOneReading(map: YAMLMap, ambiguous: (place: number) => FairleadError): void {
+  let merges = 0;
+  for (const { key } of map.items) {
+    const place = isScalar(key) || isCollection(key) || isAlias(key) ? (key.range?.[0] ?? 0) : 0;
+    if (!isScalar(key) || key.tag !== undefined) throw ambiguous(place);
+    if (key.value === '<<' || typeof key.value === 'symbol') merges += 1;
+    if (merges > 1) throw ambiguous(place);
+  }
 }
 
 /** A token of the parser, as far as its depth is concerned. */

@@ -71,6 +71,7 @@ test('sessions are counted while they live and after', async (t) => {
   online({ session: first });
   online({ session: second });
   online({ of: 'another protocol' });
+  online({ session: { closed: Promise.resolve() } });
   Object.assign(first.stats, { bytesIn: 10, bytesOut: 1, creditStarvedMs: 1500 });
   first.stats.resetsByCode.set('CANCELLED', 2);
   first.openStreams = 3;

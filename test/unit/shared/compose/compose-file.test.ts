@@ -26,7 +26,7 @@ services:
     <<: *base
     volumes: ["data:/data", "/srv/www:/www:ro", "${DOLLAR}{DATA:-./a}:/b", {type: volume, source: data, target: /c}]
     configs: [site]
-  db.1: {image: postgres, volumes: [/var/lib/postgresql], build: null}
+  db.1: {image: postgres, volumes: [/var/lib/postgresql]}
 configs: {site: {content: "a"}}
 secrets: {key: {environment: KEY}}
 volumes: {data: {}}
