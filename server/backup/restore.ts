@@ -188,7 +188,7 @@ function prepareDatabase(
     backupVersion: manifest.version,
     journaledRevocations,
   });
-  prepareRestored(join(staged, DATABASE), note);
+  prepareRestored(join(staged, DATABASE), note, clock.now());
 }
 
 async function syncFile(file: string): Promise<void> {

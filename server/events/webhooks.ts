@@ -126,10 +126,10 @@ export class Webhooks {
 
   /** What is under way to it may still arrive; nothing more does. @throws FairleadError NOT_FOUND */
   async remove(id: string, actor: Actor): Promise<void> {
-    const { store, audit } = this.#deps;
+    const { store, audit, clock } = this.#deps;
     await store.transaction(async (tables) => {
       const row = await tables.webhooks.find(id);
-      if (row === undefined || !(await tables.webhooks.delete(id))) throw notFound(id);
+      if (row === undefined || !(await tables.webhooks.delete(id, clock.now()))) throw notFound(id);
       await audit.record({ ...entryOf(actor, 'webhook.delete', id), result: 'ok', detail: { name: row.name } }, tables);
     });
     const delivery = this.#deliveries.get(id);

@@ -50,6 +50,7 @@ const REPLAY: Readonly<Record<string, Replay>> = {
   },
   'operator-certificate': async ({ operatorCertificates }, { id, at }) => await operatorCertificates.revoke(id, at),
   user: async ({ users }, { id, at }) => await users.remove(id, at),
+  webhook: async ({ webhooks }, { id, at }) => await webhooks.delete(id, at),
   'enrollment-token': async ({ enrollmentTokens }, { id, at }) => await enrollmentTokens.revoke(id, at),
   async 'enrollment-token-used'({ enrollmentTokens }, { id, at }) {
     // One that the store knows as used may still be asked for the certificate that it was used for.
@@ -76,8 +77,8 @@ export async function replayRevocations(store: Store, now: number): Promise<Revo
 }
 
 /**
- * Adds to the journal what the store alone knows of: it was made without one, or could not be written. Users that were
- * removed are known to nobody else.
+ * Adds to the journal what the store alone knows of: it was made without one, or could not be written. Users and webhooks
+ * that were removed are known to nobody else.
  */
 export async function completeJournal(store: Store, now: number): Promise<void> {
   const known = [

@@ -40,6 +40,11 @@ export function removedUser(id: string, at: number): Revocation {
   return { kind: 'user', id, at };
 }
 
+/** A webhook that was removed. Its id never comes back. */
+export function removedWebhook(id: string, at: number): Revocation {
+  return { kind: 'webhook', id, at };
+}
+
 export function spentEnrollmentToken(how: 'revoked' | 'used', id: string, at: number, expiresAt: number): Revocation {
   return { kind: how === 'used' ? 'enrollment-token-used' : 'enrollment-token', id, at, until: expiresAt };
 }

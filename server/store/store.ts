@@ -297,7 +297,7 @@ function tablesOn(db: Db, note: Note): Tables {
     stackRevisions: stackRevisionsTable(db),
     events: eventsTable(db),
     eventSources: eventSourcesTable(db),
-    webhooks: webhooksTable(db),
+    webhooks: webhooksTable(db, note),
     hostMetrics: hostMetricsTable(db),
     hawserTokens: hawserTokensTable(db, note),
   };

@@ -1,8 +1,9 @@
 /** Table `webhooks`: who gets events, how far, and how it goes. */
 import type { Selectable } from 'kysely';
 import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { removedWebhook } from './revocations.ts';
 import type { WebhooksTable } from './schema.ts';
-import type { Db } from './tables.ts';
+import type { Db, Note } from './tables.ts';
 
 export interface NewWebhook {
   readonly id: string;
@@ -38,11 +39,11 @@ export interface Webhooks {
   /** Newest first. */
   list(page: PageRequest): Promise<Page<WebhookRow>>;
   note(id: string, progress: WebhookProgress): Promise<void>;
-  /** @returns whether there was such a one */
-  delete(id: string): Promise<boolean>;
+  /** An older database does not bring it back. @param at ms since 1970 @returns whether there was such a one */
+  delete(id: string, at: number): Promise<boolean>;
 }
 
-export function webhooksTable(db: Db): Webhooks {
+export function webhooksTable(db: Db, note: Note): Webhooks {
   const rows = () => db.selectFrom('webhooks').selectAll();
   return {
     async insert({ id, name, target, filter, createdBy, createdAt, position }) {
@@ -88,9 +89,11 @@ export function webhooksTable(db: Db): Webhooks {
         .execute();
     },
 
-    async delete(id) {
+    async delete(id, at) {
       const { numDeletedRows } = await db.deleteFrom('webhooks').where('id', '=', id).executeTakeFirst();
-      return numDeletedRows > 0n;
+      if (numDeletedRows === 0n) return false;
+      await note(removedWebhook(id, at));
+      return true;
     },
   };
 }

@@ -80,9 +80,20 @@ export class VolumeTransfers {
   #next: Timer | undefined;
   #isClosed = false;
 
-  /** Goes on with what an earlier run has left. @throws FairleadError STORE_UNAVAILABLE */
+  /** Goes on with what an earlier run has left, unless that is too long ago. @throws FairleadError STORE_UNAVAILABLE */
   static async open(deps: VolumeTransfersDeps): Promise<VolumeTransfers> {
-    return new VolumeTransfers(deps, await deps.store.volumeTransfers.active());
+    const left = await deps.store.volumeTransfers.active();
+    const isOld = ({ progressAt }: VolumeTransferRow) => deps.clock.now() - progressAt >= GIVE_UP_MS;
+    const transfers = new VolumeTransfers(
+      deps,
+      left.filter((row) => !isOld(row)),
+    );
+    // Their targets have dropped what they had, and were used since.
+    for (const row of left.filter(isOld)) {
+      const message = 'nothing came for a day: the server was not there';
+      await transfers.#end(transfers.#jobOf(row), 'failed', { code: 'TIMEOUT', message });
+    }
+    return transfers;
   }
 
   private constructor(deps: VolumeTransfersDeps, left: readonly VolumeTransferRow[]) {
@@ -196,11 +207,15 @@ export class VolumeTransfers {
   }
 
   #add(row: VolumeTransferRow): TransferJob {
-    const { clock, random } = this.#deps;
-    const changed = (job: TransferJob, isNewState: boolean) => this.#changed(job, isNewState);
-    const job = new TransferJob(row, { clock, random, changed });
+    const job = this.#jobOf(row);
     this.#jobs.set(row.id, job);
     return job;
+  }
+
+  #jobOf(row: VolumeTransferRow): TransferJob {
+    const { clock, random } = this.#deps;
+    const changed = (job: TransferJob, isNewState: boolean) => this.#changed(job, isNewState);
+    return new TransferJob(row, { clock, random, changed });
   }
 
   #changed(job: TransferJob, isNewState: boolean): void {

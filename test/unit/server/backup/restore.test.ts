@@ -12,7 +12,7 @@ import { recordRestore } from '../../../../server/backup/restore-note.ts';
 import { sealStream } from '../../../../server/backup/sealed-stream.ts';
 import { lineOf } from '../../../../server/store/revocation-journal.ts';
 import { openStore } from '../../../../server/store/store.ts';
-import { fileCleanup, tempDir } from '../../../support/tmp.ts';
+import { defer, fileCleanup, tempDir } from '../../../support/tmp.ts';
 import { aCertificate, aHost, HOST_IDS, openTestStore, START, StillClock } from '../store/fixture.ts';
 import { cheapKey, contentOf, MASTER_KEY_TEXT, openBackups, PASSPHRASE, writeBackup } from './fixture.ts';
 
@@ -27,6 +27,12 @@ before(async () => {
   const { store, backups, dataDir } = await openBackups(shared);
   await store.hosts.insert(aHost(HOST_IDS[0], 'one'));
   await store.certificates.insert(aCertificate('AB', HOST_IDS[0]));
+  const [from, to] = HOST_IDS.map((hostId) => ({ hostId, volume: 'data' }));
+  await store.volumeTransfers.insert({
+    ...{ id: 'a-transfer', from: from ?? assert.fail(), to: to ?? assert.fail(), replaces: true, forced: false },
+    ...{ createdBy: 'ann', createdAt: START, state: 'running', bytes: 7, total: undefined, carried: 7, resumes: 0 },
+    ...{ restarts: 0, note: undefined, code: undefined, detail: undefined, progressAt: START, endedAt: undefined },
+  });
   await appendFile(join(dataDir, JOURNAL), journal('01'));
   await writeBackup(backups, file);
 });
@@ -71,6 +77,16 @@ test('into a directory that is not there: whole and private', async (t) => {
   assert.deepEqual([aside, journaledRevocations], [undefined, 0]);
   assert.deepEqual(await hostsIn(dataDir), ['one']);
   assert.equal(manifest.createdAt, new Date(START).toISOString());
+});
+
+test('a volume transfer that ran when the backup was made is over: it would replace what came after it', async (t) => {
+  const { dataDir } = await restore(t);
+  const store = await openStore({ dataDir, clock });
+  defer(t, () => store.close());
+  assert.deepEqual(await store.volumeTransfers.active(), []);
+  const { state, code, detail, endedAt } = (await store.volumeTransfers.find('a-transfer')) ?? assert.fail();
+  assert.deepEqual([state, code, endedAt], ['failed', 'CANCELLED', clock.now()]);
+  assert.equal(detail, 'the store was restored from a backup');
 });
 
 test('the next start writes it into the audit log, once, and serials stay unique', async (t) => {

@@ -39,6 +39,7 @@ async function fill(store: Store): Promise<void> {
   };
   await store.operatorCertificates.insert({ ...access, ...certificate });
   await store.users.insert({ ...access, id: 'user', passwordHash: 'scrypt:x' });
+  await store.webhooks.insert({ ...made, id: 'webhook', name: undefined, target: 'sealed', filter: '{}', position: 0 });
 }
 
 async function renew(store: Store): Promise<void> {
@@ -114,6 +115,12 @@ test('a user who was removed is so again; another one of that name stays', async
   const next = await again();
   assert.deepEqual(await start(next, clock), ['user'], 'what was said before, and nothing new');
   assert.equal((await next.users.findByName('ann'))?.id, 'another');
+});
+
+test('a webhook that was removed gets nothing again', async (t) => {
+  const { store, replayed } = await goBack(t, (newer) => newer.webhooks.delete('webhook', START));
+  assert.deepEqual(replayed, ['webhook']);
+  assert.deepEqual(await store.webhooks.all(), []);
 });
 
 test('a token that was replaced ends when it was to: neither at once nor never', async (t) => {

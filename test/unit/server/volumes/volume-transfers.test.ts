@@ -182,3 +182,17 @@ test('hosts that hang in the middle do not hold up others for ever', async (t) =
   clock.advance(2_000);
   await until(id, 'done');
 });
+
+test('what a server finds that was away for a day is over, and nothing is asked of its hosts', async (t) => {
+  const { transfers, request, open, registry, source, target, clock, actions } = await setUp(t, 'offline');
+  const { id } = await transfers.create(request('copy', { replaces: true }), ANN);
+  await transfers.close();
+  clock.advance(DAY_MS);
+  for (const host of [source, target]) registry.attach(host.link);
+  const next = await open();
+  defer(t, () => next.close());
+  const { state, code } = await next.get(id);
+  assert.deepEqual([state, code], ['failed', 'TIMEOUT']);
+  assert.ok((await actions()).includes('volume.transfer.failed'));
+  assert.deepEqual([source.asked, target.asked.map(({ kind }) => kind)], [[], ['volume.transfer.discard']]);
+});
