@@ -1,11 +1,14 @@
 /** A log that is followed over restarts of the server: asked for in Docker's own frames, with times, and put together here. */
 import type { IncomingMessage } from 'node:http';
 import { systemClock } from '../../shared/clock.ts';
+import { gapDetail } from '../../shared/docker/followed-log.ts';
 import type { LogForm } from '../../shared/docker/log-forms.ts';
 import { type LogAsk, type OpenedLog, tailLog } from '../../shared/docker/log-tail.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import { type ApiClient, path, type Query } from './api-client.ts';
 import { ServerComeback } from './comeback.ts';
-import type { CliIo } from './io.ts';
+import { type CliIo, write } from './io.ts';
+import { printable } from './table.ts';
 
 const FRAMES = 'application/vnd.docker.multiplexed-stream';
 const RAW = 'application/vnd.docker.raw-stream';
@@ -22,13 +25,18 @@ export interface FollowedLogOptions {
   readonly timestamps: boolean;
 }
 
-/** The log from where it is asked for, to its end. @throws FairleadError, also when the server stays away */
+/**
+ * The log from where it is asked for, to its end. Where a part of it was rotated away meanwhile it goes on, says so on
+ * stderr, and fails at its end.
+ * @throws FairleadError, also when the server stays away
+ */
 export async function followLog(options: FollowedLogOptions): Promise<AsyncIterable<Buffer | string>> {
   const { io, form, timestamps } = options;
   const comeback = new ServerComeback(io);
   const ask = { ...options.ask, follow: true };
   const first = await openLog(options, ask);
-  return tailLog(first, {
+  const gaps: string[] = [];
+  const chunks = tailLog(first, {
     ...{ ask, form, timestamps, clock: systemClock },
     async open(again) {
       const opened = await openLog(options, again);
@@ -36,7 +44,26 @@ export async function followLog(options: FollowedLogOptions): Promise<AsyncItera
       return opened;
     },
     comeBack: (error, livedMs) => comeback.wait(error, livedMs),
+    onGap: (after) => void gaps.push(gapDetail(after)),
   });
+  return tellingGaps(chunks, gaps, io);
+}
+
+async function* tellingGaps(
+  chunks: AsyncIterable<Buffer | string>,
+  gaps: string[],
+  { stderr }: CliIo,
+): AsyncGenerator<Buffer | string> {
+  let last: string | undefined;
+  for await (const chunk of chunks) {
+    yield chunk;
+    for (let gap = gaps.shift(); gap !== undefined; gap = gaps.shift()) {
+      last = gap;
+      await write(stderr, `fairlead: ${printable(gap)}; it goes on with what there is\n`);
+    }
+  }
+  last = gaps.shift() ?? last;
+  if (last !== undefined) throw new FairleadError('DOCKER_ERROR', last);
 }
 
 async function openLog({ api, host, query }: FollowedLogOptions, ask: LogAsk): Promise<OpenedLog> {

@@ -64,6 +64,8 @@ function logsRoute(api: Api, { deps, links, live }: RouteContext): void {
           "text/plain: the container's bytes in the order they came. By `Accept: application/x-ndjson` records " +
           '`{stream, time?, line, partial?}`; `partial` says that a long line goes on in the next record of its stream. ' +
           'A connection that is broken off means that the log was; NDJSON then ends in a record `{error: {code, detail}}`. ' +
+          'Where a followed log was rotated while its host was away, NDJSON goes on behind a record `{gap: {after, detail}}`; ' +
+          'all else is broken off. ' +
           `By \`Accept: ${FRAMES}\` Docker's own frames, and ${RAW} for the output of a terminal.`,
         params: ContainerParams,
         querystring: LogsQuery,

@@ -1,7 +1,8 @@
 /** A log that goes on where it stopped when it is opened again: what was given out already is left out. */
 import { FairleadError } from '../errors.ts';
 import { Demuxer, type OnOutput, type OutputStream } from './frames.ts';
-import { isLater, MAX_TIMESTAMP_BYTES, sinceBefore, timestampBytes, USUAL_TIMESTAMP_BYTES } from './timestamps.ts';
+import { GivenText, LastTime } from './last-entry.ts';
+import { isLater, sinceBefore, timeAfter, timestampBytes } from './timestamps.ts';
 import { TtyEntries } from './tty-entries.ts';
 
 /**
@@ -16,36 +17,11 @@ export interface FollowedLogOptions {
   /** Whether the timestamps, which the log must have, are given out too. */
   readonly keepTimestamps: boolean;
   readonly emit: OnOutput;
-}
-
-/** The time of the last entry of one stream, and how many of that time there were. Nothing is allocated for an entry. */
-class LastTime {
-  readonly #bytes = Buffer.alloc(MAX_TIMESTAMP_BYTES);
-  #length = 0;
-  /** 1 for the first entry of the time. */
-  count = 0;
-
-  get text(): string {
-    return this.#bytes.toString('latin1', 0, this.#length);
-  }
-
-  /** Takes the time of the next entry, the first bytes of `head`. @returns the one before if that was later */
-  next(head: Buffer, length: number): string | undefined {
-    const before = this.#bytes;
-    const isComparable = length === USUAL_TIMESTAMP_BYTES && this.#length === length;
-    let at = 0;
-    while (at < length && before[at] === head[at]) at++;
-    if (at === length && this.#length === length) {
-      this.count++;
-      return undefined;
-    }
-    const isBack = isComparable ? (before[at] ?? 0) > (head[at] ?? 0) : this.#length > 0;
-    const later = isBack ? this.text : undefined;
-    head.copy(before, 0, 0, length);
-    this.#length = length;
-    this.count = 1;
-    return later;
-  }
+  /**
+   * Goes on where the place at which the log was interrupted is no longer in it. Without this, that is a failure.
+   * @param after the time of the last entry that was given out, or begun
+   */
+  readonly onGap?: ((after: string) => void) | undefined;
 }
 
 /** One of each stream. */
@@ -55,7 +31,7 @@ const noTimes = (): LastTimes => [new LastTime(), new LastTime()];
 /**
  * Takes Docker's output with timestamps and gives it out as if it had never been interrupted. Docker keeps the order of a
  * log, so all up to the last entry that was given out is left out of what comes after `begin`; of that entry itself, as
- * many bytes as were given out.
+ * many bytes as were given out. When that entry is no longer there, the log was rotated meanwhile, and has a gap.
  */
 export class FollowedLog {
   readonly #options: FollowedLogOptions;
@@ -63,19 +39,22 @@ export class FollowedLog {
   readonly #times = noTimes();
   /** Of the entry that was begun last; undefined before there was one. */
   #stream: OutputStream | undefined;
-  /** How long it is, where that is known, and how much of it was given out. */
+  /** How long its text is, where that is known, and what was given out of it. */
   #bytes = 0;
-  #given = 0;
+  readonly #given = new GivenText();
+  /** The time of the first entry. */
+  #first = '';
   /** The latest time that was followed by an earlier one in its stream: a clock was set back. */
   #latestBefore = '';
   /** While what was given out before comes again: the times of that, and the latest that it can have. */
   #replay: { readonly times: LastTimes; readonly latest: string } | undefined;
-  /** Bytes of the entry that are left out. */
-  #skip = 0;
+  /** How far an entry that may be the last one agrees with what was given out; undefined for any other. */
+  #compared: number | undefined;
   #isDropping = false;
-  /** The beginning of an entry whose time is not whole yet. */
+  /** The beginning of an entry whose time is not whole yet, or stands alone. */
   #head: Buffer | undefined;
   #isUntimed = false;
+  #isBroken = false;
 
   constructor(options: FollowedLogOptions) {
     this.#options = options;
@@ -92,24 +71,29 @@ export class FollowedLog {
     return this.#isUntimed;
   }
 
+  /** Whether the place where it is to go on is gone: opening it again does not help. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
   /** Says that the log was opened again. */
   begin(): void {
     this.#source = this.#newSource();
     this.#head = undefined;
     this.#isDropping = false;
-    this.#skip = 0;
+    this.#compared = undefined;
     this.#replay = this.#stream === undefined ? undefined : { times: noTimes(), latest: this.#latest() };
   }
 
-  /** @throws FairleadError DOCKER_ERROR for what is no output of Docker's, STREAM_INTERRUPTED if the rest of an entry is gone */
+  /** @throws FairleadError DOCKER_ERROR for what is no output of Docker's, and for a gap */
   push(chunk: Buffer): void {
     this.#source.push(chunk);
   }
 
-  /** Says that the log has ended. @throws FairleadError STREAM_INTERRUPTED when that is in the middle of an entry */
+  /** Says that the log has ended. @throws FairleadError STREAM_INTERRUPTED in the middle of a frame, DOCKER_ERROR for a gap */
   end(): void {
     this.#source.end();
-    if (this.#replay !== undefined) this.#requireWhole();
+    if (this.#replay !== undefined) this.#tellGap();
   }
 
   #newSource(): Demuxer | TtyEntries {
@@ -125,12 +109,13 @@ export class FollowedLog {
   #begin(stream: OutputStream, piece: Buffer, left: number): void {
     const head = this.#head === undefined ? piece : Buffer.concat([this.#head, piece]);
     const length = timestampBytes(head);
-    if (length === undefined && left > 0) {
+    // Without a byte of its text nobody would know it again among others of its time and length.
+    if ((length === undefined || (length > 0 && head.length === length + 1)) && left > 0) {
       this.#head = Buffer.from(head);
       return;
     }
     this.#head = undefined;
-    this.#skip = 0;
+    this.#compared = undefined;
     this.#isDropping = false;
     if (!length) {
       this.#isUntimed = true;
@@ -142,13 +127,14 @@ export class FollowedLog {
       this.#give(stream, text, false, left);
       return;
     }
+    if (this.#stream === undefined) this.#first = head.toString('latin1', 0, length);
     this.#stream = stream;
     const later = this.#last(stream).next(head, length);
     if (later !== undefined && !isLater(this.#latestBefore, later)) this.#latestBefore = later;
     this.#bytes = text.length + left;
-    this.#given = 0;
+    this.#given.clear();
     if (this.#options.keepTimestamps) {
-      this.#given = text.length;
+      this.#given.add(text);
       this.#options.emit(stream, head, true, left);
     } else {
       this.#give(stream, text, true, left);
@@ -159,30 +145,32 @@ export class FollowedLog {
     return this.#times[stream === 1 ? 0 : 1];
   }
 
+  /** The latest time that an entry can have which comes before the last. */
   #latest(): string {
-    return [this.#times[0].text, this.#times[1].text].reduce(
+    // Before the first entry, where a tail began, may stand one of the other stream that is a little later.
+    const unseen = timeAfter(this.#first, OVERLAP_MS);
+    return [this.#times[0].text, this.#times[1].text, unseen].reduce(
       (latest, time) => (latest === '' || isLater(time, latest) ? time : latest),
       this.#latestBefore,
     );
   }
 
-  /** Whether an entry is one that was given out, or begun; sets how much of it is left out. */
+  /** Whether an entry is one that was given out, or begun: it is left out, or compared with the last. */
   #isReplayed(stream: OutputStream, head: Buffer, length: number, bytes: number): boolean {
     if (this.#replay === undefined || this.#stream === undefined) return false;
     const { times, latest } = this.#replay;
     const here = times[stream === 1 ? 0 : 1];
     here.next(head, length);
     const last = this.#last(this.#stream);
-    if (stream === this.#stream && here.count === last.count && here.text === last.text) {
-      this.#replay = undefined;
-      if (!this.#options.tty && bytes !== this.#bytes) throw anotherLog();
-      this.#skip = this.#given;
+    // A tail may have begun within a long line, whose parts have one time: then more of them may come before the last.
+    const mayBeLast = stream === this.#stream && here.count >= last.count && here.text === last.text;
+    if (mayBeLast && (this.#options.tty || bytes === this.#bytes)) {
+      this.#compared = 0;
       return true;
     }
     if (isLater(here.text, latest)) {
       // What was given out last is no longer in the log, and this was certainly not.
-      this.#replay = undefined;
-      this.#requireWhole();
+      this.#tellGap();
       return false;
     }
     this.#isDropping = true;
@@ -190,20 +178,36 @@ export class FollowedLog {
   }
 
   #give(stream: OutputStream, piece: Buffer, isStart: boolean, left: number): void {
-    if (this.#isDropping) return;
-    const skipped = Math.min(this.#skip, piece.length);
-    this.#skip -= skipped;
-    if (skipped === piece.length && !isStart) return;
-    this.#given += piece.length - skipped;
-    this.#options.emit(stream, skipped === 0 ? piece : piece.subarray(skipped), isStart, left);
+    const rest = this.#compared === undefined ? piece : this.#compare(piece, this.#compared);
+    if (this.#isDropping || (rest.length === 0 && !isStart)) return;
+    this.#given.add(rest);
+    this.#options.emit(stream, rest, isStart, left);
   }
 
-  #requireWhole(): void {
-    if (!this.#options.tty && this.#given < this.#bytes) throw anotherLog();
+  /** Takes what was given out already off a piece of what may be the last entry. Once that is complete, it is. */
+  #compare(piece: Buffer, at: number): Buffer {
+    const known = piece.subarray(0, this.#given.length - at);
+    if (!this.#given.has(known, at)) {
+      this.#isDropping = true;
+      return piece;
+    }
+    const isLast = at + known.length === this.#given.length;
+    this.#compared = isLast ? undefined : at + known.length;
+    if (isLast) this.#replay = undefined;
+    return piece.subarray(known.length);
+  }
+
+  #tellGap(): void {
+    const { onGap } = this.#options;
+    const after = this.#stream === undefined ? '' : this.#last(this.#stream).text;
+    this.#replay = undefined;
+    this.#isBroken = onGap === undefined;
+    if (onGap === undefined) throw new FairleadError('DOCKER_ERROR', gapDetail(after));
+    onGap(after);
   }
 }
 
-function anotherLog(): FairleadError {
-  const detail = 'the log was cut in the middle of a line whose rest is no longer there: it was rotated meanwhile';
-  return new FairleadError('STREAM_INTERRUPTED', detail);
+/** What is said of a gap. */
+export function gapDetail(after: string): string {
+  return `what the log had after ${after} is not whole: it was rotated while the host or the server was away`;
 }

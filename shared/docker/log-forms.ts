@@ -1,4 +1,5 @@
 /** The forms in which a log's output leaves: its bytes, records, or Docker's frames. */
+import { gapDetail } from './followed-log.ts';
 import type { OnOutput } from './frames.ts';
 import { LineSplitter, type LogRecord } from './lines.ts';
 
@@ -9,6 +10,8 @@ export interface LogSink {
   readonly emit: OnOutput;
   /** What has been gathered since the last call; undefined if nothing was. */
   take(): Buffer | string | undefined;
+  /** Says that something is missing here: a line that was begun is over. Frames have no way to say so. */
+  gap(after: string): void;
   /** Says that the output has ended. */
   end(): void;
 }
@@ -23,6 +26,7 @@ export interface SinkOptions {
 
 /** Docker's header of a frame: its stream, three zeros, its length. */
 const HEADER_BYTES = 8;
+const LF = 0x0a;
 
 /** Where a log's output is put into its form. */
 export function logSink({ form, tty, timestamps }: SinkOptions): LogSink {
@@ -37,6 +41,7 @@ function pieceSink(isFramed: boolean): LogSink {
   // One buffer out for one in: each line by itself would cost more than copying it. This one is used again and again.
   let out = Buffer.alloc(0);
   let used = 0;
+  let isInLine = false;
   const makeRoom = (bytes: number) => {
     if (used + bytes <= out.length) return;
     const larger = Buffer.allocUnsafe(Math.max(GATHERED_BYTES, 2 * used, used + bytes));
@@ -52,12 +57,18 @@ function pieceSink(isFramed: boolean): LogSink {
         used += HEADER_BYTES;
       }
       used += piece.copy(out, used);
+      if (piece.length > 0) isInLine = piece[piece.length - 1] !== LF;
     },
     take() {
       if (used === 0) return undefined;
       const whole = Buffer.from(out.subarray(0, used));
       used = 0;
       return whole;
+    },
+    gap() {
+      makeRoom(1);
+      if (isInLine) out[used++] = LF;
+      isInLine = false;
     },
     end: () => undefined,
   };
@@ -74,6 +85,10 @@ function recordSink(options: { tty: boolean; timestamps: boolean }): LogSink {
       const text = texts.join('');
       texts = [];
       return text;
+    },
+    gap(after) {
+      lines.end();
+      texts.push(`${JSON.stringify({ gap: { after, detail: gapDetail(after) } })}\n`);
     },
     end: () => lines.end(),
   };

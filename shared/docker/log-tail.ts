@@ -1,10 +1,11 @@
 /** Follows a log over interruptions: opens it again when it can be reached again, and goes on with the very next byte. */
 import type { Clock } from '../clock.ts';
 import { FollowedLog } from './followed-log.ts';
-import { type LogForm, logSink } from './log-forms.ts';
+import { type LogForm, type LogSink, logSink } from './log-forms.ts';
+import { toDockerTime } from './time.ts';
 import { isLater } from './timestamps.ts';
 
-/** A log of which nothing came for so long had nothing to show when it was opened, in ms. */
+/** A tail of which nothing came for so long had nothing to show when it was opened, in ms. */
 const QUIET_MS = 2_000;
 
 /** What is asked of a log, in Docker's words; timestamps are always asked for. */
@@ -45,6 +46,8 @@ export interface LogTailOptions {
    * @throws what the tail ends with, `error` itself if that is no interruption
    */
   comeBack(error: unknown, livedMs: number): Promise<void>;
+  /** Told of a gap, so that the log goes on behind it. Without this only records do, which tell of it themselves. */
+  onGap?(after: string): void;
 }
 
 /** What `first`, the log as it was opened at first, gives and all that comes after it, in the form that is asked for. */
@@ -52,7 +55,8 @@ export async function* tailLog(first: OpenedLog, options: LogTailOptions): Async
   const { form, timestamps, clock } = options;
   const { tty } = first;
   const sink = logSink({ form, tty, timestamps });
-  const log = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit });
+  const log = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit, onGap: gapTeller(sink, options) });
+  const openedAtMs = Date.parse(first.openedAt ?? '') || clock.now();
   let opened = first;
   let { ask } = options;
   for (;;) {
@@ -76,22 +80,40 @@ export async function* tailLog(first: OpenedLog, options: LogTailOptions): Async
     } finally {
       if (!isWhole) opened.drop();
     }
-    if (log.isUntimed) throw failure;
+    if (log.isUntimed || log.isBroken) throw failure;
     const livedMs = clock.monotonic() - since;
-    ask = nextAsk(first, log, livedMs, ask);
+    ask = nextAsk(first, log, livedMs, absolute(ask, openedAtMs));
     opened = await reopen(first, ask, failure, livedMs, options);
     log.begin();
   }
 }
 
+function gapTeller(sink: LogSink, options: LogTailOptions): ((after: string) => void) | undefined {
+  if (options.form !== 'ndjson' && options.onGap === undefined) return undefined;
+  return (after) => {
+    sink.gap(after);
+    options.onGap?.(after);
+  };
+}
+
+/** A duration counts from when the log was opened at first, by the clock of its host: it must not move when that is repeated. */
+function absolute({ since, until, ...rest }: LogAsk, openedAtMs: number): LogAsk {
+  return {
+    ...rest,
+    ...(since === undefined ? {} : { since: toDockerTime(since, openedAtMs) }),
+    ...(until === undefined ? {} : { until: toDockerTime(until, openedAtMs) }),
+  };
+}
+
 /** How a log is asked for again. */
 function nextAsk(first: OpenedLog, log: FollowedLog, livedMs: number, ask: LogAsk): LogAsk {
-  const { tail: _, ...rest } = ask;
+  const { tail, ...rest } = ask;
   const id = first.id ?? ask.id;
   const { since } = log;
   if (since !== undefined) return { ...rest, id, since };
   // Nothing has come: it may have been on its way, or there was nothing before the tail began.
-  if (first.openedAt === undefined || livedMs < QUIET_MS) return { ...ask, id };
+  const isTailOver = tail === 0 || (tail !== undefined && livedMs >= QUIET_MS);
+  if (!isTailOver || first.openedAt === undefined) return { ...ask, id };
   return { ...rest, id, since: first.openedAt };
 }
 

@@ -52,3 +52,11 @@ export function sinceBefore(time: string, ms: number): string | undefined {
   const seconds = Math.max(0, instant.seconds - Math.ceil(ms / 1000));
   return `${seconds}.${String(instant.nanoseconds).padStart(9, '0')}`;
 }
+
+/** `ms` after `time`, in Docker's own form. @returns '' for what is no timestamp */
+export function timeAfter(time: string, ms: number): string {
+  const instant = instantOf(time);
+  if (instant === undefined) return '';
+  const seconds = new Date(instant.seconds * 1000 + ms).toISOString().slice(0, -5);
+  return `${seconds}.${String(instant.nanoseconds).padStart(9, '0')}Z`;
+}

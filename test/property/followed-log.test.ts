@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FollowedLog } from '../../shared/docker/followed-log.ts';
 import { type LogForm, logSink } from '../../shared/docker/log-forms.ts';
+import type { FairleadError } from '../../shared/errors.ts';
 import { dockerFrame } from '../support/docker-frames.ts';
 
 /** An entry as Docker has it in its log. */
@@ -36,29 +37,32 @@ function answered(log: readonly Entry[], tty: boolean, since?: string): Buffer {
   return Buffer.concat(sent.map((entry) => (tty ? timed(entry) : dockerFrame(entry.stream, timed(entry)))));
 }
 
-/** What comes of the log when it is cut after each of `lengths` bytes in turn, and read to its end at last. */
+/** What comes of the log when it is cut after each of `lengths` bytes in turn, and read to its end at last; `first` is what it gives at first. */
 function followed(
   log: readonly Entry[],
   options: { tty: boolean; form: LogForm; timestamps: boolean },
   cuts: number[][],
+  first = log,
 ) {
   const { tty, form, timestamps } = options;
   const sink = logSink({ form, tty, timestamps });
-  const tail = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit });
+  const onGap = form === 'ndjson' ? sink.gap : undefined;
+  const tail = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit, onGap });
   const out: Buffer[] = [];
   const take = () => {
     const piece = sink.take();
     if (piece !== undefined) out.push(Buffer.from(piece as string));
   };
   for (const [length = 0, size = 1] of cuts) {
-    const bytes = answered(log, tty, tail.since).subarray(0, length);
+    const { since } = tail;
+    const bytes = answered(since === undefined ? first : log, tty, since).subarray(0, length);
     for (let at = 0; at < bytes.length; at += size) {
       tail.push(bytes.subarray(at, at + size));
       take();
     }
     tail.begin();
   }
-  tail.push(answered(log, tty, tail.since));
+  tail.push(answered(tail.since === undefined ? first : log, tty, tail.since));
   tail.end();
   sink.end();
   take();
@@ -124,6 +128,54 @@ test('a terminal’s line that Docker has cut into parts comes out as one, where
       assert.deepEqual(followed(log, options, [[length, size]]), whole);
     }),
     { numRuns: 100 },
+  );
+});
+
+/** The same entries, each with a text that no other has, from its first byte on. */
+const told = (log: readonly Entry[]) =>
+  log.map((entry, index) => ({
+    ...entry,
+    text: Buffer.concat([Buffer.from(String.fromCharCode(0x40 + index)), entry.text]),
+  }));
+
+test('a tail that begins anywhere, also among entries of one time, loses and repeats nothing', () => {
+  fc.assert(
+    fc.property(entries, fc.nat(), cuts, forms, (drawn, begin, where, form) => {
+      const log = told(logOf(drawn, false));
+      const tail = log.slice(begin % (log.length + 1));
+      const options = { ...form, tty: false };
+      const isAnything = tail.length > 0 && where.every(([length = 0]) => length > 60);
+      fc.pre(isAnything);
+      assert.deepEqual(followed(log, options, where, tail), followed(tail, options, []));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('a log that was rotated meanwhile comes out whole, fails, or tells of its gap', () => {
+  const lines = (bytes: Buffer) => bytes.toString().split('\n').slice(0, -1);
+  fc.assert(
+    fc.property(entries, fc.nat(), fc.integer({ min: 1, max: 3_000 }), forms, (drawn, gone, cut, form) => {
+      const log = told(logOf(drawn, false));
+      const options = { ...form, tty: false };
+      const rotated = log.slice(gone % (log.length + 1));
+      const whole = followed(log, options, []);
+      let out: Buffer;
+      try {
+        out = followed(rotated, options, [[cut]], log);
+      } catch (error) {
+        assert.equal((error as FairleadError).code, 'DOCKER_ERROR');
+        assert.notEqual(form.form, 'ndjson');
+        return;
+      }
+      const at = form.form === 'ndjson' ? lines(out).findIndex((line) => 'gap' in JSON.parse(line)) : -1;
+      if (at === -1) return assert.deepEqual(out, whole);
+      // The last line before the gap may be cut.
+      const [before, after] = [lines(out).slice(0, Math.max(at - 1, 0)), lines(out).slice(at + 1)];
+      assert.deepEqual(before, lines(whole).slice(0, before.length));
+      assert.deepEqual(after, after.length === 0 ? [] : lines(whole).slice(-after.length));
+    }),
+    { numRuns: 300 },
   );
 });
 

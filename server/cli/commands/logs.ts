@@ -112,11 +112,13 @@ async function printRecords(body: AsyncIterable<Uint8Array>, io: CliIo, json: bo
   // A very long line comes in pieces, which are put together again: the next piece has neither a time nor a new line.
   const unfinished = new Set<string>();
   for await (const value of records(body)) {
-    const { stream, time, line, partial } = value as LogRecord;
     if (json) {
       await write(io.stdout, `${JSON.stringify(value)}\n`);
       continue;
     }
+    const { stream, time, line, partial } = value as LogRecord;
+    // What is no line tells of a gap, which is told on stderr.
+    if (line === undefined) continue;
     const before = time === undefined || unfinished.has(stream) ? '' : `${time} `;
     if (partial) unfinished.add(stream);
     else unfinished.delete(stream);

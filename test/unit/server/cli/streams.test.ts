@@ -113,6 +113,36 @@ describe('logs', () => {
     );
   });
 
+  it('that were rotated meanwhile go on, which is told on stderr, and fail at their end', async (t) => {
+    const server = await fakeApi(t, identity);
+    let asked = 0;
+    server.on(LOGS, (_seen, response) => {
+      response.setHeader('content-type', 'application/vnd.docker.multiplexed-stream');
+      if (asked++ % 2 === 1) return void response.end(dockerFrame(1, '2026-01-02T03:04:09.000000000Z new\n'));
+      response.write(dockerFrame(1, '2026-01-02T03:04:01.000000000Z one is cut\n').subarray(0, 45));
+      setTimeout(() => response.destroy(), 20);
+    });
+    const told =
+      /what the log had after 2026-01-02T03:04:01.000000000Z is not whole.*; it goes on with what there is\n/;
+    for (const flags of [[], ['--separate']]) {
+      const { code, out, err } = await runAgainst(server, ['logs', 'h', 'c', '-f', ...flags]);
+      assert.deepEqual([code, out], [1, 'one is\nnew\n']);
+      assert.match(err, told);
+      assert.match(err, /rotated.*\(DOCKER_ERROR\)\n$/);
+    }
+    const { code, out } = await runAgainst(server, ['logs', 'h', 'c', '-f', '--json']);
+    const records = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.equal(code, 1);
+    assert.deepEqual(
+      records.map(({ line, gap }) => line ?? gap.after),
+      ['one is', '2026-01-02T03:04:01.000000000Z', 'new'],
+    );
+    assert.equal(asked, 6);
+  });
+
   it('that are followed end with what is no interruption', async (t) => {
     const server = await fakeApi(t, identity);
     let asked = 0;

@@ -130,6 +130,45 @@ test('a log that showed nothing goes on from when it was opened', async (t) => {
   assert.equal(host.asked[1]?.params['tail'], undefined);
 });
 
+test('a log that was rotated meanwhile has a gap in records, and is broken off as bytes, at once', async (t) => {
+  const late = frame(1, '2026-01-02T03:09:00.000000000Z new\n');
+  for (const accept of ['application/x-ndjson', 'text/plain', 'application/vnd.docker.multiplexed-stream']) {
+    const { url, host, stream, clock } = await following(t);
+    const gathered = gather(await get(`${url}${BASE}/logs?follow=1`, accept));
+    const first = await stream(0);
+    first.output.write(Buffer.concat([entry(1, 'one\n'), entry(2, 'two is cut\n').subarray(0, 46)]));
+    await waitFor('the first lines', () => gathered.text.includes('one'));
+    first.interrupt(lost());
+    const second = await stream(1);
+    const before = clock.monotonic();
+    second.output.end(late);
+    const isRecords = accept === 'application/x-ndjson';
+    assert.equal(await gathered.end, isRecords ? 'whole' : 'broken', accept);
+    assert.equal(clock.monotonic(), before);
+    assert.equal(host.asked.length, 2);
+    if (!isRecords) continue;
+    const records = gathered.text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(
+      records.map(({ line, gap }) => line ?? gap.after),
+      ['one', 'two is ', '2026-01-02T03:04:05.002000000Z', 'new'],
+    );
+  }
+});
+
+test('a duration counts from when the log was opened at first, by the clock of the host', async (t) => {
+  const { url, host, stream } = await following(t);
+  const gathered = gather(await get(`${url}${BASE}/logs?follow=1&since=10m`));
+  (await stream(0)).interrupt(lost());
+  (await stream(1)).output.end(entry(1, 'old\n'));
+  assert.equal(await gathered.end, 'whole');
+  assert.equal(gathered.text, 'old\n');
+  assert.equal(host.asked[0]?.params['since'], '10m');
+  assert.equal(host.asked[1]?.params['since'], `${Date.parse('2026-01-02T02:54:00Z') / 1000}.000000000`);
+});
+
 test('a container that was started anew meanwhile ends its log where it was', async (t) => {
   let startedAt = '2026-01-02T03:00:00Z';
   const answer = () => ({ tty: false, id: ID, startedAt });
