@@ -17,6 +17,8 @@ export interface FollowedLogOptions {
   /** Whether the timestamps, which the log must have, are given out too. */
   readonly keepTimestamps: boolean;
   readonly emit: OnOutput;
+  /** Only the end of the log was asked for: what stands before that may come when it is opened again. */
+  readonly isTail?: boolean | undefined;
   /**
    * Goes on where the place at which the log was interrupted is no longer in it. Without this, that is a failure.
    * @param after the time of the last entry that was given out, or begun
@@ -147,8 +149,8 @@ export class FollowedLog {
 
   /** The latest time that an entry can have which comes before the last. */
   #latest(): string {
-    // Before the first entry, where a tail began, may stand one of the other stream that is a little later.
-    const unseen = timeAfter(this.#first, OVERLAP_MS);
+    // Before the first entry of a tail may stand one of the other stream that is a little later.
+    const unseen = this.#options.isTail ? timeAfter(this.#first, OVERLAP_MS) : '';
     return [this.#times[0].text, this.#times[1].text, unseen].reduce(
       (latest, time) => (latest === '' || isLater(time, latest) ? time : latest),
       this.#latestBefore,
@@ -163,7 +165,8 @@ export class FollowedLog {
     here.next(head, length);
     const last = this.#last(this.#stream);
     // A tail may have begun within a long line, whose parts have one time: then more of them may come before the last.
-    const mayBeLast = stream === this.#stream && here.count >= last.count && here.text === last.text;
+    const isPlace = this.#options.isTail ? here.count >= last.count : here.count === last.count;
+    const mayBeLast = stream === this.#stream && isPlace && here.text === last.text;
     if (mayBeLast && (this.#options.tty || bytes === this.#bytes)) {
       this.#compared = 0;
       return true;

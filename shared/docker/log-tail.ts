@@ -55,7 +55,11 @@ export async function* tailLog(first: OpenedLog, options: LogTailOptions): Async
   const { form, timestamps, clock } = options;
   const { tty } = first;
   const sink = logSink({ form, tty, timestamps });
-  const log = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit, onGap: gapTeller(sink, options) });
+  const log = new FollowedLog({
+    ...{ tty, keepTimestamps: timestamps, emit: sink.emit },
+    isTail: options.ask.tail !== undefined,
+    onGap: gapTeller(sink, options),
+  });
   const openedAtMs = Date.parse(first.openedAt ?? '') || clock.now();
   let opened = first;
   let { ask } = options;

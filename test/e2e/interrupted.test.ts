@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { before, test } from 'node:test';
 import { runCli } from '../../server/cli/program.ts';
-import { dockerApi, testContainer } from '../support/docker.ts';
+import { dockerApi, dockerBytes, testContainer } from '../support/docker.ts';
 import type { Launched } from '../support/launcher.ts';
 import {
   addHost,
@@ -41,6 +41,11 @@ async function writer(cleanup: Cleanup, tty = false): Promise<string> {
 async function wholeLog(id: string): Promise<string[]> {
   await dockerApi('POST', `/containers/${id}/wait`);
   return (await server.api.get(`/api/v1/hosts/shed/containers/${id}/logs`)).text.trimEnd().split('\n');
+}
+
+/** What Docker has of the log now, in its frames. */
+async function dockerLog(id: string): Promise<string> {
+  return (await dockerBytes('GET', `/containers/${id}/logs?stdout=1`)).body.toString();
 }
 
 async function killAgent(): Promise<void> {
@@ -147,6 +152,39 @@ test('a tail of a silent container loses nothing of what comes while its host is
   agent = startAgent(shared, host);
   const code = await within(15_000, 'the end', run.code, () => run.stderr);
   assert.deepEqual([code, run.stdout], [0, 'late\n'], run.stderr);
+});
+
+test('a log that was rotated while its host was away goes on behind a gap, which is told, and fails at its end', async (t) => {
+  const LogConfig = { Type: 'json-file', Config: { 'max-size': '4k', 'max-file': '2' } };
+  const script = `echo first; while [ ! -e /tmp/go ]; do sleep 0.05; done; i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "n$i"; done
+    while [ ! -e /tmp/end ]; do sleep 0.05; done; echo last`;
+  const { id } = await testContainer(t, {
+    cmd: ['sh', '-c', script],
+    config: { HostConfig: { NetworkMode: 'none', LogConfig } },
+  });
+  const touch = async (file: string) => {
+    const exec = await dockerApi('POST', `/containers/${id}/exec`, { Cmd: ['touch', file] });
+    await dockerApi('POST', `/exec/${exec.body.Id}/start`, { Detach: true });
+  };
+  const run = follow(['logs', '-f', 'shed', id]);
+  const bytes = await server.api.open('GET', `/api/v1/hosts/shed/containers/${id}/logs?follow=1`);
+  const broken = assert.rejects(async () => {
+    for await (const chunk of bytes as AsyncIterable<Buffer>) assert.equal(chunk.toString(), 'first\n');
+  });
+  await waitFor('the first line', () => run.stdout === 'first\n');
+  await agent.kill();
+  await touch('/tmp/go');
+  await waitFor('the rest', async () => (await dockerLog(id)).includes('n400\n'));
+  agent = startAgent(shared, host);
+  await within(15_000, 'the end of the bytes', broken);
+  await waitFor('what there is', () => run.stdout.includes('n400\n'));
+  await touch('/tmp/end');
+  assert.equal(await within(15_000, 'the end', run.code, () => run.stderr), 1);
+  assert.match(run.stderr, /what the log had after \S+ is not whole.*; it goes on with what there is\n/);
+  const [first, ...rest] = run.stdout.trimEnd().split('\n');
+  assert.equal(first, 'first');
+  const all = Array.from({ length: 400 }, (_, index) => `n${index + 1}`);
+  assert.deepEqual(rest, [...all, 'last'].slice(-rest.length));
 });
 
 test('a host that is revoked while it is away ends the wait at once, with a failure', async (t) => {

@@ -43,11 +43,12 @@ function followed(
   options: { tty: boolean; form: LogForm; timestamps: boolean },
   cuts: number[][],
   first = log,
+  isTail = first !== log,
 ) {
   const { tty, form, timestamps } = options;
   const sink = logSink({ form, tty, timestamps });
   const onGap = form === 'ndjson' ? sink.gap : undefined;
-  const tail = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit, onGap });
+  const tail = new FollowedLog({ tty, keepTimestamps: timestamps, emit: sink.emit, isTail, onGap });
   const out: Buffer[] = [];
   const take = () => {
     const piece = sink.take();
@@ -155,26 +156,33 @@ test('a tail that begins anywhere, also among entries of one time, loses and rep
 test('a log that was rotated meanwhile comes out whole, fails, or tells of its gap', () => {
   const lines = (bytes: Buffer) => bytes.toString().split('\n').slice(0, -1);
   fc.assert(
-    fc.property(entries, fc.nat(), fc.integer({ min: 1, max: 3_000 }), forms, (drawn, gone, cut, form) => {
-      const log = told(logOf(drawn, false));
-      const options = { ...form, tty: false };
-      const rotated = log.slice(gone % (log.length + 1));
-      const whole = followed(log, options, []);
-      let out: Buffer;
-      try {
-        out = followed(rotated, options, [[cut]], log);
-      } catch (error) {
-        assert.equal((error as FairleadError).code, 'DOCKER_ERROR');
-        assert.notEqual(form.form, 'ndjson');
-        return;
-      }
-      const at = form.form === 'ndjson' ? lines(out).findIndex((line) => 'gap' in JSON.parse(line)) : -1;
-      if (at === -1) return assert.deepEqual(out, whole);
-      // The last line before the gap may be cut.
-      const [before, after] = [lines(out).slice(0, Math.max(at - 1, 0)), lines(out).slice(at + 1)];
-      assert.deepEqual(before, lines(whole).slice(0, before.length));
-      assert.deepEqual(after, after.length === 0 ? [] : lines(whole).slice(-after.length));
-    }),
+    fc.property(
+      entries,
+      fc.nat(),
+      fc.integer({ min: 1, max: 3_000 }),
+      fc.boolean(),
+      forms,
+      (drawn, gone, cut, isTail, form) => {
+        const log = told(logOf(drawn, false));
+        const options = { ...form, tty: false };
+        const rotated = log.slice(gone % (log.length + 1));
+        const whole = followed(log, options, []);
+        let out: Buffer;
+        try {
+          out = followed(rotated, options, [[cut]], log, isTail);
+        } catch (error) {
+          assert.equal((error as FairleadError).code, 'DOCKER_ERROR');
+          assert.notEqual(form.form, 'ndjson');
+          return;
+        }
+        const at = form.form === 'ndjson' ? lines(out).findIndex((line) => 'gap' in JSON.parse(line)) : -1;
+        if (at === -1) return assert.deepEqual(out, whole);
+        // The last line before the gap may be cut.
+        const [before, after] = [lines(out).slice(0, Math.max(at - 1, 0)), lines(out).slice(at + 1)];
+        assert.deepEqual(before, lines(whole).slice(0, before.length));
+        assert.deepEqual(after, after.length === 0 ? [] : lines(whole).slice(-after.length));
+      },
+    ),
     { numRuns: 300 },
   );
 });

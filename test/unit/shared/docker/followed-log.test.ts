@@ -14,11 +14,19 @@ interface Followed {
   out(): string;
 }
 
-function followed(form: LogForm = 'bytes', tty = false, isToldOfGaps = form === 'ndjson'): Followed {
+interface Options {
+  form?: LogForm;
+  tty?: boolean;
+  isTail?: boolean;
+  isToldOfGaps?: boolean;
+}
+
+function followed(options: Options = {}): Followed {
+  const { form = 'bytes', tty = false, isTail = false, isToldOfGaps = form === 'ndjson' } = options;
   const sink = logSink({ form, tty, timestamps: false });
   const onGap = isToldOfGaps ? (after: string) => sink.gap(after) : undefined;
   return {
-    log: new FollowedLog({ tty, keepTimestamps: false, emit: sink.emit, onGap }),
+    log: new FollowedLog({ tty, keepTimestamps: false, emit: sink.emit, isTail, onGap }),
     out: () => String(sink.take() ?? ''),
   };
 }
@@ -32,7 +40,7 @@ describe('a tail that begins within a long line, whose parts have one time', () 
     for (const cut of [1, 2, 100]) {
       for (const tty of [false, true]) {
         test(`goes on with the right part of ${parts.join('|').trim()} (${cut}, ${tty ? 'a terminal' : 'frames'})`, () => {
-          const { log, out } = followed('bytes', tty);
+          const { log, out } = followed({ tty, isTail: true });
           // A terminal's line is known to have parts only where it is as long as Docker makes them.
           const long = tty ? parts.map((part) => part.replace(/[A-D]+/, (text) => text.repeat(500))) : parts;
           const sent = (text: string) => (tty ? Buffer.from(`${time(1)} ${text}`) : entry(1, text));
@@ -60,7 +68,7 @@ describe('a log that was rotated meanwhile', () => {
 
     test(`is broken where only bytes can be given: it was cut ${what}`, () => {
       for (const form of ['bytes', 'frames'] as const) {
-        const { log } = followed(form);
+        const { log } = followed({ form });
         log.push(entry(0, 'a\n'));
         log.push(first.subarray(0, cut));
         log.begin();
@@ -85,7 +93,7 @@ describe('a log that was rotated meanwhile', () => {
     });
 
     test(`goes on in records, which tell of the gap: it was cut ${what}`, () => {
-      const { log, out } = followed('ndjson');
+      const { log, out } = followed({ form: 'ndjson' });
       log.push(entry(0, 'a\n'));
       log.push(first.subarray(0, cut));
       log.begin();
@@ -108,7 +116,7 @@ describe('a log that was rotated meanwhile', () => {
   }
 
   test('ends the line that was begun, where somebody is told of the gap', () => {
-    const { log, out } = followed('bytes', false, true);
+    const { log, out } = followed({ isToldOfGaps: true });
     log.push(entry(1, 'the last line\n').subarray(0, 45));
     log.begin();
     log.push(entry(5, 'new\n'));
@@ -125,10 +133,20 @@ describe('a log that was rotated meanwhile', () => {
     log.begin();
     log.push(entry(1, 'new\n'));
     assert.throws(
-      () => log.push(entry(9, 'newer\n')),
+      () => log.push(entry(2, 'newer\n')),
       (error) => isFairleadError(error, 'DOCKER_ERROR'),
     );
   });
+});
+
+test('before a tail may stand what the other stream wrote a little later', () => {
+  const { log, out } = followed({ isTail: true });
+  const err = dockerFrame(2, `${time(2)} err\n`);
+  log.push(entry(1, 'one\n'));
+  log.begin();
+  for (const one of [err, entry(1, 'one\n'), entry(1, 'two\n')]) log.push(one);
+  log.end();
+  assert.equal(out(), 'one\ntwo\n');
 });
 
 test('entries longer than Docker makes them go on, too', () => {
