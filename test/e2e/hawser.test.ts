@@ -112,6 +112,10 @@ test('runs commands, with a terminal and without', async () => {
   await shell.closed;
   assert.equal(shell.exitCode, 5);
 
+  const quick = await ExecClient.open(server.api, 'nas', name, { cmd: ['/bin/false'], tty: true });
+  await quick.closed;
+  assert.equal(quick.exitCode, 1);
+
   const missing = await server.api.webSocket('/api/v1/hosts/nas/containers/no-such-container/exec?cmd=sh&tty=1');
   const [, response] = (await once(missing, 'unexpected-response')) as [unknown, IncomingMessage];
   assert.equal(response.statusCode, 404);
