@@ -4,12 +4,14 @@ import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { WebSocket } from 'ws';
+import { type Clock, systemClock } from '../../shared/clock.ts';
 import { FairleadError, fromWireError, type Repeat } from '../../shared/errors.ts';
 import { Gathered } from '../../shared/gathered.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
 import { pump } from '../../shared/pump.ts';
 import { CliError, systemCode } from './errors.ts';
+import { watchServer } from './server-watch.ts';
 import { type Trust, tlsOptions } from './trust.ts';
 import { untilAnswered } from './until-answered.ts';
 
@@ -49,6 +51,8 @@ export interface ApiTarget {
   readonly follow?: () => Promise<Trust | undefined>;
   /** The bearer token. */
   readonly token: string;
+  /** The system's unless given. */
+  readonly clock?: Clock;
 }
 
 /** Writes a path with each value as one encoded segment. @throws CliError for a value that would leave its segment. */
@@ -68,6 +72,7 @@ export class ApiClient {
   #trust: Trust;
   #follow: (() => Promise<Trust | undefined>) | undefined;
   readonly #token: string;
+  readonly #clock: Clock;
   readonly #agent: http.Agent;
 
   constructor(target: ApiTarget) {
@@ -75,6 +80,7 @@ export class ApiClient {
     this.#trust = target.trust;
     this.#follow = target.follow;
     this.#token = target.token;
+    this.#clock = target.clock ?? systemClock;
     const { Agent } = target.trust.kind === 'loopback' ? http : https;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS });
   }
@@ -170,6 +176,7 @@ export class ApiClient {
       handshakeTimeout: options.timeoutMs ?? TIMEOUT_MS,
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    socket.once('upgrade', ({ socket: connection }) => watchServer(socket, connection, this.#clock));
     socket.once('open', resolve);
     socket.on('error', reject); // stays: a later error is followed by close, which the caller handles
     socket.once('unexpected-response', (_request, response: IncomingMessage) => {

@@ -1,8 +1,9 @@
 /** One exec over its WebSocket: bytes both ways at the pace of the slower end, resizes, and the exit code. */
 import { Buffer } from 'node:buffer';
 import type { WebSocket } from 'ws';
-import { FairleadError } from '../../shared/errors.ts';
+import type { FairleadError } from '../../shared/errors.ts';
 import type { CliIo } from './io.ts';
+import { lossOf } from './server-watch.ts';
 import { bytesOf, deliver, readControl, send } from './socket.ts';
 import { onResize, rawMode } from './terminal.ts';
 
@@ -53,9 +54,7 @@ function receive(socket: WebSocket, io: CliIo, tty: boolean): Promise<number> {
   socket.on('close', (_code, reason) => {
     if (exit !== undefined) return resolve(exit);
     const because = reason.length > 0 ? `: ${reason.toString('utf8')}` : '';
-    reject(
-      failure ?? new FairleadError('STREAM_INTERRUPTED', `the connection was lost before the process ended${because}`),
-    );
+    reject(failure ?? lossOf(socket, `the connection was lost before the process ended${because}`));
   });
   return promise;
 }

@@ -2,9 +2,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { WebSocket } from 'ws';
-import { FairleadError } from '../../shared/errors.ts';
+import type { FairleadError } from '../../shared/errors.ts';
 import { type ApiClient, path } from './api-client.ts';
 import { CliError, describeError, systemCode } from './errors.ts';
+import { lossOf } from './server-watch.ts';
 import { bytesOf, deliver, readControl, send } from './socket.ts';
 
 /** Connections of one port at once; the others wait for their turn in the system, or are dropped. */
@@ -99,9 +100,7 @@ async function join(local: Socket, socket: WebSocket): Promise<void> {
   forwardBytes(local, socket);
   const code = await closed;
   if (failure !== undefined) throw failure;
-  if (code !== 1000 && !local.destroyed) {
-    throw new FairleadError('STREAM_INTERRUPTED', 'the connection to the server was lost');
-  }
+  if (code !== 1000 && !local.destroyed) throw lossOf(socket, 'the connection to the server was lost');
 }
 
 /** Sends what comes, piece by piece: the next is read once the one before is on its way. */
