@@ -40,7 +40,7 @@ export const handleAttach: Handler<typeof containerAttach> = async (stream, cont
     if (stdin) void feed(bytes, connection, aborted);
     else bytes.resume();
     const broken = await drain(connection, bytes, aborted);
-    const code = await Promise.race([exited.code, sleep(EXIT_GRACE_MS, docker.clock, aborted)]);
+    const code = await endOf(docker, id, exited.code, aborted);
     if (code === undefined && broken) {
       throw new FairleadError('STREAM_INTERRUPTED', 'Docker broke off the connection to the container');
     }
@@ -88,6 +88,21 @@ async function exitOf(
   const code = read();
   code.catch(() => undefined);
   return { code };
+}
+
+/** The exit code of a process whose output is over; undefined while it runs on. */
+async function endOf(
+  docker: DockerEngine,
+  id: string,
+  exited: Promise<number | undefined>,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const code = await Promise.race([exited, sleep(EXIT_GRACE_MS, docker.clock, signal)]);
+  if (code !== undefined) return code;
+  // Docker may be late to tell of an end that it knows.
+  const found = asObject(await docker.json({ method: 'GET', path: dockerPath`/containers/${id}/json`, signal }));
+  const { Running, ExitCode } = asObject(found['State']);
+  return Running === false && typeof ExitCode === 'number' ? ExitCode : undefined;
 }
 
 /** Sets the terminal's size, one after the other; of those that come meanwhile the last one counts. */
