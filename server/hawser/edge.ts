@@ -21,6 +21,7 @@ import { endSocket, HawserSession } from './session.ts';
 import type { TokenCheck } from './token-check.ts';
 import type { HawserTokens } from './tokens.ts';
 import { neverSent } from './unary.ts';
+import { WaitingAgents } from './waiting-agents.ts';
 
 /** Sessions that one host may begin: an agent begins anew every second as long as it is welcomed. */
 const SESSIONS = { perSecond: 1 / 12, burst: 10 };
@@ -29,8 +30,8 @@ const MAX_HOSTS = 20_000;
 const MAX_MEMORIES = 1_000;
 /** Agents that lost their place to the one that is connected. */
 const MAX_DISPLACED = 16;
-/** Connections that have not said hello, or are being looked at. */
-const MAX_WAITING = 256;
+/** Hellos that are looked at: those that need a hash, and wait for it, are far fewer. */
+const MAX_LOOKED_AT = 256;
 
 export interface HawserEdgeOptions {
   readonly clock: Clock;
@@ -77,7 +78,8 @@ export class HawserEdge {
   readonly #options: HawserEdgeOptions;
   /** By host. */
   readonly #connections = new Map<string, Connection>();
-  readonly #waiting = new Set<WebSocket>();
+  readonly #waiting = new WaitingAgents();
+  readonly #lookedAt = new Set<WebSocket>();
   readonly #starts = new Map<string, Budget>();
   readonly #memories = new Map<string, Once>();
   readonly #stopListening: () => void;
@@ -95,15 +97,16 @@ export class HawserEdge {
 
   /** Takes an agent in, or tells it why not. Never rejects. */
   async accept({ ws, socket, address, onWelcome }: NewAgent): Promise<void> {
-    const { log, clock } = this.#options;
+    const { log } = this.#options;
     ws.on('error', (error) => log.debug({ err: error, address }, 'a WebSocket of a Hawser agent broke'));
     const unguard = limitBytes(ws, socket);
     let hostId: string | undefined;
     try {
       if (this.#isClosed) throw new FairleadError('SHUTDOWN', 'the server is stopping');
-      if (this.#waiting.size >= MAX_WAITING) throw new FairleadError('OVERLOADED', 'too many agents connect at once');
-      this.#waiting.add(ws);
-      const { token, ...hello } = await receiveHello(ws, clock);
+      const { token, ...hello } = await this.#hear(ws, address);
+      if (this.#lookedAt.size >= MAX_LOOKED_AT)
+        throw new FairleadError('OVERLOADED', 'too many agents connect at once');
+      this.#lookedAt.add(ws);
       const row = await this.#options.check.check(token, address);
       hostId = row.hostId;
       unguard();
@@ -112,7 +115,7 @@ export class HawserEdge {
       unguard();
       this.#refuse(ws, error, address, hostId);
     } finally {
-      this.#waiting.delete(ws);
+      this.#lookedAt.delete(ws);
     }
   }
 
@@ -126,7 +129,18 @@ export class HawserEdge {
     this.#isClosed = true;
     this.#stopListening();
     for (const { link } of this.#connections.values()) link.close('SHUTDOWN', 'the server is stopping');
-    for (const ws of this.#waiting) ws.terminate();
+    this.#waiting.close();
+    for (const ws of this.#lookedAt) ws.terminate();
+  }
+
+  /** @throws FairleadError as receiveHello does; CANCELLED, too, if others need its place */
+  async #hear(ws: WebSocket, address: string): Promise<Hello> {
+    const leave = this.#waiting.enter(ws, address);
+    try {
+      return await receiveHello(ws, this.#options.clock);
+    } finally {
+      leave();
+    }
   }
 
   /** @returns the id of its host. @throws FairleadError RATE_LIMITED, REPLACED, TOKEN_INVALID, STORE_FULL, … */
@@ -232,8 +246,10 @@ export class HawserEdge {
     const isExpected = isFairleadError(thrown);
     if (!isExpected) log.error({ err: thrown, address }, 'a Hawser agent could not be taken in');
     const error = isExpected ? thrown : new FairleadError('INTERNAL', 'the server failed; its log says why');
-    log.warn({ address, code: error.code, hostId }, 'a Hawser agent was refused');
-    if (error.code !== 'CANCELLED' && error.code !== 'SHUTDOWN') onRefused?.({ error, address, hostId });
+    // Anybody can connect and leave: that is no refusal, and not worth a line each time.
+    const hasLeft = error.code === 'CANCELLED' || error.code === 'SHUTDOWN';
+    log[hasLeft ? 'debug' : 'warn']({ address, code: error.code, hostId }, 'a Hawser agent was refused');
+    if (!hasLeft) onRefused?.({ error, address, hostId });
     endSocket(ws, clock, error);
   }
 }

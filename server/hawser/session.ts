@@ -52,7 +52,7 @@ export interface Oddities {
 export interface HawserSessionOptions {
   readonly ws: WebSocket;
   readonly clock: Clock;
-  readonly log: Pick<Logger, 'debug' | 'warn'>;
+  readonly log: Pick<Logger, 'debug' | 'warn' | 'error'>;
   readonly gate?: InboundGate;
   onMetrics?(message: HawserMetrics): void;
   onEvent?(message: HawserEvent): void;
@@ -208,8 +208,10 @@ export class HawserSession {
       if ('unknownType' in parsed) this.#unknown(parsed.unknownType);
       else this.#take(parsed.message);
     } catch (error) {
-      if (!isFairleadError(error)) throw error;
-      this.#invalid(error, text);
+      if (isFairleadError(error)) return void this.#invalid(error, text);
+      // Thrown on, it would end the process, with the sessions of all other hosts.
+      this.#options.log.error({ err: error }, 'a message of a Hawser agent could not be handled');
+      this.close('INTERNAL', 'the server failed; its log says why');
     }
   }
 

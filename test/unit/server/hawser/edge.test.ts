@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { environmentOf } from '../../../../server/hawser/edge.ts';
+import { MAX_WAITING } from '../../../../server/hawser/waiting-agents.ts';
 import { Hosts } from '../../../../server/hosts/hosts.ts';
 import { FakeSocket } from './fake-socket.ts';
 import { ADMIN, openEdge } from './fixture.ts';
@@ -80,6 +81,33 @@ test('a first message that is no hello, too large, or does not come, ends the co
   large.socket.raw.write(Buffer.alloc(20 * 1024));
   await large.done;
   assert.equal(large.socket.isTerminated, true);
+});
+
+test('silent connections keep no agent out, of their own network or another, and leave no line in the log', async (t) => {
+  const { edge, tokens, connect, lines, refusals } = await openEdge(t);
+  const { token } = await tokens.create({ name: 'nas' }, ADMIN);
+  const silent = (address: string) => {
+    const socket = new FakeSocket();
+    void edge.accept({ ws: socket.ws, socket: socket.raw, address, onWelcome: () => undefined });
+    return socket;
+  };
+  const patient = silent('203.0.113.1');
+  const flood = Array.from({ length: 400 }, (_, n) => silent(n < 100 ? '192.0.2.7' : `2001:db8:0:${n % 32}::${n}`));
+  assert.equal((await connect(token, { address: '198.51.100.1' })).ofType('welcome').length, 1);
+  assert.equal((await connect(token, { address: '192.0.2.7' })).ofType('welcome').length, 1);
+  assert.equal(patient.isTerminated, false);
+  const left = flood.filter((socket) => !socket.isTerminated);
+  assert.ok(left.length <= MAX_WAITING, String(left.length));
+  assert.equal(flood[99]?.isTerminated, false);
+  assert.equal(flood[0]?.isTerminated, true);
+  await turn();
+  assert.deepEqual(
+    lines.filter((line) => line.includes('refused') && JSON.parse(line).level > 20),
+    [],
+  );
+  assert.deepEqual(refusals, []);
+  edge.close();
+  assert.ok(flood.every(({ isTerminated }) => isTerminated));
 });
 
 test('a token that is revoked, or expires, ends its session at once', async (t) => {

@@ -17,7 +17,7 @@ import { FakeClock } from '../../../support/fake-clock.ts';
 import { FakeSocket } from './fake-socket.ts';
 
 const GET = { method: 'GET', path: '/x' };
-const log = { debug: () => undefined, warn: () => undefined };
+const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 function setUp() {
   const socket = new FakeSocket();
@@ -172,6 +172,23 @@ test('messages that are not valid, of an unknown type, or binary are counted, an
   assert.deepEqual(session.oddities, { unknownTypes: 1, unknownIds: 0, invalid: 2, dropped: 0 });
   for (let n = 0; n < MAX_INVALID; n++) socket.say({ type: 'response', requestId: 5 });
   assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
+});
+
+test('a failure of the server itself ends the one session that it happened in, and is logged', async () => {
+  const errors: unknown[] = [];
+  const socket = new FakeSocket();
+  const session = new HawserSession({
+    ...{ ws: socket.ws, clock: new FakeClock() },
+    log: { ...log, error: (...args: unknown[]) => void errors.push(args) },
+    onMetrics: () => {
+      throw new TypeError('a mistake');
+    },
+  });
+  const asked = ask(session, GET);
+  socket.say({ type: 'metrics', timestamp: 1, metrics: { cpuUsage: 1, cpuCores: 1, memoryTotal: 1, memoryUsed: 1 } });
+  assert.equal((await session.closed).code, 'INTERNAL');
+  await assert.rejects(asked, { code: 'STREAM_INTERRUPTED' });
+  assert.equal(errors.length, 1);
 });
 
 test('a flood of what nobody waits for is dropped, and ends the session', async () => {
