@@ -8,7 +8,9 @@ import type { Clock } from '../../shared/clock.ts';
 const END_MS = 3_000;
 /** How long its output may stay open once it has ended: by then all that it started is gone. */
 const OUTPUT_MS = 1_000;
-const MAX_LINE_CHARS = 4_000;
+/** What is longer is left out as a whole: of a part nobody could tell whether it ends within a secret. */
+const MAX_LINE_CHARS = 64 * 1024;
+const LEFT_OUT = `(a line of more than ${MAX_LINE_CHARS / 1024} KiB was left out)`;
 
 export interface ChildSpec {
   readonly program: string;
@@ -41,6 +43,10 @@ export async function runChild(spec: ChildSpec): Promise<ChildEnd> {
   signal.throwIfAborted();
   // A group of its own, with all that it starts: they end together.
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+  const ended = endOf(child, clock);
+  // Where no file descriptors are left it has no streams, and says so only later.
+  if (!hasStreams(child)) throw await ended.then(() => new Error('it was given no streams'));
+  ended.catch(() => undefined); // it is waited for below
   const stop = stopper(child, clock);
   let output = '';
   const keep = (text: string) => {
@@ -52,7 +58,6 @@ export async function runChild(spec: ChildSpec): Promise<ChildEnd> {
   else child.stdout.setEncoding('utf8').on('data', keep);
   signal.addEventListener('abort', stop);
   try {
-    const ended = endOf(child, clock);
     // What it does not read is its own affair; how it ends tells.
     child.stdin.on('error', () => undefined).end(input);
     const code = await ended;
@@ -62,6 +67,10 @@ export async function runChild(spec: ChildSpec): Promise<ChildEnd> {
   } finally {
     signal.removeEventListener('abort', stop);
   }
+}
+
+function hasStreams(child: Partial<Record<'stdin' | 'stdout' | 'stderr', unknown>>): boolean {
+  return [child.stdin, child.stdout, child.stderr].every((stream) => stream !== undefined && stream !== null);
 }
 
 /** What tells a child to end, and its group, and does not wait for ever. Idempotent. */
@@ -78,7 +87,7 @@ function stopper(child: Child, clock: Clock): () => void {
 
 async function endOf(child: Child, clock: Clock): Promise<number | null> {
   const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  child.once('error', reject);
+  child.on('error', reject);
   child.once('close', resolve);
   child.once('exit', () => {
     // What it has left running has nobody to report to.
@@ -109,10 +118,11 @@ function readLines(source: Readable, onLine: (line: string) => void): () => void
   let rest = '';
   const take = (text: string, isLast: boolean) => {
     const pieces = (rest + text).split(/[\r\n]+/);
-    rest = isLast ? '' : (pieces.pop() ?? '').slice(0, MAX_LINE_CHARS);
+    // One more than fits: so it is known that there was more.
+    rest = isLast ? '' : (pieces.pop() ?? '').slice(0, MAX_LINE_CHARS + 1);
     for (const piece of pieces) {
-      const line = piece.trimEnd();
-      if (line !== '') onLine(line.slice(0, MAX_LINE_CHARS));
+      const line = piece.length > MAX_LINE_CHARS ? LEFT_OUT : piece.trimEnd();
+      if (line !== '') onLine(line);
     }
   };
   source.on('data', (chunk: Buffer) => take(decoder.write(chunk), false));

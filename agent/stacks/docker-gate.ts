@@ -44,6 +44,8 @@ export class DockerGate {
     this.#server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
       void this.#serve(request, response);
     });
+    // Where no file descriptors are left it cannot take a connection, which Compose is told by that.
+    this.#server.on('error', () => undefined);
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 

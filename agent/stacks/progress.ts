@@ -1,5 +1,5 @@
 /** What Compose says as it works: as much of it as its reader keeps up with, and the end of it for who asks why. */
-import type { StackProgress } from '../../shared/messages/stack.ts';
+import { MAX_PROGRESS_CHARS, type StackProgress } from '../../shared/messages/stack.ts';
 
 /** Lines that wait to be sent. Who does not read must not hold up Compose. */
 const MAX_WAITING = 500;
@@ -24,13 +24,14 @@ export class ProgressLines {
 
   /** Takes a line. Never throws. */
   add(step: string, line: string): void {
-    const shown = this.#mask(line);
-    if (!STATE.test(line)) this.#last = [...this.#last, shown.trim()].slice(-KEPT_LINES);
+    // Masked as a whole: a part of a secret is known to nobody.
+    const shown = this.#mask(line).trim().slice(0, MAX_PROGRESS_CHARS);
+    if (!STATE.test(line)) this.#last = [...this.#last, shown].slice(-KEPT_LINES);
     if (this.#waiting.length >= MAX_WAITING) {
       this.#dropped += 1;
       return;
     }
-    this.#waiting.push({ step, line: shown.trim() });
+    this.#waiting.push({ step, line: shown });
     this.#sending ??= this.#sendAll();
   }
 

@@ -317,16 +317,18 @@ export class Stacks {
   }
 }
 
-/** Runs Compose. @throws FairleadError UNSUPPORTED if it cannot be started */
+/** What the host lacks for the moment. */
+const LACKS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'EAGAIN', 'ENOMEM']);
+
+/** Runs Compose. @throws FairleadError UNSUPPORTED if it cannot be started, OVERLOADED if that may pass */
 async function run(spec: ChildSpec): Promise<ChildEnd> {
   try {
     return await runChild(spec);
   } catch (error) {
     if (isFairleadError(error) || spec.signal.aborted) throw error;
     const { code = '' } = error as NodeJS.ErrnoException;
-    throw new FairleadError('UNSUPPORTED', `the host's Compose, ${spec.program}, cannot be started (${code})`, {
-      cause: error,
-    });
+    const what = `the host's Compose, ${spec.program}, cannot be started (${code})`;
+    throw new FairleadError(LACKS.has(code) ? 'OVERLOADED' : 'UNSUPPORTED', what, { cause: error });
   }
 }
 

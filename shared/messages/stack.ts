@@ -28,11 +28,12 @@ export const MAX_STACK_SECONDS = 2 * 3600;
 export const STACK_SECONDS = 30 * 60;
 export const StackSeconds = Type.Integer({ minimum: 1, maximum: MAX_STACK_SECONDS });
 
+export const MAX_PROGRESS_CHARS = 4096;
 /** A line that Compose printed, and during which of its steps. */
 export const StackProgress = Type.Object(
   {
     step: Type.String({ maxLength: 16 }),
-    line: Type.String({ maxLength: 4096 }),
+    line: Type.String({ maxLength: MAX_PROGRESS_CHARS }),
   },
   closed,
 );

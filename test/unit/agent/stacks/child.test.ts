@@ -36,9 +36,12 @@ test('its lines, its input, its code, and no environment but what it was given',
   assert.deepEqual([(await kept.ended).output, kept.lines], ['kept\n', ['said']]);
   const long = await shell(t, 'head -c 100000 /dev/zero | tr "\\0" x');
   await long.ended;
+  assert.deepEqual(long.lines, ['(a line of more than 64 KiB was left out)']);
+  const fits = await shell(t, 'head -c 65536 /dev/zero | tr "\\0" x; echo; echo next');
+  await fits.ended;
   assert.deepEqual(
-    long.lines.map(({ length }) => length),
-    [4000],
+    fits.lines.map(({ length }) => length),
+    [65_536, 4],
   );
 });
 
@@ -71,4 +74,23 @@ test('what it leaves running when it ends by itself goes as well', async (t) => 
 
 test('a program that is not there', async (t) => {
   await assert.rejects((await shell(t, '', { program: '/no/such/program' })).ended, { code: 'ENOENT' });
+});
+
+test('where no file descriptors are left it is an error, and the end of nothing else', async (t) => {
+  const at = (path: string) => JSON.stringify(new URL(`../../../../${path}`, import.meta.url).href);
+  const script = `
+    import { openSync } from 'node:fs';
+    import { runChild } from ${at('agent/stacks/child.ts')};
+    import { systemClock as clock } from ${at('shared/clock.ts')};
+    try { for (;;) openSync('/dev/null', 'r'); } catch {}
+    const signal = new AbortController().signal;
+    const spec = { program: '/bin/true', args: [], env: {}, cwd: '/', onLine: () => undefined, signal, clock };
+    const { code } = await runChild(spec).catch((error) => error);
+    setImmediate(() => process._rawDebug(code));
+  `;
+  const { ended, lines } = await shell(t, '', {
+    args: ['-c', 'ulimit -n 128; exec "$0" --input-type=module -e "$1"', process.execPath, script],
+  });
+  assert.equal((await ended).code, 0);
+  assert.deepEqual(lines, ['EMFILE']);
 });
