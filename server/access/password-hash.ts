@@ -8,10 +8,11 @@ const PARAMETERS: Argon2idParameters = { memoryKib: 64 * 1024, passes: 3, lanes:
 const MAX: Argon2idParameters = { memoryKib: 256 * 1024, passes: 10, lanes: 4 };
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;
-/** Hashes that are made at once, each in 64 MiB and a thread of the pool, of which the other half stays free. */
-const MAX_AT_ONCE = 2;
-/** Hashes that may wait for their turn; at some 0.2 s each the last one waits a few seconds. */
-const MAX_WAITING = 32;
+/**
+ * For people who sign in: hashes that are made at once, each in 64 MiB and a thread of the pool, of which the other half stays
+ * free; and those that may wait for their turn, at some 0.2 s each.
+ */
+const LIMITS: HasherLimits = { atOnce: 2, waiting: 32 };
 const RETRY_SECONDS = 5;
 
 const STORED = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,2}),p=(\d)\$([A-Za-z0-9+/]{22,86})\$([A-Za-z0-9+/]{22,86})$/;
@@ -22,19 +23,26 @@ export interface Argon2idParameters {
   readonly lanes: number;
 }
 
+export interface HasherLimits {
+  readonly atOnce: number;
+  readonly waiting: number;
+}
+
 /** Derives `bytes` of key material from a password. */
 export type Derive = (password: Buffer, salt: Buffer, parameters: Argon2idParameters, bytes: number) => Promise<Buffer>;
 
 export class PasswordHasher {
   readonly #derive: Derive;
+  readonly #limits: HasherLimits;
   readonly #waiting: (() => void)[] = [];
   /** What no password fits, at the price of one that could. */
   readonly #nobody = format(PARAMETERS, randomBytes(SALT_BYTES), randomBytes(HASH_BYTES));
   #running = 0;
 
   /** @param derive for tests; argon2id otherwise */
-  constructor(derive: Derive = argon2id) {
+  constructor(derive: Derive = argon2id, limits: HasherLimits = LIMITS) {
     this.#derive = derive;
+    this.#limits = limits;
   }
 
   /** @returns the hash with its parameters and salt in one text. @throws FairleadError OVERLOADED */
@@ -55,9 +63,9 @@ export class PasswordHasher {
   }
 
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running < MAX_AT_ONCE) this.#running++;
+    if (this.#running < this.#limits.atOnce) this.#running++;
     else {
-      if (this.#waiting.length >= MAX_WAITING) {
+      if (this.#waiting.length >= this.#limits.waiting) {
         throw new FairleadError('OVERLOADED', 'too many passwords are being checked', {
           retryAfterSeconds: RETRY_SECONDS,
         });

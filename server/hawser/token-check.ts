@@ -8,15 +8,26 @@ import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import { FailureDelays } from '../access/failure-delays.ts';
-import type { PasswordHasher } from '../access/password-hash.ts';
+import type { HasherLimits, PasswordHasher } from '../access/password-hash.ts';
 import { networkOf } from '../doors/network.ts';
 import { keepRecent } from '../keep-recent.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
 import type { Store } from '../store/store.ts';
 import { PREFIX_CHARS } from './tokens.ts';
 
-/** Hellos whose token was not seen lately: of one address and of all, each with what may come at once. */
-const RATES = { ofAddress: { perSecond: 1, burst: 60 }, inTotal: { perSecond: 20, burst: 200 } };
+/**
+ * Hellos whose token was not seen lately, each with what may come at once: of one address; of all, if a token begins so; and
+ * of all others, so that whoever makes tokens up leaves the hashes to the agents that all come back at once.
+ */
+const RATES = {
+  ofAddress: { perSecond: 1, burst: 60 },
+  begun: { perSecond: 20, burst: 200 },
+  unknown: { perSecond: 2, burst: 20 },
+};
+/** What this alone is to hash: slowly, for the token is 256 random bits, but the store keeps no weaker hash. */
+export const HASHES: HasherLimits = { atOnce: 1, waiting: 64 };
+/** Of those, tokens that begin like none. */
+const MAX_UNKNOWN_AT_ONCE = 8;
 /** Failures of one token from one address that cost no wait: agents with a wrong one never give up. */
 const FREE_FAILURES = 3;
 /** Addresses that are remembered. */
@@ -27,7 +38,6 @@ const MAX_PROVEN = 10_000;
 const MAX_ALIKE = 4;
 /** As a token is made; whatever is longer is none. */
 const TOKEN = /^[A-Za-z0-9_-]{43}$/;
-const TOKEN_CHARS = 43;
 
 export interface TokenCheckDeps {
   readonly store: Pick<Store, 'hawserTokens'>;
@@ -40,15 +50,19 @@ export class TokenCheck {
   readonly #deps: TokenCheckDeps;
   readonly #failures: FailureDelays;
   readonly #ofAddress = new Map<string, Budget>();
-  readonly #inTotal: Budget;
+  readonly #begun: Budget;
+  readonly #unknown: Budget;
   /** Ids of tokens by a digest of the token, under a key that this process alone has. */
   readonly #proven = new Map<string, string>();
   readonly #key = randomBytes(32);
+  #unknownNow = 0;
 
   constructor(deps: TokenCheckDeps) {
     this.#deps = deps;
     this.#failures = new FailureDelays({ clock: deps.clock, free: FREE_FAILURES });
-    this.#inTotal = new Budget(RATES.inTotal.perSecond, RATES.inTotal.burst, deps.clock.monotonic());
+    const now = deps.clock.monotonic();
+    this.#begun = new Budget(RATES.begun.perSecond, RATES.begun.burst, now);
+    this.#unknown = new Budget(RATES.unknown.perSecond, RATES.unknown.burst, now);
   }
 
   /**
@@ -77,17 +91,34 @@ export class TokenCheck {
   /** @returns the id of the token. @throws FairleadError RATE_LIMITED, OVERLOADED */
   async #prove(token: string, digest: string, address: string): Promise<string | undefined> {
     this.#admit(token, address);
-    const { store, hasher } = this.#deps;
-    const prefix = token.slice(0, PREFIX_CHARS);
-    const alike = TOKEN.test(token) ? await store.hawserTokens.startingWith(prefix, MAX_ALIKE) : [];
-    // One hash at least, whether there is such a token or not.
-    for (const row of alike.length === 0 ? [undefined] : alike) {
-      const isIt = await hasher.fits(token.slice(0, TOKEN_CHARS), row?.tokenHash);
-      if (!isIt || row === undefined) continue;
+    // What no token looks like is no secret.
+    if (!TOKEN.test(token)) return undefined;
+    const alike = await this.#deps.store.hawserTokens.startingWith(token.slice(0, PREFIX_CHARS), MAX_ALIKE);
+    if (alike.length === 0) return await this.#proveNothing(token);
+    const { perSecond } = RATES.begun;
+    if (!this.#begun.take(this.#deps.clock.monotonic()))
+      throw tooMany('too many agents show new tokens', 1 / perSecond);
+    for (const row of alike) {
+      if (!(await this.#deps.hasher.fits(token, row.tokenHash))) continue;
       keepRecent(this.#proven, digest, row.id, MAX_PROVEN);
       return row.id;
     }
     return undefined;
+  }
+
+  /** One hash, as for a token that there is. @throws FairleadError RATE_LIMITED, OVERLOADED */
+  async #proveNothing(token: string): Promise<undefined> {
+    const { clock, hasher } = this.#deps;
+    const hasRoom = this.#unknownNow < MAX_UNKNOWN_AT_ONCE;
+    if (!hasRoom || !this.#unknown.take(clock.monotonic())) {
+      throw tooMany('too many agents show unknown tokens', 1 / RATES.unknown.perSecond);
+    }
+    this.#unknownNow++;
+    try {
+      await hasher.fits(token, undefined);
+    } finally {
+      this.#unknownNow--;
+    }
   }
 
   /** @throws FairleadError RATE_LIMITED */
@@ -100,7 +131,6 @@ export class TokenCheck {
     const budget = this.#ofAddress.get(network) ?? new Budget(perSecond, burst, now);
     keepRecent(this.#ofAddress, network, budget, MAX_ADDRESSES);
     if (!budget.take(now)) throw tooMany('too many agents from this address show new tokens', 1 / perSecond);
-    if (!this.#inTotal.take(now)) throw tooMany('too many agents show new tokens', 1 / RATES.inTotal.perSecond);
   }
 
   /** A time of use that is not saved is no reason to refuse. */

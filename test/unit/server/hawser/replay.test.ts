@@ -75,7 +75,11 @@ for (const file of FILES.filter((name) => !name.startsWith('06-'))) {
     const socket = new FakeSocket();
     const seen = { metrics: 0, events: 0 };
     const session = new HawserSession({
-      ...{ ws: socket.ws, clock: new FakeClock(), log: { debug: () => undefined, warn: () => undefined, error: () => undefined } },
+      ...{
+        ws: socket.ws,
+        clock: new FakeClock(),
+        log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
+      },
       onMetrics: () => seen.metrics++,
       onEvent: () => seen.events++,
     });
