@@ -1,6 +1,7 @@
 /** Handlers that carry tars: of files in containers, and of images. */
 import { dockerPath } from '../../shared/docker/call.ts';
 import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
+import { failureIn } from '../../shared/docker/progress.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { containerArchiveGet, containerArchivePut } from '../../shared/messages/container-streams.ts';
 import type { imageLoad, imageSave } from '../../shared/messages/image-streams.ts';
@@ -8,7 +9,6 @@ import { pump } from '../../shared/pump.ts';
 import { wholeTar } from '../volumes/tar.ts';
 import { withAnswer } from './answer.ts';
 import type { Handler } from './handler.ts';
-import { failureIn } from './progress.ts';
 
 const TAR_TYPE = 'application/x-tar';
 const STAT_HEADER = 'x-docker-container-path-stat';

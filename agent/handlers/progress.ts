@@ -2,23 +2,25 @@
 import type { IncomingMessage } from 'node:http';
 import type { HeaderPair } from '../../shared/docker/headers.ts';
 import { jsonLines } from '../../shared/docker/json.ts';
+import { failureIn, MAX_RECORD_BYTES, NOT_THERE, pullQuery } from '../../shared/docker/progress.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { imagePull } from '../../shared/messages/image-streams.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { withAnswer } from './answer.ts';
 import type { Handler } from './handler.ts';
 
-const MAX_RECORD_BYTES = 64 * 1024;
-const MAX_TEXT_CHARS = 900;
 /** A registry may take its time before there is anything to tell. */
 const PULL_HEAD_MS = 600_000;
-const NOT_THERE = /not found|manifest unknown|does not exist|no such image/i;
 
 export const handleImagePull: Handler<typeof imagePull> = async (stream, { docker }) => {
   const { reference, platform, auth } = stream.params;
-  const query = new URLSearchParams({ ...imageQuery(reference), ...(platform === undefined ? {} : { platform }) });
   const headers: HeaderPair[] = auth === undefined ? [] : [['X-Registry-Auth', auth]];
-  const asked = { method: 'POST', target: `/images/create?${query}`, headers, headMs: PULL_HEAD_MS } as const;
+  const asked = {
+    method: 'POST',
+    target: `/images/create?${pullQuery(reference, platform)}`,
+    headers,
+    headMs: PULL_HEAD_MS,
+  } as const;
   try {
     await withAnswer(stream, docker, asked, ({ body }) => passOn(stream, body));
   } catch (error) {
@@ -40,18 +42,4 @@ async function passOn(stream: MuxStream<typeof imagePull>, body: IncomingMessage
     await stream.sendItem(record);
   }
   if (!isBegun) stream.sendReply({});
-}
-
-/** Without a tag Docker would fetch all there are. */
-function imageQuery(reference: string): { fromImage: string; tag?: string } {
-  if (reference.includes('@') || /:[^/]*$/.test(reference)) return { fromImage: reference };
-  return { fromImage: reference, tag: 'latest' };
-}
-
-/** The FairleadError for a record that says that the work has failed. */
-export function failureIn({ error, errorDetail }: Readonly<Record<string, unknown>>): FairleadError | undefined {
-  if (error === undefined && errorDetail === undefined) return undefined;
-  const said = typeof error === 'string' ? error : JSON.stringify(errorDetail ?? error);
-  const text = said.length > MAX_TEXT_CHARS ? `${said.slice(0, MAX_TEXT_CHARS)}…` : said;
-  return new FairleadError('DOCKER_ERROR', text);
 }

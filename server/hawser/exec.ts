@@ -4,9 +4,11 @@
  */
 import { answerFailure } from '../../shared/docker/answer-failure.ts';
 import { type DockerCall, dockerPath } from '../../shared/docker/call.ts';
+import { Demuxer } from '../../shared/docker/frames.ts';
 import { asObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { containerExecOpen } from '../../shared/messages/container.ts';
+import type { containerExecRun } from '../../shared/messages/container-streams.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import { asFairleadError, hawserStream } from './hawser-stream.ts';
@@ -45,6 +47,32 @@ async function runPlainly(
   return hawserStream<ExecOpen>({ reply: { execId: String(Id), tty }, bytes, trailer, signal });
 }
 
+/** As without a terminal; both outputs apart, and no more of them than is wanted. */
+export const serveExecRun: ServeKind<typeof containerExecRun> = async (context, params, { signal, timeoutMs }) => {
+  const { stdin = false, timeoutMs: longest, maxOutputBytes, ...exec } = params;
+  if (stdin) throw unsupported('container.exec.run with input: its agent passes none on');
+  const { Id } = asObject(await json(context, createCall(exec), { signal, timeoutMs }));
+  const output = HeldBytes.ungated();
+  const bytes = HeldBytes.of();
+  bytes.resume();
+  const ended = run(context, String(Id), false, output, longest);
+  const trailer = ended.then(async ({ code }) => ({ exitCode: code, ...kept(await output.toArray(), maxOutputBytes) }));
+  trailer.catch(() => undefined);
+  return hawserStream<typeof containerExecRun>({ reply: { execId: String(Id) }, bytes, trailer, signal });
+};
+
+/** Each output in base64, cut where it is longer. @throws FairleadError DOCKER_ERROR, STREAM_INTERRUPTED */
+function kept(chunks: readonly Buffer[], maxBytes: number): { stdout: string; stderr: string; truncated: boolean } {
+  const outputs = { 1: [] as Buffer[], 2: [] as Buffer[] };
+  const demuxer = new Demuxer((stream, piece) => outputs[stream].push(piece));
+  for (const chunk of chunks) demuxer.push(chunk);
+  demuxer.end();
+  const [stdout, stderr] = [Buffer.concat(outputs[1]), Buffer.concat(outputs[2])];
+  const text = (bytes: Buffer) => bytes.subarray(0, maxBytes).toString('base64');
+  const truncated = Math.max(stdout.byteLength, stderr.byteLength) > maxBytes;
+  return { stdout: text(stdout), stderr: text(stderr), truncated };
+}
+
 function createCall({ id, cmd, tty = false, user, workdir, env }: ExecParams): DockerCall {
   const body = {
     ...{ AttachStdin: false, AttachStdout: true, AttachStderr: true, Tty: tty, Cmd: cmd },
@@ -55,10 +83,16 @@ function createCall({ id, cmd, tty = false, user, workdir, env }: ExecParams): D
   return { method: 'POST', path: dockerPath`/containers/${id}/exec`, body };
 }
 
-async function run(context: KindContext, id: string, tty: boolean, bytes: HeldBytes): Promise<{ code: number }> {
+async function run(
+  context: KindContext,
+  id: string,
+  tty: boolean,
+  bytes: HeldBytes,
+  timeoutMs?: number,
+): Promise<{ code: number }> {
   const start = hawserCall({ method: 'POST', path: dockerPath`/exec/${id}/start`, body: { Detach: false, Tty: tty } });
   try {
-    const { status, body } = await context.ask(start);
+    const { status, body } = await context.ask(start, { timeoutMs });
     if (status >= 400) throw answerFailure(status, body.toString('utf8'));
     bytes.receive(body);
   } catch (error) {

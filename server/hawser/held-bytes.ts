@@ -80,7 +80,8 @@ export class HeldBytes extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
-    if (this.#sink === undefined)
+    if (chunk.byteLength === 0) done();
+    else if (this.#sink === undefined)
       done(new FairleadError('UNSUPPORTED', 'an agent of Hawser takes no bytes on this stream'));
     else this.#sink.write(chunk, done);
   }

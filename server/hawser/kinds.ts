@@ -1,14 +1,17 @@
 /** Which kinds a host of Hawser serves, and how. */
 import { UNARY_CALLS } from '../../shared/docker/unary-calls.ts';
 import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
+import { containerArchiveGet, containerExecRun } from '../../shared/messages/container-streams.ts';
 import { dockerRequest } from '../../shared/messages/docker.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
 import { hostEvents } from '../../shared/messages/host-events.ts';
+import { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { hostMetrics } from '../../shared/messages/metrics.ts';
+import { serveArchiveGet, serveImagePull, serveImageSave } from './archives.ts';
 import { serveHostInfo, serveLogStream, serveStats } from './container-streams.ts';
 import { serveDockerRequest } from './docker-call.ts';
-import { serveExecOpen } from './exec.ts';
+import { serveExecOpen, serveExecRun } from './exec.ts';
 import { serveHostEvents, serveHostMetrics } from './host-feeds.ts';
 import type { ServeKind } from './kind.ts';
 import { serveUnary } from './unary.ts';
@@ -27,6 +30,10 @@ const SERVED: ReadonlyMap<string, ServeKind> = new Map([
   serve(containerStats, serveStats),
   serve(containerLogStream, serveLogStream),
   serve(containerExecOpen, serveExecOpen),
+  serve(containerExecRun, serveExecRun),
+  serve(containerArchiveGet, serveArchiveGet),
+  serve(imagePull, serveImagePull),
+  serve(imageSave, serveImageSave),
   serve(dockerRequest, serveDockerRequest),
 ]);
 

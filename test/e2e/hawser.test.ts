@@ -162,6 +162,22 @@ test('serves an unmodified docker CLI', async () => {
   assert.equal((await run('rm', name)).code, 0);
 });
 
+test('runs a command to its end, and gives files and images out as whole tars', async () => {
+  const { name } = await testContainer(cleanup);
+  const ran = await server.api.post(`/api/v1/hosts/nas/containers/${name}/exec`, {
+    cmd: ['sh', '-c', 'echo out; echo err >&2; exit 3'],
+  });
+  const { exitCode, stdout, stderr } = ran.body;
+  assert.deepEqual([exitCode, stdout, stderr], [3, 'out\n', 'err\n'], ran.text);
+  const archive = await server.api.get(`/api/v1/hosts/nas/containers/${name}/archive?path=/etc/passwd`);
+  assert.match(archive.text, /guest:x:1000/);
+  const none = await server.api.get(`/api/v1/hosts/nas/containers/${name}/archive?path=/no/such`);
+  assert.equal(none.status, 404, none.text);
+  assert.match(none.body.detail, /could not find/i);
+  const pulled = await server.api.post('/api/v1/hosts/nas/images/pull', { reference: 'localhost:9/no-such:1' });
+  assert.match(pulled.text, /DOCKER_ERROR|NOT_FOUND/);
+});
+
 test('tells its events, and what it uses', async () => {
   const { id } = await testContainer(cleanup);
   await waitFor('the start of the container among the events', async () => {

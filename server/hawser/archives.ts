@@ -1,0 +1,88 @@
+/** Tars out of hosts of Hawser, and images into them: by what Docker says before, and what it says last. */
+import { answerFailure } from '../../shared/docker/answer-failure.ts';
+import { dockerPath, imagePath } from '../../shared/docker/call.ts';
+import { jsonLines } from '../../shared/docker/json.ts';
+import { failureIn, MAX_RECORD_BYTES, NOT_THERE, pullQuery } from '../../shared/docker/progress.ts';
+import { FairleadError } from '../../shared/errors.ts';
+import type { containerArchiveGet } from '../../shared/messages/container-streams.ts';
+import type { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
+import { stream } from './ask.ts';
+import { hawserStream } from './hawser-stream.ts';
+import { HeldBytes } from './held-bytes.ts';
+import type { ServeKind } from './kind.ts';
+import { refuseBy, requireWholeTar } from './refusal-stream.ts';
+import { json } from './unary.ts';
+
+const STAT_HEADER = 'x-docker-container-path-stat';
+
+export const serveArchiveGet: ServeKind<typeof containerArchiveGet> = async (
+  context,
+  params,
+  { signal, timeoutMs },
+) => {
+  const { id, path, statOnly = false } = params;
+  const target = `${dockerPath`/containers/${id}/archive`}?${new URLSearchParams({ path })}`;
+  const head = await context.ask({ method: 'HEAD', path: target }, { signal, timeoutMs });
+  if (head.status >= 400) {
+    // A refusal of HEAD has no words.
+    const { status, body } = await context.ask({ method: 'GET', path: target }, { signal, timeoutMs });
+    throw answerFailure(Math.max(status, 400), body.toString('utf8'));
+  }
+  const [, stat = ''] = Object.entries(head.headers).find(([name]) => name.toLowerCase() === STAT_HEADER) ?? [];
+  const bytes = statOnly ? HeldBytes.of() : stream(context.session, { method: 'GET', path: target });
+  if (!statOnly) requireWholeTar(bytes);
+  return hawserStream<typeof containerArchiveGet>({ reply: { stat }, bytes, signal });
+};
+
+export const serveImageSave: ServeKind<typeof imageSave> = async (context, { references }, { signal, timeoutMs }) => {
+  for (const name of references) {
+    await json(context, { method: 'GET', path: imagePath(name, '/json') }, { signal, timeoutMs });
+  }
+  const names = new URLSearchParams(references.map((name) => ['names', name]));
+  const bytes = stream(context.session, { method: 'GET', path: `/images/get?${names}` });
+  requireWholeTar(bytes);
+  return hawserStream<typeof imageSave>({ reply: {}, bytes, signal });
+};
+
+export const serveImagePull: ServeKind<typeof imagePull> = async (
+  context,
+  { reference, platform, auth },
+  { signal },
+) => {
+  const headers = auth === undefined ? {} : { 'X-Registry-Auth': auth };
+  const bytes = stream(context.session, {
+    method: 'POST',
+    path: `/images/create?${pullQuery(reference, platform)}`,
+    headers,
+  });
+  refuseBy(bytes);
+  const onAbort = () => bytes.destroy(signal?.reason);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const records = jsonLines(bytes, MAX_RECORD_BYTES);
+    // What fails before there is anything to tell is an answer; what fails later ends the stream.
+    const first = await nextOf(records);
+    return hawserStream<typeof imagePull>({
+      reply: {},
+      bytes,
+      async *items() {
+        for (let record = first; record !== undefined; record = await nextOf(records)) yield record;
+      },
+      signal,
+    });
+  } catch (error) {
+    bytes.destroy();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+};
+
+/** The next record. @throws FairleadError for one that says that the pull has failed */
+async function nextOf(records: AsyncGenerator<Record<string, unknown>>): Promise<Record<string, unknown> | undefined> {
+  const { value, done } = await records.next();
+  if (done === true) return undefined;
+  const failure = failureIn(value);
+  if (failure === undefined) return value;
+  throw NOT_THERE.test(failure.message) ? new FairleadError('NOT_FOUND', failure.message) : failure;
+}
