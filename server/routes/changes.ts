@@ -6,7 +6,9 @@ import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import { principalOf } from './access.ts';
 import { type AuditedAction, audited, type Verdict } from './audited.ts';
 import type { RouteContext } from './context.ts';
+import { takeTurn } from './host-turns.ts';
 import { CHANGE_MS } from './limits.ts';
+import { clientGone } from './live-streams.ts';
 
 /** What every route that makes a change takes. */
 export const ChangeHeaders = Type.Object({
@@ -38,18 +40,40 @@ export interface Change<K extends StreamKind> {
  * @throws FairleadError what the host fails with
  */
 export async function change<K extends StreamKind>(
-  { deps, links, lostCalls }: Pick<RouteContext, 'deps' | 'links' | 'lostCalls'>,
+  context: RouteContext,
   request: FastifyRequest,
   { kind, host, object, params, detail, judge, timeoutMs = CHANGE_MS, key: given }: Change<K>,
 ): Promise<Reply<K>> {
+  const { deps, links, lostCalls } = context;
   const key = keyOf(request, given);
   const action = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
   return await audited(deps, request, judge === undefined ? action : { ...action, judge }, async () => {
     const link = await links.to(request, host, action);
-    if (key === undefined) return await link.call(kind, params, { timeoutMs });
-    const all = { ...(params as object), idempotencyKey: key } as Params<K>;
-    return await lostCalls.make(key, kind, link, () => link.call(kind, all, { timeoutMs }));
+    const end = await turnOf(context, request, link.hostId);
+    try {
+      if (key === undefined) return await link.call(kind, params, { timeoutMs });
+      const all = { ...(params as object), idempotencyKey: key } as Params<K>;
+      return await lostCalls.make(key, kind, link, () => link.call(kind, all, { timeoutMs }));
+    } finally {
+      end();
+    }
   });
+}
+
+/** Waits for a turn at the host: nothing is begun there for a client that leaves meanwhile, or whose token ends. */
+async function turnOf(context: RouteContext, request: FastifyRequest, hostId: string): Promise<() => void> {
+  const principal = principalOf(request);
+  const { socket } = request.raw;
+  const waiting = context.live.begin(principal);
+  const onClose = () => waiting.end(clientGone());
+  socket.once('close', onClose);
+  if (socket.destroyed) onClose();
+  try {
+    return await takeTurn(context, { tokenId: principal.tokenId, hostId }, waiting.signal);
+  } finally {
+    socket.off('close', onClose);
+    waiting.release();
+  }
 }
 
 /** The key of a change among those of all callers: what one of them makes of it is no answer for another. */

@@ -15,6 +15,7 @@ import type { HostLink } from '../hosts/host-link.ts';
 import { audited, type Verdict } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { endSocket } from './end-socket.ts';
+import { takeTurn } from './host-turns.ts';
 import { END_MS, MAX_BODY_BYTES } from './limits.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
 
@@ -73,20 +74,13 @@ function failureOf(stream: DockerStream): Verdict | undefined {
 }
 
 /** Opens the exchange once it is the caller's turn: until it is answered it takes one of the places that the host has. */
-async function inTurn(
-  exchange: Exchange,
-  { dockerTurns }: RouteContext,
-  link: HostLink,
-  body?: Buffer,
-): Promise<DockerStream> {
+async function inTurn(exchange: Exchange, context: RouteContext, link: HostLink, body?: Buffer): Promise<DockerStream> {
   const { signal, tokenId } = exchange.live;
-  const { hostId } = link;
-  const ends = [await dockerTurns.ofCaller.take(`${tokenId} ${hostId}`, signal)];
+  const end = await takeTurn(context, { tokenId, hostId: link.hostId }, signal);
   try {
-    ends.push(await dockerTurns.ofHost.take(hostId, signal));
     return await openOn(link, exchange, body);
   } finally {
-    for (const end of ends) end();
+    end();
   }
 }
 

@@ -84,7 +84,7 @@ export const MAX_PING_RUN_MS = 600_000;
 export const PING_RUNS = { ofHost: 4, inAll: 256 };
 /** How long a throughput test fills the link in each direction. */
 export const MAX_THROUGHPUT_TEST_MS = 2_000;
-/** Exchanges with a host's Docker that it has not answered yet; the others wait. A session takes 64 unanswered streams. */
+/** Exchanges with a host's Docker, and changes, that it has not answered yet; the others wait. A session takes 64 unanswered streams. */
 export const DOCKER_TURNS = { ofCaller: 24, ofHost: 48 };
 /** Throughput tests at once: each is there to fill a link, and all share the server's own. */
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
