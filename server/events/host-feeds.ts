@@ -15,13 +15,16 @@ import type { HostRegistry } from '../hosts/registry.ts';
 import { MAX_SOURCE_ROWS } from '../store/event-sources.ts';
 import type { NewEvent } from '../store/events.ts';
 import type { Store } from '../store/store.ts';
+import { Tally } from '../tally.ts';
 import type { EventLog } from './event-log.ts';
 import type { HostDirectory } from './host-directory.ts';
 import { fromAgent, isDockers, markOf, markOfRow } from './host-event.ts';
 
-/** Events of one host: more than Docker makes for long, and so few that no host takes the log for itself. */
-const EVENTS_PER_SECOND = 500;
+/** Events of one host: as many at once as Docker makes in a storm, and for long so few that no host takes the log for itself. */
+const EVENTS_PER_SECOND = 20;
 const EVENT_BURST = 5_000;
+/** What is larger counts as several. */
+const EVENT_CHARS = 512;
 /** Hosts whose place is looked up at once: after a restart of the server all come back. */
 const LOOKUPS_AT_ONCE = 8;
 const RETRY_MIN_MS = 1_000;
@@ -53,6 +56,12 @@ interface Place {
   sinceMicros?: number;
 }
 
+/** How many events a host may bring at once, as of a time by the monotonic clock; below 0 it waits. */
+interface Budget {
+  readonly events: number;
+  readonly at: number;
+}
+
 interface Following {
   readonly stop: AbortController;
   readonly done: Promise<void>;
@@ -64,6 +73,10 @@ export class HostFeeds {
   readonly #following = new Map<string, Following>();
   /** Places to be saved, by source. */
   readonly #unsaved = new Map<string, string>();
+  /** By host, across its sessions; of those that have brought some of late. */
+  readonly #budgets = new Map<string, Budget>();
+  readonly #forged: Tally;
+  #lastForger: string | undefined;
   readonly #unsubscribe: () => void;
   readonly #timer: Timer;
   #lookups: Promise<unknown>[] = [];
@@ -72,8 +85,14 @@ export class HostFeeds {
   constructor(deps: HostFeedsDeps) {
     this.#deps = deps;
     this.#lookups = Array.from({ length: LOOKUPS_AT_ONCE }, () => Promise.resolve());
+    this.#forged = new Tally(deps.clock, (events) => {
+      deps.log.warn({ events, lastOf: this.#lastForger }, 'hosts sent events that are not theirs to send');
+    });
     this.#unsubscribe = deps.registry.subscribe({ online: (link) => this.#begin(link) });
-    this.#timer = deps.clock.setInterval(() => this.#save(), SAVE_MS);
+    this.#timer = deps.clock.setInterval(() => {
+      this.#save();
+      for (const hostId of this.#budgets.keys()) this.#budgetOf(hostId);
+    }, SAVE_MS);
   }
 
   /** Asks no host any more: a question that waits would hold up the end of its session. Idempotent. */
@@ -90,6 +109,7 @@ export class HostFeeds {
     await Promise.all([...this.#following.values()].map(({ done }) => done));
     this.#save();
     await this.#saving;
+    await this.#forged.flush();
   }
 
   /** The host was removed: nothing goes on there. */
@@ -141,9 +161,9 @@ export class HostFeeds {
     const { clock } = this.#deps;
     const place = await this.#lookUp(link.hostId);
     let received = 0;
-    let tokens = EVENT_BURST;
-    let countedAt = clock.monotonic();
     for (;;) {
+      const { events } = this.#budgetOf(link.hostId);
+      if (events < 0) await sleep((-events / EVENTS_PER_SECOND) * 1000, clock, signal);
       const reply = await link.call(hostEvents, place, { signal, timeoutMs: Number.POSITIVE_INFINITY });
       if (reply.events.length === 0) return;
       const fresh = received < MAY_REPEAT ? await this.#withoutRepeats(link.hostId, reply.events) : reply.events;
@@ -151,11 +171,24 @@ export class HostFeeds {
       await this.#write(link.hostId, fresh, signal);
       this.#moveOn(link.hostId, place, reply);
       onTaken();
-      const now = clock.monotonic();
-      tokens = Math.min(EVENT_BURST, tokens + ((now - countedAt) / 1000) * EVENTS_PER_SECOND) - reply.events.length;
-      countedAt = now;
-      if (tokens < 0) await sleep((-tokens / EVENTS_PER_SECOND) * 1000, clock, signal);
+      this.#spend(link.hostId, reply.events);
     }
+  }
+
+  /** What a host has to spend now. One that has all of it again is not remembered. */
+  #budgetOf(hostId: string): Budget {
+    const now = this.#deps.clock.monotonic();
+    const { events, at } = this.#budgets.get(hostId) ?? { events: EVENT_BURST, at: now };
+    const budget = { events: Math.min(EVENT_BURST, events + ((now - at) / 1000) * EVENTS_PER_SECOND), at: now };
+    if (budget.events < EVENT_BURST) this.#budgets.set(hostId, budget);
+    else this.#budgets.delete(hostId);
+    return budget;
+  }
+
+  #spend(hostId: string, events: readonly HostEvent[]): void {
+    const cost = events.map((event) => Math.max(1, JSON.stringify(event).length / EVENT_CHARS));
+    const { events: had, at } = this.#budgetOf(hostId);
+    this.#budgets.set(hostId, { events: had - cost.reduce((sum, one) => sum + one, 0), at });
   }
 
   /** Those that are not there yet. Looked for anew each time: what is kept for each host is kept ten thousand times. */
@@ -190,7 +223,10 @@ export class HostFeeds {
     const { directory, clock, log, eventLog } = this.#deps;
     const host = await directory.find(hostId);
     let left: NewEvent[] = events.flatMap((event) => fromAgent(event, { hostId, host: host?.name }) ?? []);
-    if (left.length < events.length) log.warn({ hostId }, 'a host sent events that are not its to send');
+    for (let forged = events.length - left.length; forged > 0; forged--) {
+      this.#lastForger = hostId;
+      this.#forged.add();
+    }
     while (left.length > 0) {
       const failed: NewEvent[] = [];
       const results = await eventLog.add(left).catch((error: unknown) => left.map(() => rejected(error)));

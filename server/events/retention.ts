@@ -1,4 +1,4 @@
-/** Drops events that are too old, or too many, from the oldest on and a slice at a time. */
+/** Drops events that are too old, too many, or together too large, from the oldest on and a slice at a time. */
 import { setImmediate } from 'node:timers/promises';
 import type { BaseLogger } from 'pino';
 import type { Clock, Timer } from '../../shared/clock.ts';
@@ -8,12 +8,22 @@ import type { EventLog } from './event-log.ts';
 const PASS_MS = 60_000;
 /** Events that go in one statement. */
 const SLICE_EVENTS = 250;
+/** Bytes for each event that may be kept: Docker's own take some 350. Hosts may send such as are much larger. */
+const EVENT_BYTES = 512;
+const MIN_BYTES = 16 * 1024 * 1024;
 
 /** How long events are kept. */
 export interface EventPolicy {
   /** In ms; undefined: for ever. */
   readonly keepMs: number | undefined;
+  /** They may take 512 bytes each on average, or 16 MiB together. */
   readonly maxEvents: number;
+}
+
+/** Events up to an id, behind those of the slice before. */
+interface Slice {
+  readonly through: number;
+  readonly bytes: number;
 }
 
 export interface EventRetentionDeps extends EventPolicy {
@@ -26,6 +36,10 @@ export interface EventRetentionDeps extends EventPolicy {
 export class EventRetention {
   readonly #deps: EventRetentionDeps;
   readonly #timer: Timer;
+  /** Of the events that are kept, in their order; without the last few. */
+  #slices: Slice[] = [];
+  #bytes = 0;
+  #measured = 0;
   #running: Promise<void> | undefined;
   #isClosed = false;
 
@@ -56,9 +70,40 @@ export class EventRetention {
     const tooMany = eventLog.last - maxEvents;
     const old = keepMs === undefined ? undefined : await store.events.lastBefore(clock.now() - keepMs, eventLog.last);
     const through = Math.max(tooMany, old ?? 0);
+    await this.#dropThrough(through);
+    await this.#measure();
+    const maxBytes = Math.max(MIN_BYTES, maxEvents * EVENT_BYTES);
+    let tooLarge = 0;
+    while (this.#bytes > maxBytes) tooLarge = this.#forgetSlice()?.through ?? tooLarge;
+    await this.#dropThrough(tooLarge);
+  }
+
+  async #dropThrough(through: number): Promise<void> {
+    const { eventLog } = this.#deps;
     while (!this.#isClosed && eventLog.first <= Math.min(through, eventLog.last - 1)) {
       await eventLog.dropThrough(Math.min(through, eventLog.first + SLICE_EVENTS - 1));
       await setImmediate();
     }
+  }
+
+  /** Looks at what has come since the last pass; the first one looks at all that is there. */
+  async #measure(): Promise<void> {
+    const { store, eventLog } = this.#deps;
+    while ((this.#slices[0]?.through ?? eventLog.first) < eventLog.first) this.#forgetSlice();
+    this.#measured = Math.max(this.#measured, eventLog.first - 1);
+    while (!this.#isClosed && eventLog.last - this.#measured >= SLICE_EVENTS) {
+      const through = this.#measured + SLICE_EVENTS;
+      const bytes = await store.events.bytesOf(this.#measured, through);
+      this.#slices.push({ through, bytes });
+      this.#bytes += bytes;
+      this.#measured = through;
+      await setImmediate();
+    }
+  }
+
+  #forgetSlice(): Slice | undefined {
+    const slice = this.#slices.shift();
+    this.#bytes -= slice?.bytes ?? 0;
+    return slice;
   }
 }

@@ -58,6 +58,8 @@ export interface Events {
   lastOf(hostId: string, limit: number): Promise<EventRow[]>;
   /** The last one that was taken in before `at` (ms since 1970), of those up to `to`. */
   lastBefore(at: number, to: number): Promise<number | undefined>;
+  /** About how many bytes those behind `after` up to `to` take. Reads all of them. */
+  bytesOf(after: number, to: number): Promise<number>;
   /** Deletes those up to `id`. */
   dropThrough(id: number): Promise<void>;
 }
@@ -66,6 +68,8 @@ export interface Events {
 export const MAX_EVENT_ROWS = 32;
 /** Rows that one statement looks at: a search must not hold up the server, however many there are. */
 const SEARCH_ROWS = 5_000;
+/** What a row takes besides its texts, its place in the index included. */
+const ROW_BYTES = 100;
 const COLUMNS = ['id', 'at', 'time_micros', 'host_id', 'host', 'type', 'action', 'subject', 'attributes'] as const;
 
 export function eventsTable(db: Db): Events {
@@ -122,6 +126,14 @@ export function eventsTable(db: Db): Events {
         else high = middle - 1;
       }
       return low < known.first ? undefined : low;
+    },
+
+    async bytesOf(after, to) {
+      const texts = ['host_id', 'host', 'type', 'action', 'subject', 'attributes'];
+      const size = texts.map((column) => `coalesce(octet_length(${column}), 0)`).join(' + ');
+      const sql = `select coalesce(sum(${ROW_BYTES} + ${size}), 0) as bytes from events where id > ? and id <= ?`;
+      const { rows } = await db.executeQuery<{ bytes: number }>(CompiledQuery.raw(sql, [after, to]));
+      return rows[0]?.bytes ?? 0;
     },
 
     async dropThrough(id) {

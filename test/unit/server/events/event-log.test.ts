@@ -129,6 +129,25 @@ test('since and until are about when it happened', async (t) => {
   assert.deepEqual(idsOf(await next(follower(t, opened, 0, { sinceMicros: 3e6 }))), [3]);
 });
 
+test('events that are large together go sooner', async (t) => {
+  const opened = await openEvents(t);
+  const { store, clock, eventLog } = opened;
+  const options = { store, eventLog, clock, log: SILENT, keepMs: undefined, maxEvents: 40_000 };
+  const retention = new EventRetention(options);
+  t.after(() => retention.close());
+  const large = { ...anEvent('container.start'), attributes: JSON.stringify({ a: '\u00e9'.repeat(12_000) }) };
+  await add(eventLog, ...Array.from({ length: 750 }, () => large));
+  await retention.pass();
+  assert.equal(eventLog.first, 1, 'some 18 MB of 20');
+  await add(eventLog, ...Array.from({ length: 350 }, () => large));
+  await retention.pass();
+  assert.deepEqual([eventLog.first, eventLog.last], [251, 1_100]);
+  const anew = new EventRetention({ ...options, maxEvents: 1_000 });
+  t.after(() => anew.close());
+  await anew.pass();
+  assert.ok(eventLog.first > 251 && eventLog.last - eventLog.first > 500, 'what was there before counts');
+});
+
 test('old events go, and too many; whoever stood there is told what is missing', async (t) => {
   const opened = await openEvents(t);
   const { store, clock, eventLog } = opened;

@@ -55,9 +55,9 @@ const event = (action: string, micros: number, more: Partial<HostEvent> = {}): H
   ...more,
 });
 
-function feeds(cleanup: Cleanup, opened: Opened, eventLog = opened.eventLog) {
+function feeds(cleanup: Cleanup, opened: Opened, eventLog = opened.eventLog, log = SILENT) {
   const registry = new HostRegistry();
-  const made = new HostFeeds({ ...opened, eventLog, registry, random: () => 0, log: SILENT });
+  const made = new HostFeeds({ ...opened, eventLog, registry, random: () => 0, log });
   defer(cleanup, () => made.close());
   return { registry, feeds: made };
 }
@@ -157,7 +157,8 @@ test('a host that cannot, or does not let it, is not asked again; one that fails
 
 test('a host cannot speak in the name of the server', async (t) => {
   const opened = await openEvents(t);
-  const { registry } = feeds(t, opened);
+  const warn = t.mock.fn();
+  const { registry } = feeds(t, opened, opened.eventLog, { ...SILENT, warn });
   const link = feedLink();
   registry.attach(link);
   await asking(link, 1);
@@ -167,6 +168,12 @@ test('a host cannot speak in the name of the server', async (t) => {
   link.answer({ feed: 'f', last: 8, events: [...forged, ...own, event('start', 3e9)] });
   await written(opened, 3);
   assert.deepEqual(await typesOf(opened), ['events.gap', 'docker.reachable', 'container.start']);
+  assert.equal(warn.mock.callCount(), 0, 'not each by itself');
+  opened.clock.advance(60_000);
+  assert.deepEqual(
+    warn.mock.calls.map(({ arguments: [fields] }) => fields),
+    [{ events: 6, lastOf: LAB }],
+  );
 });
 
 test('a host that floods is held back, and no other', async (t) => {
@@ -183,10 +190,35 @@ test('a host that floods is held back, and no other', async (t) => {
   }
   await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(link.asked.length, 20, '5,120 at once are more than 5,000');
+  const before = opened.clock.monotonic();
   await waitFor('its next turn', () => {
     opened.clock.advance(100);
     return link.asked.length === 21;
   });
+  assert.ok(opened.clock.monotonic() - before >= 6_000, '120 too many, at 20 a second');
+});
+
+test('a host that comes anew has no more than it had, and large events count as several', async (t) => {
+  const opened = await openEvents(t);
+  const { registry } = feeds(t, opened);
+  const attributes = Object.fromEntries(Array.from({ length: 32 }, (_, index) => [`a${index}`, 'x'.repeat(256)]));
+  let sent = 0;
+  for (let session = 1; session <= 2; session++) {
+    const link = feedLink();
+    registry.attach(link);
+    await asking(link, 1);
+    const events = Array.from({ length: 256 }, () => event('start', 1e9 + sent++, { attributes }));
+    link.answer({ feed: 'f', last: sent, events });
+    await written(opened, sent);
+  }
+  const last = feedLink();
+  registry.attach(last);
+  const before = opened.clock.monotonic();
+  await waitFor('its turn', () => {
+    opened.clock.advance(1_000);
+    return last.asked.length === 1;
+  });
+  assert.ok(opened.clock.monotonic() - before >= 150_000, '512 of 8 KiB count as more than 8,000');
 });
 
 test('what has no room in a full store waits, and is written once there is some', async (t) => {
