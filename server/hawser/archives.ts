@@ -29,7 +29,7 @@ export const serveArchiveGet: ServeKind<typeof containerArchiveGet> = async (
     throw answerFailure(Math.max(status, 400), body.toString('utf8'));
   }
   const [, stat = ''] = Object.entries(head.headers).find(([name]) => name.toLowerCase() === STAT_HEADER) ?? [];
-  const bytes = statOnly ? HeldBytes.of() : stream(context.session, { method: 'GET', path: target });
+  const bytes = statOnly ? HeldBytes.none() : stream(context.session, { method: 'GET', path: target });
   if (!statOnly) requireWholeTar(bytes);
   return hawserStream<typeof containerArchiveGet>({ reply: { stat }, bytes, signal });
 };

@@ -46,7 +46,7 @@ export const serveHostInfo: ServeKind<typeof hostInfo> = async (context, _params
   const { hostname, os, arch, agentVersion } = context.facts;
   const uptime = context.samples.last.sample?.uptimeSeconds;
   const { KernelVersion, NCPU, MemTotal } = dockerInfo ?? {};
-  const bytes = HeldBytes.of();
+  const bytes = HeldBytes.none();
   bytes.resume();
   return hawserStream<typeof hostInfo>({
     reply: {

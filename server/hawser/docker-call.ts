@@ -45,7 +45,7 @@ export const serveDockerRequest: ServeKind<DockerRequest> = async (context, para
   const call = await callOf(context, params, options);
   const streamed = call.json === undefined && call.binary === undefined ? streamedOf(params) : undefined;
   if (streamed !== undefined) return await answerStream(context, params, call, streamed, options);
-  return whole(await context.ask(call, { signal: options.signal }), params.method === 'HEAD', options);
+  return whole(context, await context.ask(call, { signal: options.signal }), params.method === 'HEAD', options);
 };
 
 /** The request, with its body, which is waited for. @throws FairleadError UNSUPPORTED, VALIDATION, PAYLOAD_TOO_LARGE */
@@ -185,7 +185,8 @@ async function answerStream(
   const kept: HeaderPair[] = contentType === undefined ? [] : [['Content-Type', contentType]];
   for (const question of before) {
     const answer = await context.ask(question, { signal });
-    if (answer.status >= 400) return whole(await refusal(context, question, answer, call, signal), false, options);
+    if (answer.status >= 400)
+      return whole(context, await refusal(context, question, answer, call, signal), false, options);
     if (keep === undefined) continue;
     const value = Object.entries(answer.headers).find(([name]) => name.toLowerCase() === keep)?.[1];
     if (value !== undefined) kept.push([keep, value]);
@@ -193,7 +194,8 @@ async function answerStream(
   const bytes = stream(context.session, call);
   if (isTar) requireWholeTar(bytes);
   const first = mayRefuse ? await firstBytes(bytes, signal) : undefined;
-  if (first !== undefined && first.refusal !== undefined) return whole(first.refusal, method === 'HEAD', options);
+  if (first !== undefined && first.refusal !== undefined)
+    return whole(context, first.refusal, method === 'HEAD', options);
   return toStream({ status: 200, headers: kept, bytes }, options);
 }
 
@@ -256,13 +258,18 @@ function readable(bytes: HeldBytes): Promise<boolean> {
   return promise;
 }
 
-/** Docker's whole answer. Its length is that of the bytes that there are. */
-function whole(answer: Answer, isHead: boolean, options: OpenOptions): LinkStream<DockerRequest> {
+/** Docker's whole answer. Its length is that of the bytes that there are. @throws FairleadError OVERLOADED */
+function whole(
+  { session }: KindContext,
+  answer: Answer,
+  isHead: boolean,
+  options: OpenOptions,
+): LinkStream<DockerRequest> {
   const pairs = Object.entries(answer.headers).filter(([name]) => !isHopByHop(name));
   const hasBody = !isHead && answer.status !== 204 && answer.status !== 304;
   const headers: HeaderPair[] = isHead ? pairs : pairs.filter(([name]) => name.toLowerCase() !== 'content-length');
   if (hasBody) headers.push(['Content-Length', String(answer.body.byteLength)]);
-  const bytes = HeldBytes.of(hasBody ? answer.body : undefined);
+  const bytes = hasBody ? HeldBytes.of(session.gate.wholes, answer.body) : HeldBytes.none();
   return toStream({ status: answer.status, headers, bytes }, options);
 }
 

@@ -41,7 +41,7 @@ async function runPlainly(
 ): Promise<LinkStream<ExecOpen>> {
   const { Id } = asObject(await json(context, createCall(params), { signal, timeoutMs }));
   const { tty = false } = params;
-  const bytes = HeldBytes.ungated();
+  const bytes = new HeldBytes(context.session.gate.wholes, () => undefined);
   const trailer = run(context, String(Id), tty, bytes);
   trailer.catch((error: unknown) => bytes.destroy(asFairleadError(error)));
   return hawserStream<ExecOpen>({ reply: { execId: String(Id), tty }, bytes, trailer, signal });
@@ -52,12 +52,12 @@ export const serveExecRun: ServeKind<typeof containerExecRun> = async (context, 
   const { stdin = false, timeoutMs: longest, maxOutputBytes, ...exec } = params;
   if (stdin) throw unsupported('container.exec.run with input: its agent passes none on');
   const { Id } = asObject(await json(context, createCall(exec), { signal, timeoutMs }));
-  const output = HeldBytes.ungated();
-  const bytes = HeldBytes.of();
+  const output = new HeldBytes(context.session.gate.wholes, () => undefined);
+  const bytes = HeldBytes.none();
   bytes.resume();
   const ended = run(context, String(Id), false, output, longest);
   const trailer = ended.then(async ({ code }) => ({ exitCode: code, ...kept(await output.toArray(), maxOutputBytes) }));
-  trailer.catch(() => undefined);
+  trailer.catch(() => void output.destroy());
   return hawserStream<typeof containerExecRun>({ reply: { execId: String(Id) }, bytes, trailer, signal });
 };
 
@@ -94,7 +94,8 @@ async function run(
   try {
     const { status, body } = await context.ask(start, { timeoutMs });
     if (status >= 400) throw answerFailure(status, body.toString('utf8'));
-    bytes.receive(body);
+    context.session.gate.wholes.require(body.byteLength);
+    bytes.receiveWhole(body);
   } catch (error) {
     if (!isFairleadError(error, 'TIMEOUT')) throw error;
     const detail =

@@ -2,11 +2,15 @@
 import { Duplex } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
 import type { InboundGate } from './inbound-gate.ts';
+import type { WholeAnswers } from './whole-answers.ts';
 
 /** Counts what a stream holds. */
 type Gate = Pick<InboundGate, 'set'>;
 
-/** For what came in one message: it is there already, and no larger than a message. */
+/** A reader gets small pieces as one, each of them one message of 4 KiB, and what came whole in pieces. */
+const PIECE_BYTES = 64 * 1024;
+const NOTHING = Buffer.alloc(0);
+/** For a stream without bytes. */
 const NO_GATE: Gate = { set: () => undefined };
 
 /** Takes what is written into the stream; unless given, nothing may be. */
@@ -19,12 +23,13 @@ export class HeldBytes extends Duplex {
   readonly #gate: Gate;
   readonly #onDestroy: () => void;
   readonly #sink: Sink | undefined;
+  /** What has come and is handed on piece by piece. */
+  #rest: Buffer = NOTHING;
   #isFinished = false;
 
   /** @param onDestroy called once, unless all that came was an end */
   constructor(gate: Gate, onDestroy: () => void, sink?: Sink) {
-    // A reader gets small pieces as one: each chunk is one message of 4 KiB.
-    super({ readableHighWaterMark: 64 * 1024, autoDestroy: true });
+    super({ readableHighWaterMark: PIECE_BYTES, autoDestroy: true });
     this.#gate = gate;
     this.#onDestroy = onDestroy;
     this.#sink = sink;
@@ -32,17 +37,28 @@ export class HeldBytes extends Duplex {
     this.on('error', () => undefined);
   }
 
-  /** For bytes that come in one message. */
-  static ungated(): HeldBytes {
-    return new HeldBytes(NO_GATE, () => undefined);
-  }
-
-  /** All of what came in one message. */
-  static of(bytes?: Buffer): HeldBytes {
-    const held = HeldBytes.ungated();
-    if (bytes !== undefined) held.receive(bytes);
+  /** A stream of no bytes. */
+  static none(): HeldBytes {
+    const held = new HeldBytes(NO_GATE, () => undefined);
     held.finish();
     return held;
+  }
+
+  /** All of what came in one message. @throws FairleadError OVERLOADED if too much of that sort is not read yet */
+  static of(wholes: WholeAnswers, bytes: Buffer): HeldBytes {
+    const held = new HeldBytes(wholes, () => undefined);
+    wholes.require(bytes.byteLength);
+    held.receiveWhole(bytes);
+    held.finish();
+    return held;
+  }
+
+  /** What came in one message, as the only one: it is handed on at the reader's pace, and counted until then. */
+  receiveWhole(bytes: Buffer): void {
+    if (this.destroyed || this.#isFinished) return;
+    this.#rest = bytes;
+    this.#count();
+    this.#pushPiece();
   }
 
   /** Bytes have come. */
@@ -56,7 +72,7 @@ export class HeldBytes extends Duplex {
   finish(): void {
     if (this.destroyed || this.#isFinished) return;
     this.#isFinished = true;
-    this.push(null);
+    if (this.#rest.byteLength === 0) this.push(null);
   }
 
   /** Whether all that is to come has come. */
@@ -70,6 +86,7 @@ export class HeldBytes extends Duplex {
   }
 
   override _read(): void {
+    this.#pushPiece();
     this.#count();
   }
 
@@ -92,12 +109,21 @@ export class HeldBytes extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#rest = NOTHING;
     this.#gate.set(this, 0);
     if (!this.#isFinished) this.#onDestroy();
     done(error);
   }
 
+  #pushPiece(): void {
+    if (this.#rest.byteLength === 0) return;
+    const piece = this.#rest.subarray(0, PIECE_BYTES);
+    this.#rest = this.#rest.subarray(PIECE_BYTES);
+    this.push(piece);
+    if (this.#isFinished && this.#rest.byteLength === 0) this.push(null);
+  }
+
   #count(): void {
-    if (!this.destroyed) this.#gate.set(this, this.readableLength);
+    if (!this.destroyed) this.#gate.set(this, this.readableLength + this.#rest.byteLength);
   }
 }

@@ -19,7 +19,7 @@ const NEXT_SAMPLE_MS = 45_000;
 
 export const serveHostEvents: ServeKind<typeof hostEvents> = async (context, params, { signal }) => {
   const reply = await context.events().take(params, signal ?? new AbortController().signal);
-  const bytes = HeldBytes.of();
+  const bytes = HeldBytes.none();
   bytes.resume();
   return hawserStream<typeof hostEvents>({ reply, bytes });
 };
@@ -107,7 +107,7 @@ export const serveHostMetrics: ServeKind<typeof hostMetrics> = async (context, {
   }
   const { sample, count } = samples.last;
   if (sample === undefined) throw new FairleadError('INTERNAL', 'a sample came and is not there');
-  const bytes = HeldBytes.of();
+  const bytes = HeldBytes.none();
   bytes.resume();
   return hawserStream<typeof hostMetrics>({ reply: { reading: count, sample }, bytes });
 };

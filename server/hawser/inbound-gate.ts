@@ -1,11 +1,23 @@
 /**
  * Bounds what streams of one session hold for their readers. All of them share a socket: it is paused, time and again and for a
- * moment, to let a reader catch up; one that does not loses its stream, so that the others are not held up for long.
+ * moment, to let a reader catch up; one that does not loses its stream, so that the others are not held up for long. Only those
+ * who read on at a good pace may hold the socket to it: for others it is paused for a small part of the time.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
+import { Budget } from '../../shared/mux/budget.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
-import { BETWEEN_PAUSES_MS, HARD_BUFFER_BYTES, PAUSE_MS, SESSION_BUFFER_BYTES, SOFT_BUFFER_BYTES } from './limits.ts';
+import {
+  BEHIND_MS,
+  BETWEEN_PAUSES_MS,
+  HARD_BUFFER_BYTES,
+  PAUSE_MS,
+  PAUSES,
+  READER_BYTES_PER_MS,
+  SESSION_BUFFER_BYTES,
+  SOFT_BUFFER_BYTES,
+} from './limits.ts';
+import { WholeAnswers } from './whole-answers.ts';
 
 /** A stream that holds bytes for its reader. */
 export interface Holder {
@@ -21,9 +33,18 @@ export interface InboundGateOptions {
 }
 
 export class InboundGate {
+  /** What came in one message: it cannot come more slowly, and is bounded by itself. */
+  readonly wholes: WholeAnswers;
   readonly #options: InboundGateOptions;
   readonly #held = new Map<Holder, number>();
+  /** Since when those that are behind are; monotonic, ms. */
+  readonly #behind = new Map<Holder, number>();
+  /** Time of pauses, in ms, that readers have not paid for by what they took. */
+  readonly #pauses: Budget;
   #bytes = 0;
+  #pausedAt = 0;
+  /** What all took since then. */
+  #taken = 0;
   /** While the socket is paused, and for a moment after it was. */
   #timer: Timer | undefined;
   #isPaused = false;
@@ -31,6 +52,8 @@ export class InboundGate {
 
   constructor(options: InboundGateOptions) {
     this.#options = options;
+    this.wholes = new WholeAnswers(options);
+    this.#pauses = new Budget(PAUSES.perSecond * 1000, PAUSES.burstMs, options.clock.monotonic());
   }
 
   /** What all streams hold. */
@@ -45,6 +68,9 @@ export class InboundGate {
     else this.#held.set(holder, bytes);
     this.#bytes += bytes - before;
     this.#options.memory?.count(bytes - before);
+    this.#taken += Math.max(0, before - bytes);
+    if (bytes <= SOFT_BUFFER_BYTES) this.#behind.delete(holder);
+    else if (!this.#behind.has(holder)) this.#behind.set(holder, this.#options.clock.monotonic());
     if (bytes > before) this.#bound(holder, bytes);
     else if (this.#isPaused && !this.#isFull()) this.#read();
   }
@@ -56,6 +82,7 @@ export class InboundGate {
     this.#options.memory?.count(-this.#bytes);
     this.#bytes = 0;
     this.#held.clear();
+    this.#behind.clear();
   }
 
   #bound(holder: Holder, bytes: number): void {
@@ -66,8 +93,12 @@ export class InboundGate {
   }
 
   #isFull(): boolean {
-    for (const bytes of this.#held.values()) if (bytes > SOFT_BUFFER_BYTES) return true;
-    return false;
+    return this.#behind.size > 0;
+  }
+
+  #dropLate(): void {
+    const late = this.#options.clock.monotonic() - BEHIND_MS;
+    for (const [holder, since] of [...this.#behind]) if (since <= late) this.#drop(holder);
   }
 
   #dropLargest(): void {
@@ -86,9 +117,14 @@ export class InboundGate {
     );
   }
 
+  /** Pauses, as long as that is not too much already; in any case it looks again. */
   #pause(): void {
     const { clock, pause } = this.#options;
+    const now = clock.monotonic();
+    if (!this.#pauses.take(now, PAUSE_MS)) return void this.#lookAgain();
     this.#isPaused = true;
+    this.#pausedAt = now;
+    this.#taken = 0;
     pause();
     this.#timer = clock.setTimeout(() => this.#read(), PAUSE_MS);
   }
@@ -99,9 +135,16 @@ export class InboundGate {
     this.#timer?.cancel();
     if (this.#isClosed) return;
     this.#isPaused = false;
+    const pausedMs = clock.monotonic() - this.#pausedAt;
+    this.#pauses.give(PAUSE_MS - Math.max(0, pausedMs - this.#taken / READER_BYTES_PER_MS));
     resume();
-    this.#timer = clock.setTimeout(() => {
+    this.#lookAgain();
+  }
+
+  #lookAgain(): void {
+    this.#timer = this.#options.clock.setTimeout(() => {
       this.#timer = undefined;
+      this.#dropLate();
       if (this.#isFull()) this.#pause();
     }, BETWEEN_PAUSES_MS);
   }

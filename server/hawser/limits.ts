@@ -25,6 +25,18 @@ export const SESSION_BUFFER_BYTES = 32 * MIB;
 /** How long one reader may hold up the others of its host, and how long the socket is read in between. */
 export const PAUSE_MS = 1_000;
 export const BETWEEN_PAUSES_MS = 50;
+/** How long one reader may be behind without a break. */
+export const BEHIND_MS = 5_000;
+/** How much of the time the socket may be paused for readers that take less than so much meanwhile, and how long at once. */
+export const PAUSES = { perSecond: 0.2, burstMs: 2_000 };
+export const READER_BYTES_PER_MS = 1 * KIB;
+/** Answers that came whole and are not read yet, of one session. */
+export const SESSION_WHOLE_BYTES = 64 * MIB;
+/** Those that are taken in any case: most say what a change did, which is done by then. */
+export const SMALL_WHOLE_BYTES = 64 * KIB;
+/** How long a reader of one may take, and from when on it goes if others need its room. */
+export const WHOLE_MS = 120_000;
+export const WHOLE_SLOW_MS = 10_000;
 
 /** What may wait for an agent that does not read. */
 export const MAX_UNSENT_BYTES = 16 * MIB;
