@@ -18,6 +18,7 @@ import { buildApi } from './routes/api.ts';
 import type { Api } from './routes/app-types.ts';
 import { sampleMetrics } from './sample-metrics.ts';
 import { Revisions } from './stacks/revisions.ts';
+import { StackMigrations } from './stacks/stack-migrations.ts';
 import { Stacks } from './stacks/stacks.ts';
 import type { Store } from './store/store.ts';
 
@@ -52,6 +53,12 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
   const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers, hawser } = fleet;
+  const stacks = await openStacks(options, records);
+  const { registry } = fleet;
+  const stackMigrations = await StackMigrations.open({
+    ...{ store, stacks, transfers: volumeTransfers, registry, audit, clock, log },
+  });
+  closers.push(() => stackMigrations.close());
   const api = await buildApi({
     ...{
       hosts,
@@ -74,7 +81,8 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     ...fleet.succession.services,
     ...openSignIns(options, records, fleet.hasher),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
-    stacks: await openStacks(options, records),
+    stacks,
+    stackMigrations,
     publicHosts: names,
     ready: () => readiness(store, urls()),
     version: VERSION,

@@ -264,6 +264,16 @@ export interface StackRevision {
   detail: string | null;
 }
 
+/** How a migration of a stack has ended. */
+export interface StackMigration {
+  host: string;
+  stack: string;
+  revision: number;
+  volumes: string[];
+  images: string[];
+  kept: boolean;
+}
+
 export interface StackSummary {
   name: string;
   managed: boolean;

@@ -67,6 +67,7 @@ import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
 import { stackChangeRoutes } from './stack-changes.ts';
 import { stackLogsRoute } from './stack-logs.ts';
+import { stackMigrationRoute } from './stack-migrations.ts';
 import { stackRoutes } from './stacks.ts';
 import { tcpRoute } from './tcp.ts';
 import { Turns } from './turns.ts';
@@ -182,6 +183,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   stackRoutes(api, context);
   stackChangeRoutes(api, context);
   stackLogsRoute(api, context);
+  stackMigrationRoute(api, context);
   imageRoutes(api, context);
   imageStreamRoutes(api, context);
   networkRoutes(api, context);

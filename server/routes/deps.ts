@@ -14,7 +14,7 @@ import type { EventsService } from './deps/events.ts';
 import type { HawserService } from './deps/hawser.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
-import type { StacksService } from './deps/stacks.ts';
+import type { StackMigrationsService, StacksService } from './deps/stacks.ts';
 import type { VolumeTransfersService } from './deps/volumes.ts';
 import type { WebhooksService } from './deps/webhooks.ts';
 
@@ -78,6 +78,7 @@ export interface ApiDeps {
   readonly backups: BackupsService;
   readonly events: EventsService;
   readonly stacks: StacksService;
+  readonly stackMigrations: StackMigrationsService;
   readonly webhooks: WebhooksService;
   readonly rotation: RotationService;
   readonly offlineRoot: OfflineRootService;

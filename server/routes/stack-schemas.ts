@@ -15,8 +15,15 @@ export const DiffParams = Type.Object({ ...StackParams.properties, from: Revisio
 
 export const RevisionView = Type.Object({
   revision: Type.Integer(),
-  action: Type.Union([Type.Literal('deploy'), Type.Literal('redeploy'), Type.Literal('rollback')]),
-  source: Type.Union([Type.Integer(), Type.Null()], { description: 'The revision that it repeats' }),
+  action: Type.Union([
+    Type.Literal('deploy'),
+    Type.Literal('redeploy'),
+    Type.Literal('rollback'),
+    Type.Literal('migrate'),
+  ]),
+  source: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'The revision that it repeats; after a migration that of the host it came from',
+  }),
   state: Type.Union(
     [Type.Literal('deploying'), Type.Literal('deployed'), Type.Literal('failed'), Type.Literal('interrupted')],
     { description: 'interrupted: the host was lost before it said how it ended; its status settles that' },

@@ -9,8 +9,8 @@ import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import type { VolumeTransferRecord, VolumeTransfersService } from './deps/volumes.ts';
+import { hostInScope } from './host-in-scope.ts';
 import type { LiveStream } from './live-streams.ts';
-import { refusalLog } from './refusals.ts';
 import { HostRef, IdParams, NoContent, PageQuery, pageOf } from './schemas.ts';
 import { NDJSON, sendBody } from './stream-body.ts';
 import { instant, pageRequest } from './views.ts';
@@ -247,26 +247,6 @@ function cancelRoute(api: Api, { deps }: RouteContext): void {
 }
 
 type Deps = RouteContext['deps'];
-
-/** Makes what finds the id of a host that a body names. @throws FairleadError HOST_NOT_FOUND, the same for one out of scope as for none */
-function hostInScope(api: Api, deps: Deps) {
-  const forbidden = refusalLog(api, deps, { action: 'forbidden', perAddress: 'refusedLoginsPerMinute' });
-  return async (request: FastifyRequest, ref: string): Promise<string> => {
-    const scope = scopeOf(request);
-    if (scope === undefined) return (await deps.hosts.get(ref)).id;
-    try {
-      return await deps.hosts.idInScope(ref, scope);
-    } catch (error) {
-      if (isFairleadError(error, 'HOST_NOT_FOUND')) {
-        const { name: actor, address } = actorOf(request);
-        const action = `${request.method} ${request.routeOptions.url ?? ''}`;
-        const row = { actor, action, target: ref, result: 'refused' as const, detail: { code: error.code } };
-        await forbidden(request, { ...row, ...(address === undefined ? {} : { address }) });
-      }
-      throw error;
-    }
-  };
-}
 
 /** @throws FairleadError NOT_FOUND, the same for a transfer of hosts out of scope as for none */
 async function inScope(

@@ -44,6 +44,15 @@ export interface ChangeOptions {
   readonly by: string;
   readonly signal: AbortSignal;
   readonly timeoutSeconds?: number | undefined;
+  /** What the caller holds: with it the change is a part of what goes on there. */
+  readonly held?: HeldStacks | undefined;
+}
+
+/** Stacks that nobody else may change. */
+export interface HeldStacks {
+  has(key: StackKey): boolean;
+  /** Idempotent. */
+  release(): void;
 }
 
 export interface DeployOptions extends ChangeOptions {
@@ -94,8 +103,36 @@ export class Stacks {
     target: StackTarget,
     content: StackContent,
     options: DeployOptions,
+    about: { readonly action: RevisionAction; readonly source?: number } = { action: 'deploy' },
   ): Promise<RunningChange<RevisionRow>> {
-    return await this.#deploy(target, content, options, { action: 'deploy' });
+    return await this.#deploy(target, content, options, about);
+  }
+
+  /** Keeps others from changing these stacks. @throws FairleadError CONFLICT that says what goes on with one of them */
+  hold(keys: readonly StackKey[], what: string, by: string): HeldStacks {
+    const releases: (() => void)[] = [];
+    const release = () => {
+      for (const each of releases) each();
+    };
+    try {
+      for (const key of keys) releases.push(this.#take(key, { name: what }, { by }));
+    } catch (error) {
+      release();
+      throw error;
+    }
+    const names = new Set(keys.map(nameOf));
+    return { has: (key) => names.has(nameOf(key)), release };
+  }
+
+  /**
+   * The version of a host's Compose. Nothing is there under the name of the target that could be touched.
+   * @throws FairleadError UNSUPPORTED if the host has none, DENIED_BY_HOST, VALIDATION if a Compose 1 does not take the file
+   */
+  async composeOf(target: StackTarget, content: StackContent, options: ChangeOptions): Promise<string> {
+    const stream = await this.#open(kinds.stackStop, target, withEnv(content), randomUUID(), options);
+    // That there is nothing to stop may be a failure or not; the answer is that it has begun.
+    await stream.trailer.catch(() => undefined);
+    return stream.reply.compose;
   }
 
   /** Deploys a revision once more, as a new one. @param number the current one if it is undefined @throws as `deploy`, NOT_FOUND */
@@ -174,7 +211,7 @@ export class Stacks {
     checkEnv(content.env);
     checkCompose(content.compose);
     const key = keyOf(target);
-    const release = this.#take(key, kinds.stackDeploy, options.by);
+    const release = this.#take(key, kinds.stackDeploy, options);
     let revision: RevisionRow | undefined;
     try {
       const begun = await this.revisions.begin(key, content, { ...about, by: options.by });
@@ -219,7 +256,7 @@ export class Stacks {
     options: ChangeOptions,
     after: () => Promise<void> = async () => undefined,
   ): Promise<RunningChange<void>> {
-    const release = this.#take(keyOf(target), kind, options.by);
+    const release = this.#take(keyOf(target), kind, options);
     try {
       const stream = await this.#open(kind as ChangeKind, target, params, randomUUID(), options);
       const done = stream.trailer.then(after).finally(release);
@@ -244,7 +281,12 @@ export class Stacks {
   }
 
   /** @returns what lets others change the stack again, idempotent @throws FairleadError CONFLICT that says what goes on */
-  #take(key: StackKey, { name }: StreamKind, by: string): () => void {
+  #take(
+    key: StackKey,
+    { name }: Pick<StreamKind, 'name'>,
+    { by, held }: Pick<ChangeOptions, 'by' | 'held'>,
+  ): () => void {
+    if (held?.has(key)) return () => undefined;
     const id = nameOf(key);
     const going = this.#going.get(id);
     if (going !== undefined) {
@@ -302,7 +344,7 @@ function withEnv({ compose, env }: StackContent) {
 }
 
 /** All that a kind of items answers. @throws FairleadError OVERLOADED if it is more than is taken in */
-async function readAll<K extends StreamKind>(
+export async function readAll<K extends StreamKind>(
   link: HostLink,
   kind: K,
   params: Params<K>,

@@ -12,6 +12,7 @@ import { up as volumeTransfers } from './migrations/0008-volume-transfers.ts';
 import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
 import { up as hawserTokens } from './migrations/0012-hawser-tokens.ts';
+import { up as stackMigrations } from './migrations/0013-stack-migrations.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
@@ -28,6 +29,7 @@ const MIGRATIONS: readonly Migration[] = [
   events,
   metrics,
   hawserTokens,
+  stackMigrations,
 ];
 
 /** The schema version that this build reads and writes. */

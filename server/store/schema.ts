@@ -271,6 +271,21 @@ export interface VolumeTransfersTable {
   ended_at: number | null;
 }
 
+export interface StackMigrationsTable {
+  id: string;
+  from_host: string;
+  from_stack: string;
+  to_host: string;
+  to_stack: string;
+  keeps: number;
+  ran: number;
+  step: string;
+  /** JSON: names of volumes that were made at the target. */
+  volumes: string;
+  created_by: string;
+  created_at: number;
+}
+
 export interface HawserTokensTable {
   id: string;
   name: string;
@@ -310,4 +325,5 @@ export interface Schema {
   host_metrics: HostMetricsTable;
   volume_transfers: VolumeTransfersTable;
   hawser_tokens: HawserTokensTable;
+  stack_migrations: StackMigrationsTable;
 }

@@ -9,7 +9,8 @@ import { type Db, readStrings } from './tables.ts';
  * or not wholly. interrupted: the host was lost before it said how it ended.
  */
 export type RevisionState = 'deploying' | 'deployed' | 'failed' | 'interrupted';
-export type RevisionAction = 'deploy' | 'redeploy' | 'rollback';
+/** migrate: it was deployed on another host, as the revision `source` there. */
+export type RevisionAction = 'deploy' | 'redeploy' | 'rollback' | 'migrate';
 
 /** Which stack: its name on a host. */
 export interface StackKey {
@@ -24,7 +25,7 @@ export interface RevisionRow extends StackKey {
   /** By which the host knows the deployment. */
   readonly id: string;
   readonly action: RevisionAction;
-  /** The revision that it repeats. */
+  /** The revision that it repeats; for one that was migrated, that of the host it came from. */
   readonly source: number | undefined;
   readonly envNames: readonly string[];
   /** Bytes of the file and of the sealed environment. */

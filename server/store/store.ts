@@ -28,6 +28,7 @@ import type { Schema } from './schema.ts';
 import { type Settings, settingsTable } from './settings.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
+import { type StackMigrationRows, stackMigrationsTable } from './stack-migrations.ts';
 import { type StackRevisions, stackRevisionsTable } from './stack-revisions.ts';
 import { storeError } from './store-errors.ts';
 import type { Db, Note } from './tables.ts';
@@ -61,6 +62,7 @@ export interface Tables {
   readonly recoveries: Recoveries;
   readonly volumeTransfers: VolumeTransferRows;
   readonly stackRevisions: StackRevisions;
+  readonly stackMigrations: StackMigrationRows;
   readonly events: Events;
   readonly eventSources: EventSources;
   readonly webhooks: Webhooks;
@@ -141,6 +143,7 @@ export class Store implements Tables {
   readonly recoveries: Recoveries;
   readonly volumeTransfers: VolumeTransferRows;
   readonly stackRevisions: StackRevisions;
+  readonly stackMigrations: StackMigrationRows;
   readonly events: Events;
   readonly eventSources: EventSources;
   readonly webhooks: Webhooks;
@@ -181,6 +184,7 @@ export class Store implements Tables {
     this.recoveries = tables.recoveries;
     this.volumeTransfers = tables.volumeTransfers;
     this.stackRevisions = tables.stackRevisions;
+    this.stackMigrations = tables.stackMigrations;
     this.events = tables.events;
     this.eventSources = tables.eventSources;
     this.webhooks = tables.webhooks;
@@ -295,6 +299,7 @@ function tablesOn(db: Db, note: Note): Tables {
     recoveries: recoveriesTable(db),
     volumeTransfers: volumeTransfersTable(db),
     stackRevisions: stackRevisionsTable(db),
+    stackMigrations: stackMigrationsTable(db),
     events: eventsTable(db),
     eventSources: eventSourcesTable(db),
     webhooks: webhooksTable(db, note),

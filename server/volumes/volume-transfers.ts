@@ -151,6 +151,14 @@ export class VolumeTransfers {
     }
   }
 
+  /** The ids of transfers into these volumes of a host that have not ended. */
+  unfinishedInto(hostId: string, volumes: readonly string[]): string[] {
+    const into = [...this.#jobs.values()].filter(({ row: { to } }) => {
+      return to.hostId === hostId && volumes.includes(to.volume);
+    });
+    return into.map(({ row }) => row.id);
+  }
+
   /** @throws FairleadError NOT_FOUND */
   async get(id: string): Promise<VolumeTransfer> {
     const job = this.#jobs.get(id);

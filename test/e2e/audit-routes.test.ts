@@ -285,6 +285,7 @@ const CALLS: Record<string, () => Promise<Call>> = {
   [`put ${STACK}`]: ofStack('', 'deploy', { compose: 'services: {web: {image: x}}' }),
   [`delete ${STACK}`]: ofStack('', 'remove'),
   [`post ${STACK}/scale`]: ofStack('/scale', 'scale', { services: { web: 2 } }),
+  [`post ${STACK}/migrate`]: ofStack('/migrate', 'migrate', { to: 'elsewhere' }),
   [`post ${STACK}/rollback`]: ofStack('/rollback', 'rollback', { revision: 1 }),
   ...Object.fromEntries(
     ['start', 'stop', 'restart', 'pull', 'redeploy'].map((verb) => [

@@ -11,6 +11,7 @@ import { programs } from '../support/docker-client.ts';
 import { launch } from '../support/launcher.ts';
 import { type Enrolled, enroll, type Server, startServer, waitForState } from '../support/mesh.ts';
 import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
+import { contentOf, fillVolume } from '../support/volumes.ts';
 import { waitFor } from '../support/wait.ts';
 
 const shared = fileCleanup();
@@ -282,4 +283,51 @@ test('the logs of all services come in order, and containers that come later joi
   const one = await server.api.get(url(name, '/logs?service=two&tail=1'));
   assert.equal(one.text, `${name}-two-1 | two says hello\n`);
   await stack('rm', 'modern', name);
+});
+
+test('a stack moves to another host with what is in its volume; what cannot move is told, or rolled back', async (t) => {
+  const [name, moved] = [newStack(t), newStack(t)];
+  const { file, vars } = await files(t, ONE);
+  await stack('deploy', 'modern', name, '-f', file, '--env-file', vars);
+  await fillVolume(t, `${name}_data`, [{ name: 'note', mode: 0o600, uid: 7, content: Buffer.from('kept') }]);
+  const content = await contentOf(t, `${name}_data`);
+
+  // One Engine for all: under its own name it is there already.
+  const refused = await fairlead('migrate', 'modern', name, 'bare');
+  assert.match(
+    refused.stderr,
+    /nothing was touched: \(1\) the target has a stack .*\(2\) .* volume/,
+    refused.transcript(),
+  );
+  const bare = await fairlead('migrate', 'modern', name, 'bare', '--as', moved);
+  assert.match(bare.stderr, /nothing was touched: \(1\) Compose of the target: this host has no Compose/);
+  assert.match(await stack('status', 'modern', name), /services: +web 1\/1/);
+
+  const run = await fairlead('migrate', 'modern', name, 'old', '--as', moved);
+  assert.equal(run.exit.code, 0, run.transcript());
+  assert.equal(run.stdout, `${moved} is on old with 1 volume, and is gone from modern\n`);
+  assert.match(run.stderr, /^volumes: .*: done, \d+ bytes$/m);
+  assert.deepEqual(await contentOf(t, `${moved}_data`), content);
+  assert.equal((await dockerApi('GET', `/volumes/${name}_data`)).status, 404);
+  assert.match(await stack('history', 'old', moved), /^1 +deployed +migrate of 1 /m);
+  assert.match(await stack('status', 'old', moved), /services: +web 1\/1/);
+  assert.equal((await server.api.get(url(name))).status, 404);
+
+  // Its network is not permitted there, which shows as it is deployed.
+  const back = newStack(t);
+  const networked = await files(t, `services:\n${service('web', '    volumes: [data:/data]\n')}volumes: {data: {}}\n`);
+  await stack('deploy', 'modern', name, '-f', networked.file, '--env-file', vars);
+  const failed = await fairlead('migrate', 'modern', name, 'old', '--as', back);
+  assert.equal(failed.exit.code, 1, failed.transcript());
+  assert.match(failed.stderr, /deploy failed: .*; it was rolled back: the stack is at the source as before/);
+  assert.match(await stack('status', 'modern', name), /services: +web 1\/1/);
+  assert.equal((await dockerApi('GET', `/volumes/${back}_data`)).status, 404);
+  assert.equal((await server.api.get(`/api/v1/hosts/old/stacks/${back}`)).status, 404);
+  const audit = (await server.api.get('/api/v1/audit?limit=50')).text;
+  for (const step of ['stop', 'volumes', 'verify', 'remove', 'done', 'deploy', 'undo', 'failed']) {
+    assert.match(audit, new RegExp(`"stack\\.migrate\\.${step}"`));
+  }
+  assert.doesNotMatch(audit + run.stderr + failed.stderr, /hunter2/);
+  await stack('rm', 'modern', name, '-v');
+  await stack('rm', 'old', moved, '-v');
 });

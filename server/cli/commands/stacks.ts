@@ -15,6 +15,7 @@ import { printJson, printRows } from '../output.ts';
 import { facts, printable } from '../table.ts';
 import { dockerTime } from '../time.ts';
 import { readText } from './files.ts';
+import { addMigrate } from './stack-migrate.ts';
 
 const NDJSON = 'application/x-ndjson';
 /** From the request to the first line: the host may have to find its Compose, and to read the file. */
@@ -37,6 +38,7 @@ export function addStack(root: Command, cli: Cli): void {
   addChange(stack, cli, 'pull', 'pull the images of a stack; what runs stays as it is');
   addScale(stack, cli);
   addRemove(stack, cli);
+  addMigrate(stack, cli);
   addHistory(stack, cli);
   addShow(stack, cli);
   addDiff(stack, cli);

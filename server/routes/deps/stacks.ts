@@ -4,12 +4,13 @@ import type { Static } from 'typebox';
 import type { DockerObject } from '../../../shared/messages/family.ts';
 import type { StackChange, StackEnv, StackProgress } from '../../../shared/messages/stack.ts';
 import type { HostLink } from '../../hosts/host-link.ts';
+import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
 
 export interface StackRevisionRecord {
   readonly stack: string;
   readonly number: number;
-  readonly action: 'deploy' | 'redeploy' | 'rollback';
+  readonly action: 'deploy' | 'redeploy' | 'rollback' | 'migrate';
   readonly source?: Maybe<number>;
   readonly envNames: readonly string[];
   readonly createdBy: string;
@@ -38,6 +39,30 @@ export interface RunningStackChange<T> {
 interface Target {
   readonly link: HostLink;
   readonly stack: string;
+}
+
+/** A stack that is being carried to another host. */
+export interface RunningStackMigration {
+  readonly id: string;
+  readonly done: Promise<{
+    readonly revision: number;
+    readonly stack: string;
+    readonly volumes: readonly string[];
+    readonly images: readonly string[];
+    readonly kept: boolean;
+  }>;
+  /** Who stops reading it ends nothing. */
+  progress(signal: AbortSignal): AsyncGenerator<StackProgress>;
+}
+
+export interface StackMigrationsService {
+  /** @param signal ends the check; what has begun goes on. @throws FairleadError CONFLICT with all that speaks against it */
+  begin(
+    ends: { readonly from: Target; readonly to: Target },
+    options: { readonly keep: boolean },
+    actor: Actor,
+    signal: AbortSignal,
+  ): Promise<RunningStackMigration>;
 }
 
 interface Key {

@@ -192,6 +192,7 @@ const TABLE: readonly Line[] = [
     (verb): Line => [`POST ${S}/${verb}`, 'operator', 'host', 501],
   ),
   [`POST ${S}/scale`, 'operator', 'host', 501, { body: { services: { web: 2 } } }],
+  [`POST ${S}/migrate`, 'operator', 'host', 404, { body: { to: 'elsewhere' } }],
   [`POST ${S}/rollback`, 'operator', 'host', 501, { body: { revision: 3 } }],
   [`GET ${S}/logs`, 'viewer', 'host', 501],
   [`GET ${S}/revisions`, 'viewer', 'host', 200],

@@ -261,6 +261,24 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       take: (...args) => called('rotation.take', ...args),
     },
     stacks: fakeStacks(called),
+    stackMigrations: {
+      begin: async ({ from, to }, options) => {
+        await called('stackMigrations.begin', [from.stack, to.stack], options);
+        return {
+          id: 'm1',
+          done: Promise.resolve({
+            revision: 1,
+            stack: to.stack,
+            volumes: ['web_data'],
+            images: [],
+            kept: options.keep,
+          }),
+          progress: async function* () {
+            yield { step: 'stop', line: 'begins' };
+          },
+        };
+      },
+    },
     offlineRoot: {
       request: async (...args) => {
         await called('offlineRoot.request', ...args);
