@@ -134,6 +134,21 @@ async function importEmptyImage(docker: DockerEngine, labels: Readonly<Record<st
   throw new FairleadError('DOCKER_ERROR', `Docker made no image for a helper: ${String(error ?? status)}`);
 }
 
+/** Of one that is never started, and of one that is being removed. */
+const HELPER_STATES: ReadonlySet<string> = new Set(['created', 'removing', 'dead']);
+
+/** What a helper is called. */
+function nameOf(id: string): string {
+  return `fairlead-helper-${id}`;
+}
+
+/** Whether a container, as Docker lists it, is a helper of `owner`: anybody may set labels, but then it would be something else. */
+export function isHelperOf(owner: string, { Names, Labels, State }: Record<string, unknown>): boolean {
+  const labels = asObject(Labels ?? {});
+  const isNamed = Array.isArray(Names) && Names.includes(`/${nameOf(String(labels[ID_LABEL]))}`);
+  return labels[HELPER_LABEL] === owner && HELPER_STATES.has(String(State)) && isNamed;
+}
+
 interface ContainerSpec {
   readonly image: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -151,7 +166,7 @@ async function createContainer(docker: DockerEngine, { image, labels, volume, id
     NetworkDisabled: true,
     HostConfig: { NetworkMode: 'none', Mounts: [mount] },
   };
-  const query = { name: `fairlead-helper-${id}` };
+  const query = { name: nameOf(id) };
   const call = { method: 'POST', path: '/containers/create', query, body, timeoutMs: BEGIN_MS } as const;
   const { Id } = asObject(await docker.json(call));
   if (typeof Id !== 'string') throw new FairleadError('DOCKER_ERROR', 'Docker gave the helper no id');

@@ -100,7 +100,7 @@ export const handleTransferSend: Handler<typeof kinds.volumeTransferSend> = asyn
   const { make } = await getVolume(docker, volume, aborted);
   requireLocal(volume, make);
   if (!force) {
-    const running = (await usersOf(docker, volume, aborted)).filter(({ isRunning }) => isRunning);
+    const running = (await usersOf(docker, volumes.owner, volume, aborted)).filter(({ isRunning }) => isRunning);
     refuseUsers(volume, running, 'stop these containers first, or force it and take what is there at the moment');
   }
   // Docker measures all that it has for it: once is enough.
@@ -135,7 +135,7 @@ async function openFrom(
 export const handleTransferPrepare: Handler<typeof kinds.volumeTransferPrepare> = async (stream, context) => {
   const volumes = volumesOf(context);
   const { id, volume, replace = false, force = false } = stream.params;
-  const { bytes, sha256, done } = await volumes.prepare(id, { volume, replace, force });
+  const { bytes, sha256, done } = await volumes.prepare(id, { volume, replace, force }, stream.aborted);
   stream.sendReply({ offset: bytes, sha256, ...(done ? { done } : {}) });
   stream.finish();
 };

@@ -5,7 +5,7 @@ import { asObject, asObjects } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { VolumeMake } from '../../shared/messages/volume-content.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import { HELPER_LABEL, type VolumeHelper } from '../docker/volume-helper.ts';
+import { isHelperOf, type VolumeHelper } from '../docker/volume-helper.ts';
 import { visitEntries } from './tar.ts';
 
 const MAX_LIST_BYTES = 32 * 1024 * 1024;
@@ -74,14 +74,19 @@ export async function removeVolume(docker: DockerEngine, volume: string): Promis
   await docker.act({ method: 'DELETE', path: dockerPath`/volumes/${volume}` });
 }
 
-/** The containers that refer to a volume, our own helpers aside. */
-export async function usersOf(docker: DockerEngine, volume: string, signal?: AbortSignal): Promise<VolumeUser[]> {
+/** The containers that refer to a volume, the helpers of `owner` aside. */
+export async function usersOf(
+  docker: DockerEngine,
+  owner: string,
+  volume: string,
+  signal?: AbortSignal,
+): Promise<VolumeUser[]> {
   const query = { all: 1, filters: JSON.stringify({ volume: [volume] }) };
   const call = { method: 'GET', path: '/containers/json', query, signal, maxBytes: MAX_LIST_BYTES } as const;
-  return asObjects(await docker.json(call)).flatMap(({ Id, Names, Labels, State, Mounts }) => {
-    const isHelper = Object.hasOwn(asObject(Labels ?? {}), HELPER_LABEL);
+  return asObjects(await docker.json(call)).flatMap((container) => {
+    const { Id, Names, State, Mounts } = container;
     const mounts = Array.isArray(Mounts) ? Mounts.map(asObject) : [];
-    if (isHelper || !mounts.some(({ Name }) => Name === volume)) return [];
+    if (isHelperOf(owner, container) || !mounts.some(({ Name }) => Name === volume)) return [];
     const [name = String(Id)] = Array.isArray(Names) ? Names.map(String) : [];
     return [{ name: name.replace(/^\//, ''), isRunning: !AT_REST.has(String(State)) }];
   });

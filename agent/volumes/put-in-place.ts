@@ -5,6 +5,7 @@
 
 import type { Readable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
+import type { Clock } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { VolumeMake } from '../../shared/messages/volume-content.ts';
 import type { DockerEngine } from '../docker/engine.ts';
@@ -15,11 +16,20 @@ import { contentHash, type Sum, TarTail } from './tar.ts';
 
 /** How far Docker's clock, which says when a volume was made, may be behind: it says whole seconds. */
 const CREATED_SLACK_MS = 2_000;
+/** How long Docker may take to tell whether something is in a volume, and to give all of it: it may hang. */
+const LOOK_MS = 10 * 60_000;
+const READ_MS = 12 * 60 * 60_000;
 
 export interface PutParts {
   readonly docker: DockerEngine;
   readonly spools: Spools;
-  withHelper<T>(volume: string, work: (helper: VolumeHelper) => Promise<T>): Promise<T>;
+  /** Whose helpers are no users of a volume. */
+  readonly owner: string;
+  withHelper<T>(
+    volume: string,
+    signal: AbortSignal | undefined,
+    work: (helper: VolumeHelper) => Promise<T>,
+  ): Promise<T>;
 }
 
 export interface Target {
@@ -48,15 +58,16 @@ type Before = Pick<Journal, 'before' | 'make' | 'madeAt'> & { readonly isUsed: b
  * @throws FairleadError CONFLICT that says why not
  */
 export async function lookAtTarget(
-  { docker, withHelper }: PutParts,
+  { docker, owner, withHelper }: PutParts,
   { volume, replace, force }: Target,
-  make?: VolumeMake,
+  { make, signal }: { make?: VolumeMake; signal?: AbortSignal | undefined } = {},
 ): Promise<Before> {
-  const found = await findVolume(docker, volume);
+  const found = await findVolume(docker, volume, signal);
   if (found === undefined) return { before: 'absent', make: make ?? plain(), isUsed: false };
   requireLocal(volume, found.make);
-  const users = await usersOf(docker, volume);
-  const isFull = !(await withHelper(volume, (helper) => isEmpty(helper)));
+  const users = await usersOf(docker, owner, volume, signal);
+  const look = (helper: VolumeHelper) => inTime(docker.clock, LOOK_MS, signal, (end) => isEmpty(helper, end));
+  const isFull = !(await withHelper(volume, signal, look));
   if (isFull && !replace) {
     const advice = 'ask for it to be replaced, or choose another name';
     throw new FairleadError('CONFLICT', `the volume ${volume} is there already, and not empty: ${advice}`);
@@ -86,7 +97,7 @@ export async function putInPlace(parts: PutParts, request: PutRequest): Promise<
   const { id, volume, sum } = request;
   requireLocal(volume, request.make);
   const tar = await spools.verified(id, sum);
-  const { isUsed, ...before } = await lookAtTarget(parts, request, request.make);
+  const { isUsed, ...before } = await lookAtTarget(parts, request, { make: request.make });
   if (before.before === 'full') await keepOld(parts, id, volume);
   const journal: Journal = { volume, ...before, state: 'undoable', at: docker.clock.now() };
   // Docker does not remove what is used, so that nothing can be undone: that is what whoever forces it has chosen.
@@ -171,9 +182,9 @@ async function undoOrSay(parts: PutParts, id: string, journal: Journal, cause: u
 }
 
 /** Keeps what a volume has, whole and on disk, before it is removed. */
-async function keepOld({ withHelper, spools }: PutParts, id: string, volume: string): Promise<void> {
-  await withHelper(volume, async (helper) => {
-    const source = await helper.readWhole();
+async function keepOld({ docker, withHelper, spools }: PutParts, id: string, volume: string): Promise<void> {
+  const keep = async (helper: VolumeHelper, signal: AbortSignal) => {
+    const source = await helper.readWhole(signal);
     const tail = source.pipe(new TarTail());
     source.on('error', (error) => tail.destroy(error));
     try {
@@ -181,30 +192,51 @@ async function keepOld({ withHelper, spools }: PutParts, id: string, volume: str
     } finally {
       source.destroy();
     }
-  });
+  };
+  await withHelper(volume, undefined, (helper) =>
+    inTime(docker.clock, READ_MS, undefined, (signal) => keep(helper, signal)),
+  );
+}
+
+/** Does what ends when its signal does: after `ms`, or with `aborted`. @throws FairleadError TIMEOUT */
+async function inTime<T>(
+  clock: Clock,
+  ms: number,
+  aborted: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const why = `Docker did not give what is in the volume within ${ms / 60_000} min`;
+  const timer = clock.setTimeout(() => late.abort(new FairleadError('TIMEOUT', why)), ms);
+  try {
+    return await work(AbortSignal.any([late.signal, ...(aborted === undefined ? [] : [aborted])]));
+  } finally {
+    timer.cancel();
+  }
 }
 
 /** @param sum of the tar: then what is in the volume afterwards is compared with it */
 async function fill(
-  { withHelper }: PutParts,
+  { docker, withHelper }: PutParts,
   volume: string,
   open: () => Readable,
   sum: Sum | undefined,
 ): Promise<void> {
-  await withHelper(volume, async (helper) => {
+  await withHelper(volume, undefined, async (helper) => {
     const tar = open();
     try {
       await helper.writeWhole(tar);
     } finally {
       tar.destroy();
     }
-    if (sum !== undefined) await verify(helper, open, sum);
+    if (sum === undefined) return;
+    await inTime(docker.clock, READ_MS, undefined, (signal) => verify(helper, open, sum, signal));
   });
 }
 
 /** @throws FairleadError DOCKER_ERROR when the volume does not have what the tar has */
-async function verify(helper: VolumeHelper, open: () => Readable, sum: Sum): Promise<void> {
-  const written = await helper.readWhole();
+async function verify(helper: VolumeHelper, open: () => Readable, sum: Sum, signal: AbortSignal): Promise<void> {
+  const written = await helper.readWhole(signal);
   const tail = written.pipe(new TarTail());
   written.on('error', (error) => tail.destroy(error));
   tail.resume();
@@ -213,7 +245,7 @@ async function verify(helper: VolumeHelper, open: () => Readable, sum: Sum): Pro
   });
   if (isSame) return;
   // Engines of different versions may write the same content in different ways.
-  const there = await contentHash(await helper.readWhole());
+  const there = await contentHash(await helper.readWhole(signal));
   const tar = open();
   try {
     if ((await contentHash(tar)) === there) return;

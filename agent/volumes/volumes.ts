@@ -60,10 +60,15 @@ export class Volumes {
     const { docker, directory } = options;
     this.#options = options;
     this.#spools = new Spools(directory, docker.clock);
-    const withHelper: PutParts['withHelper'] = (volume, work) => this.withHelper(volume, undefined, work);
-    this.#parts = { docker, spools: this.#spools, withHelper };
+    const withHelper: PutParts['withHelper'] = (volume, signal, work) => this.withHelper(volume, signal, work);
+    this.#parts = { docker, owner: options.owner, spools: this.#spools, withHelper };
     this.#unsubscribe = docker.onState(({ reachable }) => void (reachable && this.#clearUnasked()));
     this.#timer = docker.clock.setInterval(() => void this.#sweep(), SWEEP_MS);
+  }
+
+  /** Whose helpers are ours. */
+  get owner(): string {
+    return this.#options.owner;
   }
 
   /** Ends what goes on by itself. */
@@ -113,13 +118,13 @@ export class Volumes {
   }
 
   /** Whether a transfer may go into a volume. @returns what is here of it already, and whether it is in place */
-  async prepare(id: string, target: Target): Promise<Sum & { readonly done: boolean }> {
+  async prepare(id: string, target: Target, signal?: AbortSignal): Promise<Sum & { readonly done: boolean }> {
     this.#requirePermitted();
     await this.#whenCleared();
     // Whoever asks again while it is put in place is told what that has come to.
     await this.#applying.get(id)?.catch(() => undefined);
     const journal = await this.#spools.readJournal(id);
-    if (journal === undefined) await lookAtTarget(this.#parts, target);
+    if (journal === undefined) await lookAtTarget(this.#parts, target, { signal });
     const isDone = journal?.state === 'done' && journal.volume === target.volume;
     return { ...(await this.#spools.has(id)), done: isDone };
   }
