@@ -73,7 +73,7 @@ const TABLE: readonly Line[] = [
   ['DELETE /api/v1/operator-certificates/:serial', 'admin', 'installation', 204],
   ['GET /api/hawser/tokens', 'admin', 'installation', 200],
   ['POST /api/hawser/tokens', 'admin', 'installation', 201, { body: { name: 'x' } }],
-  ['DELETE /api/hawser/tokens', 'admin', 'installation', 204, { query: 'id=w1' }],
+  ['DELETE /api/hawser/tokens', 'admin', 'installation', 204, { query: '?id=w1' }],
   ['DELETE /api/hawser/tokens/:id', 'admin', 'installation', 204],
   ['POST /api/hawser/tokens/:id/rotate', 'admin', 'installation', 201],
   ['GET /api/hawser/connect', 'viewer', 'installation', 200],
