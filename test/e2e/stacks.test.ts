@@ -328,6 +328,4 @@ test('a stack moves to another host with what is in its volume; what cannot move
     assert.match(audit, new RegExp(`"stack\\.migrate\\.${step}"`));
   }
   assert.doesNotMatch(audit + run.stderr + failed.stderr, /hunter2/);
-  await stack('rm', 'modern', name, '-v');
-  await stack('rm', 'old', moved, '-v');
 });
