@@ -375,3 +375,16 @@ test('every 401 says how to log in, and no answer repeats a token', async () => 
     assert.doesNotMatch(await answer.text(), /fla1|garbage/);
   }
 });
+
+test('a stack is migrated to a host in the scope of the token only, and to no other', async () => {
+  const to = (host: string): Line => [`POST ${S}/migrate`, 'operator', 'host', 200, { body: { to: host } }];
+  const statuses: Record<string, number[]> = {};
+  for (const identity of identities.filter(({ role }) => role === 'operator')) {
+    const answers = [await ask(to('outside'), 'inside', identity), await ask(to('inside'), 'inside', identity)];
+    for (const answer of answers) await answer.arrayBuffer();
+    statuses[identity.name] = answers.map(({ status }) => status);
+  }
+  assert.deepEqual(statuses['operator, all hosts'], [200, 200]);
+  assert.deepEqual(statuses['operator, one host'], [404, 200]);
+  assert.deepEqual(statuses['operator, another host'], [404, 404]);
+});

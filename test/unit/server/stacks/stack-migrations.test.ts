@@ -126,8 +126,9 @@ async function fixture(t: TestContext, left: readonly StackMigrationRow[] = []) 
   const attach = () => {
     for (const { link: each } of [ends.from, ends.to]) registry.attach(each);
   };
-  const begin = (keep = false) => migrations.begin(ends, { keep }, { name: 'ann' }, new AbortController().signal);
-  return { does, source, target, transfer, audit, attach, begin, store, ends, migrations };
+  const leaving = new AbortController();
+  const begin = (keep = false) => migrations.begin(ends, { keep }, { name: 'ann' }, leaving.signal);
+  return { does, source, target, transfer, audit, attach, begin, leaving, store };
 }
 
 test('a stack is stopped, carried, deployed, looked at, and then removed, unless it is to stay', async (t) => {
@@ -149,6 +150,21 @@ test('a stack is stopped, carried, deployed, looked at, and then removed, unless
   assert.deepEqual(await store.stackMigrations.all(), []);
   await (await begin(true)).done;
   assert.equal(does.at(-1), 'target: stack.deploy');
+});
+
+test('who leaves once it has begun ends nothing; who leaves before has touched nothing', async (t) => {
+  const { does, attach, begin, leaving, audit } = await fixture(t);
+  attach();
+  const running = await begin();
+  const progress = running.progress(leaving.signal);
+  await progress.next();
+  leaving.abort(new FairleadError('CANCELLED', 'the client has left'));
+  await progress.return(undefined);
+  assert.equal((await running.done).stack, 'web');
+  assert.equal(audit.at(-1), 'stack.migrate.done ok');
+  const before = does.length;
+  await assert.rejects(begin(), { code: 'CANCELLED' });
+  assert.ok(!does.slice(before).some((each) => each.startsWith('source:')));
 });
 
 for (const step of ['stop', 'images', 'volumes', 'deploy', 'verify'] as const) {
