@@ -62,17 +62,22 @@ export function bulkActionRoute(api: Api, context: RouteContext): void {
       let giveBack: (() => void) | undefined;
       try {
         giveBack = slots.take(principalOf(request).tokenId);
-        await recorded(context, request, request.body, async () => {
-          const action = new BulkAction(
-            context,
-            request,
-            request.body,
-            await planBulk(context, request, request.body, held.signal),
-          );
-          const chunks = records(action, held.signal);
+        const ran = Promise.withResolvers<BulkAction>();
+        const row = recorded(context, request, request.body, ran.promise);
+        try {
+          const plan = await planBulk(context, request, request.body, held.signal);
+          const action = new BulkAction(context, request, request.body, plan);
+          // Whoever has read the summary finds the row.
+          const chunks = records(action, held.signal, async () => {
+            ran.resolve(action);
+            await row;
+          });
           await sendBody(request, reply, { contentType: NDJSON, chunks, live: held, clock: deps.clock });
-          return action;
-        });
+          ran.resolve(action);
+        } catch (error) {
+          ran.reject(error);
+        }
+        await row;
       } finally {
         held.end(clientGone());
         held.release();
@@ -88,22 +93,24 @@ async function recorded(
   { deps }: RouteContext,
   request: FastifyRequest,
   { action, select, dryRun = false }: BulkBody,
-  work: () => Promise<BulkAction>,
+  ran: Promise<BulkAction>,
 ): Promise<void> {
-  if (dryRun) return void (await work());
+  if (dryRun) return void (await ran);
   const row = { action: 'container.bulk', target: action, detail: { select } };
   const judge = (done: BulkAction) => ({
     result: done.failed === 0 ? ('ok' as const) : ('failed' as const),
     detail: done.facts(),
   });
-  await audited(deps, request, { ...row, judge }, work);
+  await audited(deps, request, { ...row, judge }, () => ran);
 }
 
 type Result = { readonly result: 'ok' | 'failed' | 'skipped' | 'planned' } & Partial<ReturnType<typeof failureOf>>;
 
-async function* records(action: BulkAction, signal: AbortSignal): AsyncGenerator<string> {
+/** @param settle is waited for between the last container and the summary */
+async function* records(action: BulkAction, signal: AbortSignal, settle: () => Promise<void>): AsyncGenerator<string> {
   yield `${JSON.stringify(action.plan())}\n`;
   for await (const record of action.run(signal)) yield `${JSON.stringify(record)}\n`;
+  await settle();
   yield `${JSON.stringify(action.summary())}\n`;
 }
 
