@@ -11,8 +11,8 @@ import { up as stacks } from './migrations/0007-stacks.ts';
 import { up as volumeTransfers } from './migrations/0008-volume-transfers.ts';
 import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
-import { up as hawserTokens } from './migrations/0012-hawser-tokens.ts';
-import { up as stackMigrations } from './migrations/0013-stack-migrations.ts';
+import { up as hawserTokens } from './migrations/0011-hawser-tokens.ts';
+import { up as stackMigrations } from './migrations/0012-stack-migrations.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
