@@ -107,7 +107,7 @@ describe('renewal', { concurrency: true }, () => {
     const agent = await online(t, 'alpha');
     const count = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done';
     const { id } = await testContainer(t, { cmd: ['sh', '-c', count] });
-    const log = await server.api.open('GET', `/api/v1/hosts/alpha/containers/${id}/logs?follow=1`);
+    const log = await server.api.open('GET', `/api/v1/hosts/alpha/containers/${id}/logs?follow=1&resume=0`);
     let text = '';
     log.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk;
