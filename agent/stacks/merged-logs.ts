@@ -60,14 +60,19 @@ export class MergedLogs {
   /** Some lines at a time, until all logs have ended; with `follow` until the signal fires. @throws its reason */
   async *batches(): AsyncGenerator<StackLogLine[]> {
     try {
-      while (this.#options.follow || this.#sources.size > 0) {
+      while (this.#mayGoOn) {
         const lines = this.#take();
         if (lines.length > 0) yield lines;
-        else await this.#change();
+        // The last log may have been found to be over just now: nothing would wake who waited then.
+        else if (this.#mayGoOn) await this.#change();
       }
     } finally {
       for (const source of this.#sources.values()) source.close();
     }
+  }
+
+  get #mayGoOn(): boolean {
+    return this.#options.follow || this.#sources.size > 0;
   }
 
   readonly #isWanted = ({ service }: LogContainer): boolean => this.#options.services?.includes(service) ?? true;
