@@ -11,6 +11,8 @@ import type { Row } from '../table.ts';
 
 /** Before they are measured: the first thousand and more run in code that V8 has not yet compiled for good. */
 const WARMING_PINGS = 3000;
+/** A token may make a thousand requests at once. */
+const PINGING_TOKENS = 5;
 const PINGS = 300;
 const ARCHIVE_BYTES = 256 * 1024 * 1024;
 const OUTPUT_BYTES = 256 * 1024 * 1024;
@@ -29,12 +31,21 @@ function socketTarget(): Target {
   return { module: http, options: { socketPath: DOCKER_SOCKET, agent }, prefix: '' };
 }
 
-function meshTarget(server: Server, host: string): Target {
+function meshTarget(server: Server, host: string, token = server.adminToken): Target {
   const { hostname, port } = new URL(server.runtime.apiUrl);
   const agent = new https.Agent({ keepAlive: true });
-  const headers = { authorization: `Bearer ${server.adminToken}` };
+  const headers = { authorization: `Bearer ${token}` };
   const options = { host: hostname, port, ca: server.caPem, servername: 'localhost', headers, agent };
   return { module: https, options, prefix: `/api/v1/hosts/${host}/docker` };
+}
+
+async function meshTargets(server: Server, host: string): Promise<Target[]> {
+  const targets: Target[] = [];
+  for (let n = 0; n < PINGING_TOKENS; n++) {
+    const { body } = await server.api.post('/api/v1/api-tokens', { name: `pings-${n}`, role: 'operator' });
+    targets.push(meshTarget(server, host, body.token));
+  }
+  return targets;
 }
 
 async function ask({ module, options, prefix }: Target, path: string): Promise<IncomingMessage> {
@@ -53,11 +64,13 @@ async function drained(source: IncomingMessage | Socket): Promise<number> {
   return bytes;
 }
 
-async function pingMs(target: Target): Promise<number> {
+/** @param targets the same one by different tokens, which take turns */
+async function pingMs(targets: readonly Target[]): Promise<number> {
   const times: number[] = [];
   for (let i = 0; i < WARMING_PINGS + PINGS; i++) {
     const from = performance.now();
-    await drained(await ask(target, '/_ping'));
+    const target = targets[i % targets.length];
+    if (target !== undefined) await drained(await ask(target, '/_ping'));
     if (i >= WARMING_PINGS) times.push(performance.now() - from);
   }
   return times.toSorted((a, b) => a - b)[PINGS / 2] ?? Number.NaN;
@@ -117,7 +130,7 @@ async function measure(cleanup: Cleanup): Promise<Row[]> {
     ['exec output', 0.85, 'MB/s', (to) => rateOf(() => output(to, container))],
     ['logs', 0.95, 'MB/s', (to) => rateOf(() => ask(to, `/containers/${logger.id}/logs?stdout=1`))],
   ];
-  const [direct, through] = [await pingMs(socket), await pingMs(mesh)];
+  const [direct, through] = [await pingMs([socket]), await pingMs(await meshTargets(server, 'measured'))];
   const rows: Row[] = [
     {
       ...{ figure: 'Docker ping through the mesh, p50', value: through, unit: 'ms' },
