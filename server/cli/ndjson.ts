@@ -22,8 +22,12 @@ export async function* records(source: AsyncIterable<Uint8Array>): AsyncGenerato
   }
 }
 
-/** The server ends an answer that it cannot finish with `{error: {code, detail}}`. */
+/**
+ * The server ends an answer that it cannot finish with `{error: {code, detail}}` and nothing else: records that have more
+ * may tell of errors as well, as that of a transfer which failed.
+ */
 function refuse(record: unknown): void {
+  if (Object.keys(record ?? {}).length !== 1) return;
   const { error } = (record ?? {}) as { error?: { code?: unknown; detail?: unknown } };
   if (typeof error?.code === 'string' && typeof error.detail === 'string') {
     throw fromWireError({ code: error.code, message: error.detail });

@@ -90,6 +90,11 @@ describe('records', () => {
     }
   });
 
+  it('may tell of errors of what they are about', async () => {
+    const failed = { id: 'a', state: 'failed', error: { code: 'CONFLICT', detail: 'in use' } };
+    assert.deepEqual(await read([JSON.stringify(failed)]), [failed]);
+  });
+
   it('end in the error that the server tells last', async () => {
     const last = '{"error":{"code":"HOST_OFFLINE","detail":"gone"}}\n';
     await assert.rejects(read(['{"line":"a"}\n', last]), { code: 'HOST_OFFLINE', message: 'gone' });
