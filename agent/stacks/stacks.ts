@@ -73,8 +73,11 @@ export class Stacks {
   /** Removes what an agent that was killed has left of its runs: variables are in it. Never rejects. */
   async removeLeftovers(): Promise<void> {
     const { log } = this.#options;
-    // Without the directory no stack was ever changed here.
-    const names = await readdir(this.#directory).catch(() => []);
+    const names = await readdir(this.#directory).catch((error: NodeJS.ErrnoException) => {
+      // Without the directory no stack was ever changed here.
+      if (error.code !== 'ENOENT') log.warn({ err: error }, 'what is left of changes of stacks cannot be looked for');
+      return [];
+    });
     for (const name of names.filter((each) => each.startsWith(RUN))) {
       await rm(join(this.#directory, name), { recursive: true, force: true }).catch((error: unknown) =>
         log.warn({ err: error, name }, 'what is left of the change of a stack cannot be removed'),

@@ -12,7 +12,8 @@ import {
   nextPosition,
   type SignatureCheck,
 } from '../../shared/audit-chain.ts';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { Passes } from '../passes.ts';
 import type { Store } from '../store/store.ts';
 import type { Audit } from './audit.ts';
 import type { Checkpoints } from './checkpoints.ts';
@@ -46,30 +47,23 @@ export interface RetentionDeps {
 
 export class Retention {
   readonly #deps: RetentionDeps;
-  readonly #timer: Timer;
-  #running: Promise<void> | undefined;
-  #isClosed = false;
+  readonly #passes: Passes;
 
   constructor(deps: RetentionDeps) {
     this.#deps = deps;
-    this.#timer = deps.clock.setInterval(() => void this.pass(), RETENTION_PASS_MS);
+    const { clock, log } = deps;
+    const failure = 'old rows of the audit log were not dropped';
+    this.#passes = new Passes({ clock, log, failure, everyMs: RETENTION_PASS_MS, work: () => this.#pass() });
   }
 
   /** Drops all that is old enough. Never rejects: a failure is logged, and the next pass tries again. */
   pass(): Promise<void> {
-    this.#running ??= this.#pass()
-      .catch((error: unknown) => this.#deps.log.error({ err: error }, 'old rows of the audit log were not dropped'))
-      .finally(() => {
-        this.#running = undefined;
-      });
-    return this.#running;
+    return this.#passes.pass();
   }
 
   /** Idempotent. */
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#timer.cancel();
-    await this.#running;
+    await this.#passes.close();
   }
 
   async #pass(): Promise<void> {
@@ -78,7 +72,7 @@ export class Retention {
     const last = await checkpoints.make();
     if (last === undefined) return;
     let dropped = 0;
-    while (!this.#isClosed) {
+    while (!this.#passes.isClosed) {
       const from = await this.#anchor();
       if (from === undefined) return;
       const rows = this.#old(await store.audit.read(from.id, last.id - 1, SLICE_ROWS));

@@ -1,7 +1,8 @@
 /** Drops events that are too old, too many, or together too large, from the oldest on and a slice at a time. */
 import { setImmediate } from 'node:timers/promises';
 import type { BaseLogger } from 'pino';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { Passes } from '../passes.ts';
 import type { Store } from '../store/store.ts';
 import type { EventLog } from './event-log.ts';
 
@@ -35,34 +36,27 @@ export interface EventRetentionDeps extends EventPolicy {
 
 export class EventRetention {
   readonly #deps: EventRetentionDeps;
-  readonly #timer: Timer;
+  readonly #passes: Passes;
   /** Of the events that are kept, in their order; without the last few. */
   #slices: Slice[] = [];
   #bytes = 0;
   #measured = 0;
-  #running: Promise<void> | undefined;
-  #isClosed = false;
 
   constructor(deps: EventRetentionDeps) {
     this.#deps = deps;
-    this.#timer = deps.clock.setInterval(() => void this.pass(), PASS_MS);
+    const { clock, log } = deps;
+    const failure = 'old events were not dropped';
+    this.#passes = new Passes({ clock, log, failure, everyMs: PASS_MS, work: () => this.#pass() });
   }
 
   /** Drops all that is to go. Never rejects: a failure is logged, and the next pass tries again. */
   pass(): Promise<void> {
-    this.#running ??= this.#pass()
-      .catch((error: unknown) => this.#deps.log.error({ err: error }, 'old events were not dropped'))
-      .finally(() => {
-        this.#running = undefined;
-      });
-    return this.#running;
+    return this.#passes.pass();
   }
 
   /** Idempotent. */
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#timer.cancel();
-    await this.#running;
+    await this.#passes.close();
   }
 
   async #pass(): Promise<void> {
@@ -80,7 +74,7 @@ export class EventRetention {
 
   async #dropThrough(through: number): Promise<void> {
     const { eventLog } = this.#deps;
-    while (!this.#isClosed && eventLog.first <= Math.min(through, eventLog.last - 1)) {
+    while (!this.#passes.isClosed && eventLog.first <= Math.min(through, eventLog.last - 1)) {
       await eventLog.dropThrough(Math.min(through, eventLog.first + SLICE_EVENTS - 1));
       await setImmediate();
     }
@@ -91,7 +85,7 @@ export class EventRetention {
     const { store, eventLog } = this.#deps;
     while ((this.#slices[0]?.through ?? eventLog.first) < eventLog.first) this.#forgetSlice();
     this.#measured = Math.max(this.#measured, eventLog.first - 1);
-    while (!this.#isClosed && eventLog.last - this.#measured >= SLICE_EVENTS) {
+    while (!this.#passes.isClosed && eventLog.last - this.#measured >= SLICE_EVENTS) {
       const through = this.#measured + SLICE_EVENTS;
       const bytes = await store.events.bytesOf(this.#measured, through);
       this.#slices.push({ through, bytes });
