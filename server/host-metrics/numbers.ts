@@ -1,4 +1,4 @@
-/** Whole numbers from 0 to 2^53 in as few bytes as they take: seven bits in each, the lowest first. */
+/** Whole numbers from 0 to 2^53 - 1 in as few bytes as they take: seven bits in each, the lowest first. */
 
 /** A number takes so many bytes at most. */
 const MAX_NUMBER_BYTES = 8;
@@ -18,7 +18,7 @@ export class NumberWriter {
     this.#buffer[this.#length++] = rest;
   }
 
-  /** A number of either sign, to 2^52. */
+  /** @param value a whole number from -(2^52) to 2^52 - 1 */
   putSigned(value: number): void {
     this.put(value >= 0 ? value * 2 : -value * 2 - 1);
   }
