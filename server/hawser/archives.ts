@@ -6,7 +6,6 @@ import { failureIn, MAX_RECORD_BYTES, NOT_THERE, pullQuery } from '../../shared/
 import { FairleadError } from '../../shared/errors.ts';
 import type { containerArchiveGet } from '../../shared/messages/container-streams.ts';
 import type { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
-import { stream } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
@@ -29,7 +28,7 @@ export const serveArchiveGet: ServeKind<typeof containerArchiveGet> = async (
     throw answerFailure(Math.max(status, 400), body.toString('utf8'));
   }
   const [, stat = ''] = Object.entries(head.headers).find(([name]) => name.toLowerCase() === STAT_HEADER) ?? [];
-  const bytes = statOnly ? HeldBytes.none() : stream(context.session, { method: 'GET', path: target });
+  const bytes = statOnly ? HeldBytes.none() : context.transport.stream({ method: 'GET', path: target });
   if (!statOnly) requireWholeTar(bytes);
   return hawserStream<typeof containerArchiveGet>({ reply: { stat }, bytes, signal });
 };
@@ -39,7 +38,7 @@ export const serveImageSave: ServeKind<typeof imageSave> = async (context, { ref
     await json(context, { method: 'GET', path: imagePath(name, '/json') }, { signal, timeoutMs });
   }
   const names = new URLSearchParams(references.map((name) => ['names', name]));
-  const bytes = stream(context.session, { method: 'GET', path: `/images/get?${names}` });
+  const bytes = context.transport.stream({ method: 'GET', path: `/images/get?${names}` });
   requireWholeTar(bytes);
   return hawserStream<typeof imageSave>({ reply: {}, bytes, signal });
 };
@@ -50,7 +49,7 @@ export const serveImagePull: ServeKind<typeof imagePull> = async (
   { signal },
 ) => {
   const headers = auth === undefined ? {} : { 'X-Registry-Auth': auth };
-  const bytes = stream(context.session, {
+  const bytes = context.transport.stream({
     method: 'POST',
     path: `/images/create?${pullQuery(reference, platform)}`,
     headers,

@@ -4,7 +4,6 @@ import { asCount, asObject, jsonLines } from '../../shared/docker/json.ts';
 import { isFairleadError } from '../../shared/errors.ts';
 import type { containerLogStream, containerStats } from '../../shared/messages/container.ts';
 import type { hostInfo } from '../../shared/messages/host.ts';
-import { stream } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
@@ -15,9 +14,9 @@ const MAX_SAMPLE_BYTES = 1024 * 1024;
 
 /** A streamed answer has no status: whether there is such a container is asked before. */
 export const serveLogStream: ServeKind<typeof containerLogStream> = async (context, params, { signal, timeoutMs }) => {
-  const call = logCall(params, context.session.clock.now());
+  const call = logCall(params, context.transport.clock.now());
   const tty = hasTerminal(await json(context, inspectCall(params.id), { signal, timeoutMs }));
-  const bytes = stream(context.session, hawserCall(call));
+  const bytes = context.transport.stream(hawserCall(call));
   // Frames begin with a type below 3: what Docker refuses all the same is told by its brace.
   if (!tty) refuseBy(bytes);
   return hawserStream<typeof containerLogStream>({ reply: { tty }, bytes, signal });
@@ -25,7 +24,7 @@ export const serveLogStream: ServeKind<typeof containerLogStream> = async (conte
 
 export const serveStats: ServeKind<typeof containerStats> = async (context, params, { signal, timeoutMs }) => {
   await json(context, inspectCall(params.id), { signal, timeoutMs });
-  const source = stream(context.session, hawserCall(statsCall(params)));
+  const source = context.transport.stream(hawserCall(statsCall(params)));
   refuseBy(source);
   return hawserStream<typeof containerStats>({
     reply: {},

@@ -9,7 +9,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { dockerRequest } from '../../shared/messages/docker.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
-import { type Answer, type HawserCall, stream } from './ask.ts';
+import type { Answer, HawserCall } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type KindContext, type ServeKind, unsupported } from './kind.ts';
@@ -191,7 +191,7 @@ async function answerStream(
     const value = Object.entries(answer.headers).find(([name]) => name.toLowerCase() === keep)?.[1];
     if (value !== undefined) kept.push([keep, value]);
   }
-  const bytes = stream(context.session, call);
+  const bytes = context.transport.stream(call);
   if (isTar) requireWholeTar(bytes);
   const first = mayRefuse ? await firstBytes(bytes, signal) : undefined;
   if (first !== undefined && first.refusal !== undefined)
@@ -260,7 +260,7 @@ function readable(bytes: HeldBytes): Promise<boolean> {
 
 /** Docker's whole answer. Its length is that of the bytes that there are. @throws FairleadError OVERLOADED */
 function whole(
-  { session }: KindContext,
+  { transport }: KindContext,
   answer: Answer,
   isHead: boolean,
   options: OpenOptions,
@@ -269,7 +269,7 @@ function whole(
   const hasBody = !isHead && answer.status !== 204 && answer.status !== 304;
   const headers: HeaderPair[] = isHead ? pairs : pairs.filter(([name]) => name.toLowerCase() !== 'content-length');
   if (hasBody) headers.push(['Content-Length', String(answer.body.byteLength)]);
-  const bytes = hasBody ? HeldBytes.of(session.gate.wholes, answer.body) : HeldBytes.none();
+  const bytes = hasBody ? HeldBytes.of(transport.wholes, answer.body) : HeldBytes.none();
   return toStream({ status: answer.status, headers, bytes }, options);
 }
 

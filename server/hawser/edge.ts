@@ -13,6 +13,7 @@ import type { AgentRefusal } from '../hosts/agent-refusals.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import { keepRecent } from '../keep-recent.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
+import { EdgeTransport } from './edge-transport.ts';
 import { HawserLink, instanceOf } from './hawser-link.ts';
 import type { HostOfToken } from './host-of-token.ts';
 import { InboundGate } from './inbound-gate.ts';
@@ -197,7 +198,9 @@ export class HawserEdge {
     const session = new HawserSession({ ws, clock, log, gate, onMetrics: (message) => link.measured(message) });
     const once = this.#memories.get(host.id) ?? new Once({ clock, undone: neverSent });
     keepRecent(this.#memories, host.id, once, MAX_MEMORIES);
-    const link: HawserLink = new HawserLink({ hostId: host.id, session, hello, once, log, connectedAt });
+    const link: HawserLink = new HawserLink({
+      ...{ hostId: host.id, transport: new EdgeTransport(session), hello, once, log, connectedAt },
+    });
     const before = this.#connections.get(host.id);
     const displaced = before === undefined ? [] : displacedBy(before, link.instanceId);
     const connection: Connection = {

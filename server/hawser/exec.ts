@@ -41,7 +41,7 @@ async function runPlainly(
 ): Promise<LinkStream<ExecOpen>> {
   const { Id } = asObject(await json(context, createCall(params), { signal, timeoutMs }));
   const { tty = false } = params;
-  const bytes = new HeldBytes(context.session.gate.wholes, () => undefined);
+  const bytes = new HeldBytes(context.transport.wholes, () => undefined);
   const trailer = run(context, String(Id), tty, bytes);
   trailer.catch((error: unknown) => bytes.destroy(asFairleadError(error)));
   return hawserStream<ExecOpen>({ reply: { execId: String(Id), tty }, bytes, trailer, signal });
@@ -52,7 +52,7 @@ export const serveExecRun: ServeKind<typeof containerExecRun> = async (context, 
   const { stdin = false, timeoutMs: longest, maxOutputBytes, ...exec } = params;
   if (stdin) throw unsupported('container.exec.run with input: its agent passes none on');
   const { Id } = asObject(await json(context, createCall(exec), { signal, timeoutMs }));
-  const output = new HeldBytes(context.session.gate.wholes, () => undefined);
+  const output = new HeldBytes(context.transport.wholes, () => undefined);
   const bytes = HeldBytes.none();
   bytes.resume();
   const ended = run(context, String(Id), false, output, longest);
@@ -94,7 +94,7 @@ async function run(
   try {
     const { status, body } = await context.ask(start, { timeoutMs });
     if (status >= 400) throw answerFailure(status, body.toString('utf8'));
-    context.session.gate.wholes.require(body.byteLength);
+    context.transport.wholes.require(body.byteLength);
     bytes.receiveWhole(body);
   } catch (error) {
     if (!isFairleadError(error, 'TIMEOUT')) throw error;

@@ -15,11 +15,10 @@ import type {
   LinkTraffic,
   OpenOptions,
 } from '../hosts/host-link.ts';
-import { ask } from './ask.ts';
 import { eventFeed, Samples } from './host-feeds.ts';
 import { type KindContext, unsupported } from './kind.ts';
 import { servedKinds, serverOf } from './kinds.ts';
-import type { HawserSession } from './session.ts';
+import type { HawserTransport } from './transport.ts';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const PING_MS = 10_000;
@@ -28,7 +27,7 @@ const MAX_FACT_CHARS = 64;
 
 export interface HawserLinkOptions {
   readonly hostId: string;
-  readonly session: HawserSession;
+  readonly transport: HawserTransport;
   /** Not the token: nobody behind this needs it. */
   readonly hello: Omit<Hello, 'token'>;
   readonly once: Once;
@@ -41,7 +40,7 @@ export class HawserLink implements HostLink {
   readonly hostId: string;
   readonly instanceId: string;
   readonly closed: Promise<FairleadError>;
-  readonly #session: HawserSession;
+  readonly #transport: HawserTransport;
   readonly #options: HawserLinkOptions;
   readonly #capabilities: readonly string[];
   readonly #context: KindContext;
@@ -52,22 +51,22 @@ export class HawserLink implements HostLink {
   #facts: { readonly os: string; readonly arch: string };
 
   constructor(options: HawserLinkOptions) {
-    const { hostId, session, hello, once } = options;
+    const { hostId, transport, hello, once } = options;
     this.#options = options;
     this.hostId = hostId;
-    this.#session = session;
+    this.#transport = transport;
     this.instanceId = instanceOf(hello);
-    this.closed = session.closed;
+    this.closed = transport.closed;
     this.#capabilities = hello.capabilities ?? [];
     this.#docker = firstState(hello.dockerVersion);
     this.#facts = { os: '', arch: '' };
     const link = this;
     this.#context = {
-      session,
+      transport,
       once,
       ask: async (call, asked) => {
         try {
-          const answer = await ask(session, call, asked);
+          const answer = await transport.ask(call, asked);
           if (!link.#docker.reachable) link.#setReachable();
           return answer;
         } catch (error) {
@@ -130,7 +129,7 @@ export class HawserLink implements HostLink {
       // Agents of Hawser have none.
       policy: { allow: [], deny: [] },
       connectedAt,
-      lastSeenAt: this.#session.lastSeenAt,
+      lastSeenAt: this.#transport.lastSeenAt,
     };
   }
 
@@ -141,16 +140,16 @@ export class HawserLink implements HostLink {
   async ping({ timeoutMs = PING_MS }: { readonly timeoutMs?: number } = {}): Promise<number> {
     const { promise, reject } = Promise.withResolvers<never>();
     const late = new FairleadError('TIMEOUT', `the agent did not answer a ping within ${timeoutMs} ms`);
-    const timer = this.#session.clock.setTimeout(() => reject(late), timeoutMs);
+    const timer = this.#transport.clock.setTimeout(() => reject(late), timeoutMs);
     try {
-      return await Promise.race([this.#session.ping(), promise]);
+      return await Promise.race([this.#transport.ping(), promise]);
     } finally {
       timer.cancel();
     }
   }
 
   close(code: ErrorCode, reason: string): void {
-    this.#session.close(code, reason);
+    this.#transport.close(code, reason);
   }
 
   #events(): EventFeed {
@@ -164,7 +163,7 @@ export class HawserLink implements HostLink {
         return () => link.#stateListeners.delete(listener);
       },
     };
-    this.#feed ??= eventFeed(this.#session, states, this.#options.log);
+    this.#feed ??= eventFeed(this.#transport, states, this.#options.log);
     return this.#feed;
   }
 

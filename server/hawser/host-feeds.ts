@@ -6,12 +6,11 @@ import type { HawserMetrics } from '../../shared/hawser/messages.ts';
 import type { DockerState } from '../../shared/messages/control.ts';
 import type { hostEvents } from '../../shared/messages/host-events.ts';
 import type { HostSample, hostMetrics } from '../../shared/messages/metrics.ts';
-import { stream } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
 import { refuseBy } from './refusal-stream.ts';
-import type { HawserSession } from './session.ts';
+import type { HawserTransport } from './transport.ts';
 import { hawserCall } from './unary.ts';
 
 /** Agents measure every 30 s, the first time so long after they have connected. */
@@ -30,19 +29,19 @@ export interface DockerStates {
 }
 
 /**
- * The events of a host for as long as its session lasts. The agent's own are not used: with many Engines none come, they have no
+ * The events of a host for as long as its transport lasts. The agent's own are not used: with many Engines none come, they have no
  * memory, and they say less.
  */
-export function eventFeed(session: HawserSession, states: DockerStates, log: EventWarnings): EventFeed {
+export function eventFeed(transport: HawserTransport, states: DockerStates, log: EventWarnings): EventFeed {
   const docker: EventSource = {
-    clock: session.clock,
+    clock: transport.clock,
     get state() {
       return states.state;
     },
     onState: (listener) => states.onState(listener),
     stream: async ({ signal, ...call }) => {
       signal?.throwIfAborted();
-      const bytes = stream(session, hawserCall(call));
+      const bytes = transport.stream(hawserCall(call));
       refuseBy(bytes);
       const onAbort = () => bytes.destroy(signal?.reason);
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -52,7 +51,7 @@ export function eventFeed(session: HawserSession, states: DockerStates, log: Eve
     explain: (error) => error,
   };
   const feed = new EventFeed({ docker, log });
-  void session.closed.then(() => feed.end());
+  void transport.closed.then(() => feed.end());
   return feed;
 }
 
@@ -89,13 +88,13 @@ export class Samples {
 
 /** The agent measures at its own pace: whoever has its last sample waits for the next one. */
 export const serveHostMetrics: ServeKind<typeof hostMetrics> = async (context, { since }, { signal }) => {
-  const { session, samples } = context;
+  const { transport, samples } = context;
   if (samples.last.sample === undefined || samples.last.count === since) {
     const { promise: ending, reject } = Promise.withResolvers<never>();
     ending.catch(() => undefined);
     const late = new FairleadError('TIMEOUT', `the agent of Hawser measured nothing within ${NEXT_SAMPLE_MS / 1000} s`);
-    const timer = session.clock.setTimeout(() => reject(late), NEXT_SAMPLE_MS);
-    void session.closed.then((cause) => reject(new FairleadError('STREAM_INTERRUPTED', cause.message)));
+    const timer = transport.clock.setTimeout(() => reject(late), NEXT_SAMPLE_MS);
+    void transport.closed.then((cause) => reject(new FairleadError('STREAM_INTERRUPTED', cause.message)));
     const onAbort = () => reject(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {

@@ -7,10 +7,10 @@ import type { Once } from '../../shared/once.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import type { Answer, AskOptions, HawserCall } from './ask.ts';
 import type { Samples } from './host-feeds.ts';
-import type { HawserSession } from './session.ts';
+import type { HawserTransport } from './transport.ts';
 
 export interface KindContext {
-  readonly session: HawserSession;
+  readonly transport: HawserTransport;
   /** Asks Docker, and notes whether it is reachable. */
   ask(call: HawserCall, options?: AskOptions): Promise<Answer>;
   readonly docker: () => DockerState;

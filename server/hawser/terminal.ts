@@ -8,12 +8,8 @@ import type { containerExecOpen } from '../../shared/messages/container.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import { sleep } from '../../shared/sleep.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
-import { asFairleadError, hawserStream } from './hawser-stream.ts';
-import { HeldBytes } from './held-bytes.ts';
+import { hawserStream } from './hawser-stream.ts';
 import type { KindContext } from './kind.ts';
-import { INPUT_GAP_MS, REQUEST_MS } from './limits.ts';
-import type { HawserSession } from './session.ts';
-import { TerminalInput } from './terminal-input.ts';
 import { hawserCall, json } from './unary.ts';
 
 type ExecOpen = typeof containerExecOpen;
@@ -21,10 +17,6 @@ type ExecOpen = typeof containerExecOpen;
 /** How far behind the look the making of an exec is looked for: Docker waits so long to have said all of that time. */
 const EVENTS_SECONDS = 1;
 const DEFAULT_SIZE = { cols: 80, rows: 24 };
-const CTRL_C = Buffer.from([0x03]);
-const CTRL_D = Buffer.from([0x04]);
-/** How long a process that is left has to take the keys that end most of them. */
-const FAREWELL_MS = 50;
 /** Execs of a container that are looked through for the one that was begun. */
 const MAX_LOOKED_AT = 8;
 /** How often Docker is asked for the code of a process whose output has ended, and how long in between. */
@@ -40,11 +32,8 @@ export async function openTerminal(
 ): Promise<LinkStream<ExecOpen>> {
   const { signal } = options;
   const before = await lookAt(context, params.id, signal);
-  const terminal = new Terminal(context.session);
-  await terminal.start(
-    { containerId: params.id, cmd, user: params.user ?? '', ...(params.size ?? DEFAULT_SIZE) },
-    options,
-  );
+  const start = { containerId: params.id, cmd, user: params.user ?? '', ...(params.size ?? DEFAULT_SIZE) };
+  const terminal = await context.transport.openTerminal(start, options);
   if (params.stdin === false) terminal.bytes.end();
   const found = findExec(context, params.id, cmd, before);
   const trailer = terminal.ended.then(async () => ({ code: await codeOf(context, await found) }));
@@ -56,103 +45,6 @@ export async function openTerminal(
     onSignal: ({ resize }) => trySend(() => terminal.resize(resize)),
     signal,
   });
-}
-
-/** What an exec_start says. */
-interface ExecStart {
-  readonly containerId: string;
-  readonly cmd: string;
-  readonly user: string;
-  readonly cols: number;
-  readonly rows: number;
-}
-
-/** An exec as the agent serves it: its bytes, and whether they have ended. */
-class Terminal {
-  readonly id: string;
-  /** Out of the terminal, and what is typed into it. */
-  readonly bytes: HeldBytes;
-  readonly #session: HawserSession;
-  readonly #input: TerminalInput;
-  readonly #ready = Promise.withResolvers<void>();
-  readonly #ended = Promise.withResolvers<void>();
-
-  constructor(session: HawserSession) {
-    this.#session = session;
-    for (const { promise } of [this.#ready, this.#ended]) promise.catch(() => undefined);
-    this.#input = new TerminalInput(session.clock, (frame) => this.#type(frame));
-    this.bytes = new HeldBytes(session.gate, () => void this.#leave(), this.#input);
-    this.bytes.once('error', (error) => this.#settle(asFairleadError(error)));
-    this.id = session.begin({
-      sort: 'exec',
-      ready: this.#ready.resolve,
-      data: (chunk) => this.bytes.receive(chunk),
-      end: () => {
-        this.bytes.finish();
-        this.#settle();
-      },
-      fail: (error) => void this.bytes.destroy(error),
-    });
-  }
-
-  /** Resolves once the output has ended by itself; rejects when the exec was left or cut off. */
-  get ended(): Promise<void> {
-    return this.#ended.promise;
-  }
-
-  /** Resolves once Docker has taken the exec. @throws what the agent says, TIMEOUT, the reason of `signal` */
-  async start(start: ExecStart, { signal, timeoutMs = REQUEST_MS }: OpenOptions): Promise<void> {
-    const late = new FairleadError('TIMEOUT', 'the host did not start the exec in time');
-    const timer = this.#session.clock.setTimeout(() => this.bytes.destroy(late), timeoutMs);
-    const onAbort = () => this.bytes.destroy(signal?.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    try {
-      this.#session.send({ type: 'exec_start', execId: this.id, ...start });
-      await this.#ready.promise;
-    } catch (error) {
-      this.bytes.destroy();
-      throw error;
-    } finally {
-      timer.cancel();
-      signal?.removeEventListener('abort', onAbort);
-    }
-  }
-
-  /** @throws FairleadError OVERLOADED */
-  resize(size: { readonly cols: number; readonly rows: number }): void {
-    this.#session.send({ type: 'exec_resize', execId: this.id, ...size });
-  }
-
-  #type(frame: Buffer): void {
-    this.#session.send({ type: 'exec_input', execId: this.id, data: frame.toString('base64') });
-  }
-
-  #settle(error?: FairleadError): void {
-    if (error === undefined) {
-      this.#ready.resolve();
-      this.#ended.resolve();
-    } else {
-      this.#ready.reject(error);
-      this.#ended.reject(error);
-    }
-  }
-
-  /** The agent ends the connection, not the process: keys may do that. */
-  async #leave(): Promise<void> {
-    const { clock } = this.#session;
-    this.#input.stop();
-    this.#settle(new FairleadError('CANCELLED', 'the exec was left'));
-    try {
-      for (const key of [CTRL_C, CTRL_D]) {
-        this.#type(key);
-        await sleep(2 * INPUT_GAP_MS, clock);
-      }
-      await sleep(FAREWELL_MS, clock);
-    } catch {
-      // An agent that takes no keys takes no end either; its own end of the connection ends with the session.
-    }
-    this.#session.release(this.id, true);
-  }
 }
 
 /** A size that cannot be sent is the least trouble of an agent that does not read. */
@@ -245,7 +137,7 @@ async function codeOf(context: KindContext, exec: string | undefined): Promise<n
       await json(context, { method: 'GET', path: dockerPath`/exec/${exec}/json` }, {}),
     );
     if (Running === false && typeof ExitCode === 'number' && Number.isInteger(ExitCode)) return ExitCode;
-    await sleep(CODE_RETRY_MS, context.session.clock);
+    await sleep(CODE_RETRY_MS, context.transport.clock);
   }
   throw new FairleadError(
     'DOCKER_ERROR',

@@ -7,7 +7,7 @@ import type { UnaryCall } from '../../shared/docker/unary-call.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { Gathered } from '../../shared/gathered.ts';
 import type { Item, Reply, StreamKind } from '../../shared/messages/kind.ts';
-import { type AskOptions, type HawserCall, stream } from './ask.ts';
+import type { AskOptions, HawserCall } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { KindContext, ServeKind } from './kind.ts';
@@ -99,9 +99,9 @@ async function slowly(
   call: DockerCall,
   timeoutMs = call.timeoutMs ?? REQUEST_MS,
 ): Promise<string> {
-  const bytes = stream(context.session, hawserCall(call));
+  const bytes = context.transport.stream(hawserCall(call));
   const { promise, reject } = Promise.withResolvers<never>();
-  const timer = context.session.clock.setTimeout(() => {
+  const timer = context.transport.clock.setTimeout(() => {
     reject(new FairleadError('TIMEOUT', `Docker did not answer within ${timeoutMs / 1000} s`));
   }, timeoutMs);
   try {
