@@ -198,15 +198,15 @@ export interface BulkPlan {
   matched: number;
   unreachable: Unreachable[];
 }
-export interface BulkContainer {
-  type: 'container';
+/** What became of one of those that were meant. */
+export interface BulkTarget {
   host: string;
-  id: string;
-  container: string;
   result: 'ok' | 'failed' | 'skipped' | 'planned';
   code?: string;
   detail?: string;
 }
+export type BulkContainer = BulkTarget & { type: 'container'; id: string; container: string };
+export type BulkStack = BulkTarget & { type: 'stack'; stack: string };
 export interface BulkSummary {
   type: 'summary';
   matched: number;
@@ -215,7 +215,7 @@ export interface BulkSummary {
   skipped: number;
   unreachable: number;
 }
-export type BulkRecord = BulkPlan | BulkContainer | BulkSummary;
+export type BulkRecord = BulkPlan | BulkContainer | BulkStack | BulkSummary;
 
 /** A container in Docker's list; the fields that are shown. */
 export interface ContainerSummary {
@@ -282,6 +282,12 @@ export interface StackSummary {
   running: number;
   revision: StackRevision | null;
   latest: StackRevision | null;
+}
+
+/** The stacks of all hosts. */
+export interface FleetStacks {
+  items: (StackSummary & { host: string; hostId: string })[];
+  unreachable: Unreachable[];
 }
 
 export interface StackDetail extends Omit<StackSummary, 'services'> {

@@ -1,7 +1,8 @@
 /** The two forms of every read: a table for people, JSON for programs. */
+import type { Unreachable } from './api-types.ts';
 import type { GlobalOptions } from './connect.ts';
 import { type CliIo, write } from './io.ts';
-import { type Column, table } from './table.ts';
+import { type Column, printable, table } from './table.ts';
 
 /** Prints `value` as indented JSON. */
 export async function printJson(io: CliIo, value: unknown): Promise<void> {
@@ -23,4 +24,11 @@ export async function printRows<T>(
 export async function print<T>(io: CliIo, options: GlobalOptions, value: T, text: (value: T) => string): Promise<void> {
   if (options.json) await printJson(io, value);
   else await write(io.stdout, text(value));
+}
+
+/** Says on stderr which hosts did not answer, and why. */
+export async function tellUnreachable(io: CliIo, unreachable: readonly Unreachable[]): Promise<void> {
+  for (const { host, code, detail } of unreachable) {
+    await write(io.stderr, `fairlead: ${printable(`${host}: ${detail} (${code})`)}\n`);
+  }
 }

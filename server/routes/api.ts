@@ -26,7 +26,7 @@ import type { Api } from './app-types.ts';
 import { attachRoute } from './attach.ts';
 import { auditRoutes } from './audit.ts';
 import { backupRoute } from './backup.ts';
-import { bulkActionRoute } from './bulk-actions.ts';
+import { bulkRoutes } from './bulk.ts';
 import { caRoutes } from './ca.ts';
 import { certificateRoutes } from './certificates.ts';
 import { containerArchiveRoutes } from './container-archive.ts';
@@ -172,7 +172,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   recoveryRoutes(api, context);
   containerListRoutes(api, context);
   fleetListRoutes(api, context);
-  bulkActionRoute(api, context);
+  bulkRoutes(api, context);
   containerRoutes(api, context);
   containerMakeRoutes(api, context);
   containerStreamRoutes(api, context);

@@ -37,14 +37,17 @@ export interface ContainerSelect {
 export function isSelected(container: Static<typeof DockerObject>, select: ContainerSelect): boolean {
   const { name, image, state, label } = select;
   const { Image, State, Labels } = container;
-  const isOneOf = (wanted: readonly string[], found: readonly unknown[]) =>
-    found.some((text) => typeof text === 'string' && wanted.some((pattern) => matchesGlob(pattern, text)));
   return (
     (name === undefined || isOneOf(name, namesOf(container))) &&
     (image === undefined || isOneOf(image, [Image])) &&
     (state === undefined || state.some((one) => one === State)) &&
     (label === undefined || label.every((one) => hasLabel(Labels, one)))
   );
+}
+
+/** Whether one of the patterns fits one of the texts. */
+export function isOneOf(wanted: readonly string[], found: readonly unknown[]): boolean {
+  return found.some((text) => typeof text === 'string' && wanted.some((pattern) => matchesGlob(pattern, text)));
 }
 
 /** A container's names, without the slash that Docker puts before them. */

@@ -7,6 +7,7 @@ import type { HostScope } from '../access/scope.ts';
 import type { HostLink } from '../hosts/host-link.ts';
 import { failureOf, READ_ASKED, Repeat } from '../problem.ts';
 import { scopeOf } from './access.ts';
+import type { HeldAnswer } from './answer-budget.ts';
 import type { RouteContext } from './context.ts';
 import type { HostRecord, HostsService } from './deps/hosts.ts';
 import { answerOfHosts, jsonArray } from './host-answer.ts';
@@ -24,9 +25,11 @@ export interface HostSelect {
   readonly host?: readonly string[];
 }
 
-const Unreachable = Type.Object({
-  host: Type.String({ description: "The host's name" }),
-  hostId: Type.String(),
+/** Of which host something is. */
+export const OF_HOST = { host: Type.String({ description: "The host's name" }), hostId: Type.String() };
+
+export const Unreachable = Type.Object({
+  ...OF_HOST,
   code: Type.String(),
   detail: Type.String(),
   repeat: Type.Optional(Repeat),
@@ -118,15 +121,35 @@ export async function askHosts<T>(
 /** Answers with what all hosts that are meant list, the newest first. @throws FairleadError HOST_NOT_FOUND, OVERLOADED */
 export async function answerFanOut<K extends ListKind>(
   context: RouteContext,
-  request: FastifyRequest<{ Querystring: { tag?: string[]; host?: string[]; limit?: number } }>,
+  request: FastifyRequest<{ Querystring: HostSelect & { limit?: number } }>,
   reply: FastifyReply,
   question: ListQuestion<K>,
+): Promise<FastifyReply> {
+  return await answerAll(context, request, reply, async ({ host, hostId }, link, held, ending) => {
+    return await listOf(link, question, ending, held, { host, hostId });
+  });
+}
+
+/**
+ * Answers with what `list` finds at all hosts that are meant, in the order of its keys.
+ * @param list counts in what it answers @throws FairleadError HOST_NOT_FOUND, OVERLOADED
+ */
+export async function answerAll(
+  context: RouteContext,
+  request: FastifyRequest<{ Querystring: HostSelect & { limit?: number } }>,
+  reply: FastifyReply,
+  list: (
+    of: { readonly host: string; readonly hostId: string },
+    link: HostLink,
+    held: HeldAnswer,
+    signal: AbortSignal,
+  ) => Promise<Listed[]>,
 ): Promise<FastifyReply> {
   const { limit, ...select } = request.query;
   return await answerOfHosts(context, request, reply, async (held, signal) => {
     const hosts = await hostsOf(context.deps.hosts, select, scopeOf(request));
     const { answers, unreachable } = await askHosts(context, request, hosts, signal, ({ id, name }, link, ending) =>
-      listOf(link, question, ending, held, { host: name, hostId: id }),
+      list({ host: name, hostId: id }, link, held, ending),
     );
     for (const { hostId } of unreachable) held.drop(hostId);
     const listed = answers.flatMap(({ answer }) => answer).sort(compareKeys);

@@ -1,4 +1,4 @@
-/** What all hosts have, side by side: containers, images, volumes, networks. */
+/** What all hosts have, side by side: containers, images, volumes, networks, stacks. */
 import Type, { type Static } from 'typebox';
 import { containerList } from '../../shared/messages/container.ts';
 import { imageList } from '../../shared/messages/image.ts';
@@ -6,13 +6,17 @@ import { networkList } from '../../shared/messages/network.ts';
 import { volumeList } from '../../shared/messages/volume.ts';
 import type { Api } from './app-types.ts';
 import { keyOf as containerKey } from './container-lists.ts';
-import { CONTAINER_SELECT, isSelected } from './container-select.ts';
+import { CONTAINER_SELECT, isOneOf, isSelected } from './container-select.ts';
 import type { RouteContext } from './context.ts';
+import { definedOf } from './defined.ts';
 import { filtersQuery, readFilters } from './docker-words.ts';
-import { answerFanOut, FAN_OUT_QUERY, FanOut } from './fan-out.ts';
+import { answerAll, answerFanOut, FAN_OUT_QUERY, FanOut, HOST_SELECT, OF_HOST, Unreachable } from './fan-out.ts';
+import { textOf } from './host-answer.ts';
 import type { KeyOf, ListKind } from './host-lists.ts';
 import { keyOf as imageKey } from './images.ts';
 import { keyOf as networkKey } from './networks.ts';
+import { StackView } from './stack-schemas.ts';
+import { stacksOf } from './stacks.ts';
 import { keyOf as volumeKey } from './volumes.ts';
 
 const strict = { additionalProperties: false };
@@ -26,6 +30,11 @@ const ContainersQuery = Type.Object(
   strict,
 );
 const ObjectsQuery = Type.Object({ ...FAN_OUT_QUERY, ...filtersQuery }, strict);
+const StacksQuery = Type.Object({ ...HOST_SELECT, name: CONTAINER_SELECT.name }, strict);
+const FleetStacks = Type.Object({
+  items: Type.Array(Type.Object({ ...StackView.properties, ...OF_HOST })),
+  unreachable: Type.Array(Unreachable),
+});
 
 export function fleetListRoutes(api: Api, context: RouteContext): void {
   api.get(
@@ -51,10 +60,34 @@ export function fleetListRoutes(api: Api, context: RouteContext): void {
   objectsRoute(api, context, 'images', imageList, imageKey);
   objectsRoute(api, context, 'volumes', volumeList, volumeKey);
   objectsRoute(api, context, 'networks', networkList, networkKey);
+  stacksRoute(api, context);
 }
 
-function definedOf<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as never;
+function stacksRoute(api: Api, context: RouteContext): void {
+  api.get(
+    '/api/v1/stacks',
+    {
+      config: { access: 'viewer', scope: 'filtered' },
+      schema: {
+        tags: ['stacks'],
+        summary: 'Lists the stacks of all hosts by name, and says which hosts did not answer',
+        querystring: StacksQuery,
+        response: { 200: FleetStacks },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.query;
+      return await answerAll(context, request, reply, async ({ host, hostId }, link, held, signal) => {
+        const stacks = await stacksOf(context.deps, link, signal);
+        return stacks
+          .filter((stack) => name === undefined || isOneOf(name, [stack.name]))
+          .map((stack) => {
+            const text = textOf(held, hostId, { ...stack, host, hostId });
+            return { created: 0, id: `${stack.name} ${host}`, text };
+          });
+      });
+    },
+  );
 }
 
 type ObjectKind = typeof imageList | typeof volumeList | typeof networkList;

@@ -57,8 +57,8 @@ export const LIST_MS = 30_000;
 export const SEND_MS = 120_000;
 /** Time for one host in a question to all hosts. */
 export const FAN_OUT_HOST_MS = 5_000;
-/** Containers that one bulk action may touch, and those at once. */
-export const MAX_BULK_CONTAINERS = 5_000;
+/** Containers, or stacks, that one bulk action may touch, and those at once. */
+export const MAX_BULK_TARGETS = 5_000;
 export const MAX_BULK_AT_ONCE = 32;
 /** Bulk actions in progress: of one token's name, and in all. */
 export const BULK_ACTIONS = { ofHost: 4, inAll: 64 };

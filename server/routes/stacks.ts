@@ -3,6 +3,7 @@
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
+import type { HostLink } from '../hosts/host-link.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { answerOfHosts, textOf } from './host-answer.ts';
@@ -35,6 +36,18 @@ export function stackRoutes(api: Api, context: RouteContext): void {
   diffRoute(api, context);
 }
 
+/** All stacks of a host by name: those that it has containers of, and those that were deployed there. */
+export async function stacksOf(
+  { stacks }: Pick<RouteContext['deps'], 'stacks'>,
+  link: HostLink,
+  signal: AbortSignal,
+): Promise<StackView[]> {
+  const onHost = new Map((await stacks.onHost(link, signal)).map((one) => [one.stack, one]));
+  const ours = Map.groupBy(await stacks.revisions.latest(link.hostId), ({ stack }) => stack);
+  const names = [...new Set([...onHost.keys(), ...ours.keys()])].sort();
+  return names.map((name) => stackView(name, onHost.get(name), ours.get(name) ?? []));
+}
+
 function listRoute(api: Api, context: RouteContext): void {
   const { deps, links } = context;
   api.get(
@@ -56,12 +69,10 @@ function listRoute(api: Api, context: RouteContext): void {
       }
       return await answerOfHosts(context, request, reply, async (held, signal) => {
         const link = await links.to(request, request.params.host);
-        const there = await withDeadline(deps.clock, LIST_MS, signal, (ending) => deps.stacks.onHost(link, ending));
-        const ours = Map.groupBy(await deps.stacks.revisions.latest(link.hostId), ({ stack }) => stack);
-        const onHost = new Map(there.map((one) => [one.stack, one]));
-        const names = [...new Set([...onHost.keys(), ...ours.keys()])].sort().filter((name) => name > (cursor ?? ''));
-        const page = names.slice(0, limit).map((name) => stackView(name, onHost.get(name), ours.get(name) ?? []));
-        const nextCursor = names.length > limit ? (page.at(-1)?.name ?? null) : null;
+        const all = await withDeadline(deps.clock, LIST_MS, signal, (ending) => stacksOf(deps, link, ending));
+        const rest = all.filter(({ name }) => name > (cursor ?? ''));
+        const page = rest.slice(0, limit);
+        const nextCursor = rest.length > limit ? (page.at(-1)?.name ?? null) : null;
         return [textOf(held, link.hostId, { items: page, nextCursor })];
       });
     },

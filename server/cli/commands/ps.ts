@@ -8,8 +8,8 @@ import { type SelectOptions, selecting, selection } from '../container-select.ts
 import { CONTAINER_COLUMNS } from '../containers.ts';
 import { usageError } from '../errors.ts';
 import { type CliIo, write } from '../io.ts';
-import { printRows } from '../output.ts';
-import { type Column, printable } from '../table.ts';
+import { printRows, tellUnreachable } from '../output.ts';
+import type { Column } from '../table.ts';
 
 interface PsOptions extends GlobalOptions, SelectOptions {
   all?: boolean;
@@ -47,8 +47,6 @@ async function listEverywhere(api: ApiClient, io: CliIo, options: PsOptions, hos
   const rows = items.toSorted((a, b) => a.host.localeCompare(b.host));
   const columns: Column<FanOut['items'][number]>[] = [['HOST', (row) => row.host], ...CONTAINER_COLUMNS];
   await printRows(io, options, rows, columns);
-  for (const { host, code, detail } of unreachable) {
-    await write(io.stderr, `fairlead: ${printable(`${host}: ${detail} (${code})`)}\n`);
-  }
+  await tellUnreachable(io, unreachable);
   if (omitted !== undefined) await write(io.stderr, `fairlead: ${omitted} more are not shown\n`);
 }

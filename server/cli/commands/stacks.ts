@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { type Command, Option } from 'commander';
 import { path } from '../api-client.ts';
-import type { ContainerSummary, StackDetail, StackLogRecord, StackRevision, StackSummary } from '../api-types.ts';
+import type { ContainerSummary, StackDetail, StackLogRecord, StackRevision } from '../api-types.ts';
 import { type ActionContext, act, type Cli, collect, seconds, wholeNumber } from '../commander.ts';
 import { CONTAINER_COLUMNS } from '../containers.ts';
 import { parseEnv } from '../env-file.ts';
@@ -15,6 +15,7 @@ import { printJson, printRows } from '../output.ts';
 import { facts, printable } from '../table.ts';
 import { dockerTime } from '../time.ts';
 import { readText } from './files.ts';
+import { addBulk, addList } from './stack-fleet.ts';
 import { addMigrate } from './stack-migrate.ts';
 
 const NDJSON = 'application/x-ndjson';
@@ -37,6 +38,7 @@ export function addStack(root: Command, cli: Cli): void {
   addChange(stack, cli, 'restart', 'restart a stack');
   addChange(stack, cli, 'pull', 'pull the images of a stack; what runs stays as it is');
   addScale(stack, cli);
+  addBulk(stack, cli);
   addRemove(stack, cli);
   addMigrate(stack, cli);
   addHistory(stack, cli);
@@ -133,25 +135,6 @@ async function change(
     if (result?.revision !== undefined) await write(io.stdout, `revision ${result.revision} is ${result.state}\n`);
     else if (result !== undefined) await write(io.stdout, 'done\n');
   }
-}
-
-function addList(stack: Command, cli: Cli): void {
-  const ls = stack
-    .command('ls')
-    .description('list the stacks of a host, those that others have deployed, too')
-    .argument('<host>');
-  act<object, [string]>(ls, cli, async ({ api, io, options }, host) => {
-    const rows = await api.list<StackSummary>(path`/api/v1/hosts/${host}/stacks`);
-    await printRows(io, options, rows, [
-      ['STACK', ({ name }) => name],
-      ['RUNNING', ({ running, containers }) => `${running}/${containers}`],
-      ['SERVICES', ({ services }) => services.join(',')],
-      ['REVISION', ({ revision }) => revision?.revision],
-      ['DEPLOYED', ({ revision }) => relative(revision?.finishedAt, io.now())],
-      ['BY', ({ revision, managed }) => (managed ? revision?.createdBy : '(others)')],
-      ['LATEST', ({ latest }) => (latest === null ? undefined : `${latest.revision} ${latest.state}`)],
-    ]);
-  });
 }
 
 function addStatus(stack: Command, cli: Cli, name: string): void {

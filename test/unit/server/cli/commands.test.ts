@@ -189,6 +189,23 @@ describe('reads', () => {
     assert.equal(server.requests.at(-1)?.url.search, '?all=1');
   });
 
+  it('print the stacks of all hosts, of those with a tag, and of one', async (t) => {
+    const server = await api(t);
+    const stack = { name: 'shop', managed: false, services: ['web'], containers: 2, running: 1 };
+    const row = { ...stack, revision: null, latest: null };
+    server.on('GET /api/v1/stacks', () => ({
+      items: [{ ...row, host: 'edge-1', hostId: HOST.id }],
+      unreachable: [{ host: 'edge-2', code: 'HOST_OFFLINE', detail: 'it is offline' }],
+    }));
+    server.on('GET /api/v1/hosts/edge-1/stacks', () => ({ items: [row], nextCursor: null }));
+    const { code, out, err } = await runAgainst(server, ['stack', 'ls', '--tag', 'eu', '--name', 's*']);
+    assert.deepEqual([code, server.requests.at(-1)?.url.search], [0, '?tag=eu&name=s*']);
+    assert.match(out, /^HOST +STACK .*\nedge-1 +shop +1\/2 +web /);
+    assert.equal(err, 'fairlead: edge-2: it is offline (HOST_OFFLINE)\n');
+    assert.match((await runAgainst(server, ['stack', 'ls', 'edge-1'])).out, /^STACK .*\nshop +1\/2 /);
+    assert.equal((await runAgainst(server, ['stack', 'ls', 'edge-1', '--tag', 'eu'])).code, 2);
+  });
+
   it('print a problem with its code and exit with 1', async (t) => {
     const server = await api(t);
     server.on('GET /api/v1/hosts/x/containers', (_seen, response) => {
@@ -375,6 +392,24 @@ describe('bulk', () => {
     const failed = await runAgainst(server, ['bulk', 'stop', '--all', '--yes']);
     assert.deepEqual([failed.code, failed.err], [1, 'fairlead: edge-1/web: busy (CONFLICT)\n']);
     assert.deepEqual(server.requests.at(-1)?.body, { action: 'stop', select: { all: true } });
+  });
+
+  it('does the same to stacks', async (t) => {
+    const server = await api(t);
+    const [plan, , summary] = answer('ok');
+    const done = { type: 'stack', host: 'edge-1', stack: 'shop', result: 'ok' };
+    server.on(
+      'POST /api/v1/stacks/actions',
+      (_seen, response) => void response.end(lines([plan, done, summary] as object[])),
+    );
+    const args = ['stack', 'bulk', 'redeploy', '--tag', 'eu', '--name', 'sh*', '--pull', '--timeout', '2m', '--yes'];
+    const { code, out } = await runAgainst(server, args);
+    assert.equal(code, 0);
+    assert.match(out, /^edge-1\/shop\n\nHOST .*\n1 matched: 1 ok, 0 failed, 0 skipped\.\n$/s);
+    const select = { tag: ['eu'], name: ['sh*'] };
+    assert.deepEqual(server.requests.at(-1)?.body, { action: 'redeploy', select, pull: true, timeoutSeconds: 120 });
+    assert.equal((await runAgainst(server, ['stack', 'bulk', 'stop'])).code, 2);
+    assert.equal((await runAgainst(server, ['stack', 'bulk', 'explode', '--all'])).code, 2);
   });
 
   it('touches nothing before somebody said yes, nor without a word of what', async (t) => {

@@ -133,6 +133,8 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/images', 'viewer', 'filtered', 200],
   ['GET /api/v1/volumes', 'viewer', 'filtered', 200],
   ['GET /api/v1/networks', 'viewer', 'filtered', 200],
+  ['GET /api/v1/stacks', 'viewer', 'filtered', 200],
+  ['POST /api/v1/stacks/actions', 'operator', 'filtered', 200, { body: { action: 'stop', select: { all: true } } }],
   ['POST /api/v1/containers/actions', 'operator', 'filtered', 200, { body: { action: 'stop', select: { all: true } } }],
   ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
   ['GET /api/v1/volume-transfers', 'viewer', 'filtered', 200],

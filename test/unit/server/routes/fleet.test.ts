@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
-import { type Answer, HOST } from './fake-host.ts';
+import { type Answer, type Asked, HOST } from './fake-host.ts';
 import { as, ask, fixture } from './fakes.ts';
 
 const ACTIONS = '/api/v1/containers/actions';
@@ -65,6 +65,109 @@ test('images, volumes and networks of all hosts are one list each', async (t) =>
     const found = (await ask(api, { url: `/api/v1/${what}`, headers: as('viewer') })).json();
     assert.deepEqual([found.items[0].host, found.unreachable[0].code], ['edge-1', 'HOST_OFFLINE'], what);
   }
+});
+
+/** A host with a stack of ours and one of others; a change of `bad` fails. */
+const STACKS: Record<string, Answer> = {
+  'stack.list': ({ stream }) => {
+    stream.itemList = [
+      { stack: 'web', services: ['web'], containers: 2, running: 1 },
+      { stack: 'bad', services: ['app'], containers: 1, running: 1 },
+    ];
+    return { count: 2 };
+  },
+  'stack.status': ({ stream }) => {
+    stream.itemList = [{ Id: id(1), State: 'running' }];
+    return { count: 1 };
+  },
+};
+for (const kind of ['stack.deploy', 'stack.pull', 'stack.start', 'stack.stop', 'stack.restart']) {
+  STACKS[kind] = ({ params, stream }) => {
+    if (params['stack'] === 'bad') throw new FairleadError('DOCKER_ERROR', 'no space');
+    stream.trailer.resolve({});
+    return { compose: '2.26.1' };
+  };
+}
+
+test('stacks of all hosts are one list, by name, with what was deployed; hosts that do not answer are named', async (t) => {
+  const { api } = await fixture({ hosts, answers: STACKS });
+  t.after(() => api.close());
+  const list = async (query: string, token: 'viewer' | 'viewer#lab' = 'viewer') =>
+    (await ask(api, { url: `/api/v1/stacks?${query}`, headers: as(token) })).json();
+  const { items, unreachable } = await list('');
+  assert.deepEqual(
+    items.map(({ name, host, hostId, running, revision }: Record<string, unknown>) => [
+      ...[name, host, hostId, running],
+      (revision as { revision: number } | null)?.revision,
+    ]),
+    [
+      ['bad', 'edge-1', HOST.id, 1, undefined],
+      ['web', 'edge-1', HOST.id, 1, 3],
+    ],
+  );
+  assert.deepEqual([unreachable.length, unreachable[0].host, unreachable[0].code], [1, 'edge-2', 'HOST_OFFLINE']);
+  assert.deepEqual(
+    (await list('name=w*&tag=lab')).items.map(({ name }: { name: string }) => name),
+    ['web'],
+  );
+  assert.deepEqual((await list('', 'viewer#lab')).unreachable, []);
+  assert.equal((await list('host=edge-2', 'viewer#lab')).code, 'HOST_NOT_FOUND');
+});
+
+test('a bulk action on stacks is for those that it applies to, and each has its row', async (t) => {
+  const { api, host, audit } = await fixture({ answers: STACKS });
+  t.after(() => api.close());
+  const call = async (payload: object, token: 'operator' | 'viewer' = 'operator') =>
+    await ask(api, { method: 'POST', url: '/api/v1/stacks/actions', headers: as(token), payload });
+  const planned = async (action: string, select: object = { all: true }) =>
+    recordsOf((await call({ action, select, dryRun: true })).body).flatMap((one) =>
+      one.type === 'stack' ? [`${one.stack} ${one.running}/${one.containers} ${one.result}`] : [],
+    );
+  assert.deepEqual(await planned('stop', { name: ['*'] }), ['bad 1/1 planned', 'web 1/2 planned']);
+  assert.deepEqual(await planned('start', { tag: ['lab'] }), ['web 1/2 planned']);
+  assert.deepEqual(await planned('redeploy'), ['web 1/2 planned']);
+  assert.ok(host.asked.every(({ kind }) => kind === 'stack.list'));
+
+  const redeployed = recordsOf((await call({ action: 'redeploy', select: { all: true }, pull: true })).body);
+  assert.deepEqual([redeployed[1].stack, redeployed[1].result], ['web', 'ok']);
+  assert.equal(host.asked.at(-1)?.params['pull'], true);
+  const restarted = recordsOf((await call({ action: 'restart', select: { host: ['edge-1'] } })).body);
+  const { ok, failed, operationId } = restarted.at(-1);
+  assert.deepEqual([ok, failed], [1, 1]);
+  const told = restarted.find(({ stack }) => stack === 'bad');
+  assert.deepEqual([told.code, told.detail], ['DOCKER_ERROR', 'no space']);
+  const rows = audit.filter(({ detail }) => detail?.['operationId'] === operationId);
+  assert.deepEqual(rows.map(({ action, target, result }) => [action, target, result]).sort(), [
+    ['stack.bulk', 'restart', 'failed'],
+    ['stack.restart', `${HOST.id}/bad`, 'failed'],
+    ['stack.restart', `${HOST.id}/web`, 'ok'],
+  ]);
+  assert.match((await call({ action: 'stop', select: {} })).json().detail, /say which stacks/);
+  assert.equal((await call({ action: 'stop', select: { all: true } }, 'viewer')).statusCode, 403);
+});
+
+test('a client that leaves ends the changes of stacks that go on, and nothing more is begun', async (t) => {
+  const asked = Promise.withResolvers<Asked>();
+  const { api, host } = await fixture({
+    answers: {
+      ...STACKS,
+      'stack.stop': (one) => {
+        asked.resolve(one);
+        return { compose: '2.26.1' };
+      },
+    },
+  });
+  t.after(() => api.close());
+  const url = `${await api.listen({ port: 0, host: '127.0.0.1' })}/api/v1/stacks/actions`;
+  const body = JSON.stringify({ action: 'stop', select: { all: true }, concurrency: 1 });
+  const leaving = new AbortController();
+  const headers = { ...as('operator'), 'content-type': 'application/json' };
+  const answer = await fetch(url, { method: 'POST', headers, body, signal: leaving.signal });
+  const { stream } = await asked.promise;
+  leaving.abort();
+  await assert.rejects(answer.text());
+  await stream.wasReset.promise;
+  assert.equal(host.asked.filter(({ kind }) => kind === 'stack.stop').length, 1);
 });
 
 test('a bulk action says what it will do, does it, records each, and sums up', async (t) => {
