@@ -7,11 +7,11 @@ import type { Logger } from 'pino';
 import type { HeaderPair } from '../../shared/docker/headers.ts';
 import { endToEnd } from '../../shared/docker/headers.ts';
 import { normalPath } from '../../shared/docker/path.ts';
+import type { BareConnection, RawAnswer, RawExchange, RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { ExactLength } from '../../shared/exact-length.ts';
 import { pump } from '../../shared/pump.ts';
 import type { PolicySubject } from '../policy/policy.ts';
 import type { DockerEngine } from './engine.ts';
-import type { BareConnection, RawAnswer, RawExchange, RawRequest } from './raw-exchange.ts';
 import { callsToFollow, RunningExec } from './running-exec.ts';
 
 /** The head of Docker's answer; `upgraded`: what follows, both ways, are the bytes of the bare connection. */

@@ -8,6 +8,8 @@ import { answerFailure } from '../../shared/docker/answer-failure.ts';
 import { apiCall } from '../../shared/docker/api-calls.ts';
 import type { AskedCall, DockerCall, UploadCall } from '../../shared/docker/call.ts';
 import { asObject, parseDockerJson, readText } from '../../shared/docker/json.ts';
+import { beginExchange, type RawExchange, type RawRequest } from '../../shared/docker/raw-exchange.ts';
+import { sendAndRead } from '../../shared/docker/upload.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
@@ -17,8 +19,6 @@ import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
 import { connectionFailure, unreachable } from './failure.ts';
 import { Modem } from './modem.ts';
-import { beginExchange, type RawExchange, type RawRequest } from './raw-exchange.ts';
-import { sendAndRead } from './upload.ts';
 
 /** How often Docker is asked whether it is there, while it is and while it is not. */
 const POLL_REACHABLE_MS = 15_000;

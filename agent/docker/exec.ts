@@ -1,10 +1,10 @@
 /** One exec in a container, from its creation to the end of its process. */
 import type { Socket } from 'node:net';
 import { type DockerCall, dockerPath } from '../../shared/docker/call.ts';
+import { outliveStdin } from '../../shared/docker/connection.ts';
 import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { outliveStdin } from './connection.ts';
 import type { DockerEngine } from './engine.ts';
 import { ANY_ID, callsToFollow, END_CALL_MS, POLL_FIRST_MS, RunningExec } from './running-exec.ts';
 

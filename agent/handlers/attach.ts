@@ -1,12 +1,12 @@
 /** Handler of container.attach: a container's own process, which runs on when its watchers leave. */
 import type { Socket } from 'node:net';
 import { dockerPath } from '../../shared/docker/call.ts';
+import { outliveStdin } from '../../shared/docker/connection.ts';
 import { asObject, parseDockerJson, readText } from '../../shared/docker/json.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { containerAttach } from '../../shared/messages/container-streams.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import { sleep } from '../../shared/sleep.ts';
-import { outliveStdin } from '../docker/connection.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import type { TerminalSize } from '../docker/exec.ts';
 import type { Handler, HandlerContext } from './handler.ts';

@@ -1,8 +1,8 @@
 /** The bytes of a process behind a connection that Docker has handed over: its output to its end, its input and the end of that. */
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { isClosedByPeer } from '../../shared/docker/connection.ts';
 import { pump } from '../../shared/pump.ts';
-import { isClosedByPeer } from '../docker/connection.ts';
 
 /** Copies the output to its end. @returns whether the connection broke instead of ending */
 export async function drain(connection: Socket, sink: Writable, signal: AbortSignal): Promise<boolean> {

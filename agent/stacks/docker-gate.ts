@@ -4,10 +4,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { endToEnd, type HeaderPair } from '../../shared/docker/headers.ts';
+import type { RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { pump } from '../../shared/pump.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import type { RawRequest } from '../docker/raw-exchange.ts';
 import type { PolicySubject } from '../policy/policy.ts';
 
 const MAX_CONNECTIONS = 256;

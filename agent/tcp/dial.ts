@@ -1,8 +1,8 @@
 /** Makes the connections that `tcp.open` asks for. */
 import { createConnection, type Socket } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
+import { outliveStdin } from '../../shared/docker/connection.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import { outliveStdin } from '../docker/connection.ts';
 
 /** How long a connection may take to be made, over all addresses. */
 const CONNECT_MS = 10_000;

@@ -10,7 +10,7 @@ import {
   type RawAnswer,
   type RawExchange,
   type RawRequest,
-} from '../../../../agent/docker/raw-exchange.ts';
+} from '../../../../shared/docker/raw-exchange.ts';
 import { type Cleanup, defer, tempDir } from '../../../support/tmp.ts';
 import { waitFor, within } from '../../../support/wait.ts';
 
@@ -100,7 +100,7 @@ export interface Begun {
 export async function begin(cleanup: Cleanup, request: Partial<RawRequest> = {}): Promise<Begun> {
   const docker = await rawDocker(cleanup);
   const plain: RawRequest = { method: 'GET', target: '/x', headers: [], body: 'none' };
-  const exchange = beginExchange({ socketPath: docker.socket, text: docker.socket }, { ...plain, ...request });
+  const exchange = beginExchange({ socketPath: docker.socket }, { ...plain, ...request });
   exchange.answer.catch(() => undefined);
   exchange.body.on('error', () => undefined);
   defer(cleanup, () => exchange.destroy());

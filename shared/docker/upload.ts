@@ -1,8 +1,8 @@
 /** Sends a body to Docker as it comes, and reads what Docker says to it. */
 import type { Readable } from 'node:stream';
-import { answerFailure } from '../../shared/docker/answer-failure.ts';
-import { readText } from '../../shared/docker/json.ts';
-import { pump } from '../../shared/pump.ts';
+import { pump } from '../pump.ts';
+import { answerFailure } from './answer-failure.ts';
+import { readText } from './json.ts';
 import type { RawExchange } from './raw-exchange.ts';
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;

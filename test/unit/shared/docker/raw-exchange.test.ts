@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { beginExchange, type RawRequest } from '../../../../agent/docker/raw-exchange.ts';
 import type { HeaderPair } from '../../../../shared/docker/headers.ts';
+import { beginExchange, type RawRequest } from '../../../../shared/docker/raw-exchange.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { answerOf, begin, bodyOf, handedOver, rawDocker } from './raw-docker.ts';
+import { answerOf, begin, bodyOf, handedOver, rawDocker } from '../../agent/docker/raw-docker.ts';
 
 const UPGRADE = { method: 'POST', target: '/exec/1/start', protocol: 'tcp' };
 const SWITCHING = ['HTTP/1.1 101 UPGRADED', 'Content-Type: application/vnd.docker.raw-stream', 'Connection: Upgrade'];
@@ -46,7 +46,7 @@ test('over TCP the same goes out, and the same comes back', async (t) => {
   t.after(() => relay.close());
   const { port } = relay.address() as { port: number };
   const request: RawRequest = { method: 'GET', target: '/x', headers: [['X-A', '1']], body: 'none' };
-  const { answer } = beginExchange({ host: '127.0.0.1', port, text: '' }, request);
+  const { answer } = beginExchange({ host: '127.0.0.1', port }, request);
   const connection = await docker.connection();
   assert.equal(await connection.request(), 'GET /x HTTP/1.1\r\nHost: docker\r\nX-A: 1\r\nConnection: close');
   connection.write('HTTP/1.1 200 OK', 'Content-Length: 2', '', 'ok');
@@ -88,7 +88,7 @@ test('no header of the client says how its request is framed, for whom, or for h
   const docker = await rawDocker(t);
   const ask = (...headers: HeaderPair[]) => {
     const request: RawRequest = { method: 'POST', target: '/x', headers, body: 5 };
-    return () => beginExchange({ socketPath: docker.socket, text: '' }, request);
+    return () => beginExchange({ socketPath: docker.socket }, request);
   };
   const framing = ['Transfer-Encoding', 'Content-Length', 'Host', 'Connection', 'Expect', 'Upgrade', 'Keep-Alive'];
   const more = ['TE', 'Trailer', 'Proxy-Connection', 'Proxy-Authorization', 'Proxy-Authenticate'];

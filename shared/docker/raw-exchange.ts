@@ -2,19 +2,38 @@
  * A client's own request, put to Docker as it is, and Docker's answer as it is. How bodies are framed is said here anew, and
  * never taken from the client: bytes behind a body would be a request that nobody has judged.
  */
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { endToEnd, type HeaderPair, isHopByHop } from '../../shared/docker/headers.ts';
-import { FairleadError } from '../../shared/errors.ts';
-import type { DockerAddress } from './address.ts';
+import { FairleadError } from '../errors.ts';
 import { outliveStdin } from './connection.ts';
+import { endToEnd, type HeaderPair, isHopByHop } from './headers.ts';
 
 const TCP_KEEPALIVE_MS = 15_000;
 /** What Docker calls the bytes of a connection that it hands over. */
 const BARE_STREAM = /^application\/vnd\.docker\.(raw|multiplexed)-stream\b/;
 /** What is said here alone. */
 const OWN_HEADERS: ReadonlySet<string> = new Set(['host', 'content-length', 'expect']);
+
+/** An HTTP server that passes on to Docker what it is asked. */
+export interface HttpDoor {
+  /** Where it is, what it is known by, and the connections to it. */
+  readonly options: https.RequestOptions;
+  readonly isTls: boolean;
+  /** What it is called in `Host`. */
+  readonly authority: string;
+  /** What it wants to see beside Docker's own headers. */
+  readonly headers: readonly HeaderPair[];
+  /** Whether a connection serves more than one request. */
+  readonly keepsAlive: boolean;
+}
+
+/** How Docker is reached. */
+export type DockerTarget =
+  | { readonly socketPath: string }
+  | { readonly host: string; readonly port: number }
+  | { readonly door: HttpDoor };
 
 export interface RawRequest {
   readonly method: string;
@@ -53,19 +72,14 @@ export interface RawExchange {
 }
 
 /** @throws FairleadError MESSAGE_INVALID for a header that would say how the request is framed */
-export function beginExchange(address: DockerAddress, request: RawRequest): RawExchange {
-  const target =
-    'socketPath' in address ? { socketPath: address.socketPath } : { host: address.host, port: address.port };
-  const client = httpRequest({
-    ...target,
-    method: request.method,
-    path: request.target,
-    headers: headersOf(request),
-    agent: false,
-  });
+export function beginExchange(target: DockerTarget, request: RawRequest): RawExchange {
+  const { method, target: path } = request;
+  const door = 'door' in target ? target.door : undefined;
+  const { request: ask } = door?.isTls === true ? https : http;
+  const client = ask({ ...optionsOf(target), method, path, headers: headersOf(request, door) });
   client.once('socket', (socket) => {
     // A connection over TCP whose other end vanished would stay open without a word.
-    if (!('socketPath' in address)) socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    if (!('socketPath' in target)) socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   });
   const answer = answerOf(client, request);
   if (request.body === 'none') client.end();
@@ -84,7 +98,13 @@ export function beginExchange(address: DockerAddress, request: RawRequest): RawE
   return { body: client, answer, ended, destroy };
 }
 
-function headersOf({ method, headers, body, protocol }: RawRequest): string[] {
+function optionsOf(target: DockerTarget): https.RequestOptions {
+  if ('door' in target) return target.door.options;
+  if ('socketPath' in target) return { socketPath: target.socketPath, agent: false };
+  return { host: target.host, port: target.port, agent: false };
+}
+
+function headersOf({ method, headers, body, protocol }: RawRequest, door: HttpDoor | undefined): string[] {
   const foreign = headers.find(([name]) => isHopByHop(name) || OWN_HEADERS.has(name.toLowerCase()));
   if (foreign !== undefined) {
     throw new FairleadError('MESSAGE_INVALID', `the header ${foreign[0]} is not passed on to Docker`);
@@ -93,11 +113,17 @@ function headersOf({ method, headers, body, protocol }: RawRequest): string[] {
   const framing =
     body === 'chunked' ? ['Transfer-Encoding', 'chunked'] : ['Content-Length', String(body === 'none' ? 0 : body)];
   return [
-    ...['Host', 'docker'],
+    ...['Host', door?.authority ?? 'docker'],
     ...headers.flat(),
+    ...(door?.headers.flat() ?? []),
     ...(body === 'none' && !isEmpty ? [] : framing),
-    ...(protocol === undefined ? ['Connection', 'close'] : ['Connection', 'Upgrade', 'Upgrade', protocol]),
+    ...connectionOf(protocol, door?.keepsAlive === true),
   ];
+}
+
+function connectionOf(protocol: string | undefined, keepsAlive: boolean): string[] {
+  if (protocol !== undefined) return ['Connection', 'Upgrade', 'Upgrade', protocol];
+  return ['Connection', keepsAlive ? 'keep-alive' : 'close'];
 }
 
 function answerOf(client: ClientRequest, { protocol }: RawRequest): Promise<RawAnswer> {

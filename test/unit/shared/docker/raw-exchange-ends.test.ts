@@ -4,13 +4,13 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { beginExchange } from '../../../../agent/docker/raw-exchange.ts';
 import { systemClock } from '../../../../shared/clock.ts';
+import { beginExchange } from '../../../../shared/docker/raw-exchange.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { dockerRequest, dockerUpgrade } from '../../../../shared/messages/docker.ts';
 import { waitFor, within } from '../../../support/wait.ts';
-import { engineAt, fakeDocker, PERMISSIVE } from './fake-docker.ts';
-import { answerOf, begin, bodyOf, handedOver, rawDocker } from './raw-docker.ts';
+import { engineAt, fakeDocker, PERMISSIVE } from '../../agent/docker/fake-docker.ts';
+import { answerOf, begin, bodyOf, handedOver, rawDocker } from '../../agent/docker/raw-docker.ts';
 
 const UPGRADE = { method: 'POST', target: '/exec/1/start', protocol: 'tcp' };
 const RAW_STREAM = 'Content-Type: application/vnd.docker.raw-stream';
