@@ -8,6 +8,7 @@ import { dockerApi, IDLE, requireDocker, TEST_IMAGE, TEST_LABEL } from '../suppo
 import { directly, type Outcome, programs, runClient, type Target, throughMesh } from '../support/docker-client.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
+import { waitFor } from '../support/wait.ts';
 
 /** A mebibyte. */
 const BIG = 'a line of it\n'.repeat(1024 * 80);
@@ -110,7 +111,12 @@ async function play(t: TestContext, cli: string, target: Target): Promise<string
   defer(t, () => cleanAway(name));
   const outcomes: string[] = [];
   for (const { args, ...options } of session(name, dir)) {
-    const outcome = await runClient(t, target, [cli, ...args], options);
+    const run = async () => {
+      const outcome = await runClient(t, target, [cli, ...args], options);
+      // The Engine prunes for one client at a time, and another session may be that one.
+      return outcome.stderr.includes('prune operation is already running') ? undefined : outcome;
+    };
+    const outcome = await waitFor(args.join(' '), run, { timeoutMs: 30_000 });
     outcomes.push(`$ docker ${plain(`${args.join(' ')}\n${told(outcome)}`, name, dir)}`);
   }
   assert.ok(payload.equals(await readFile(join(dir, 'back'))), 'a file that was copied there and back');
