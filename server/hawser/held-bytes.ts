@@ -1,15 +1,13 @@
 /** Bytes that come at the pace of their sender and are read at that of their reader; in between they are held and counted. */
 import { Duplex } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
+import { Backlog, PIECE_BYTES } from './backlog.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import type { WholeAnswers } from './whole-answers.ts';
 
 /** Counts what a stream holds. */
 type Gate = Pick<InboundGate, 'set'>;
 
-/** A reader gets small pieces as one, each of them one message of 4 KiB, and what came whole in pieces. */
-const PIECE_BYTES = 64 * 1024;
-const NOTHING = Buffer.alloc(0);
 /** For a stream without bytes. */
 const NO_GATE: Gate = { set: () => undefined };
 
@@ -24,8 +22,13 @@ export class HeldBytes extends Duplex {
   readonly #onDestroy: () => void;
   readonly #sink: Sink | undefined;
   /** What has come and is handed on piece by piece. */
-  #rest: Buffer = NOTHING;
+  readonly #backlog = new Backlog();
+  /** Whether the reader has asked for more than it got. */
+  #isWanted = false;
+  #isScheduled = false;
   #isFinished = false;
+  #isEnded = false;
+  #counted = 0;
 
   /** @param onDestroy called once, unless all that came was an end */
   constructor(gate: Gate, onDestroy: () => void, sink?: Sink) {
@@ -56,28 +59,27 @@ export class HeldBytes extends Duplex {
   /** What came in one message, as the only one: it is handed on at the reader's pace, and counted until then. */
   receiveWhole(bytes: Buffer): void {
     if (this.destroyed || this.#isFinished) return;
-    this.#rest = bytes;
-    this.#count();
-    this.#pushPiece();
+    this.#backlog.addWhole(bytes);
+    this.#arrived();
   }
 
   /** Bytes have come. */
   receive(chunk: Buffer): void {
     if (this.destroyed || this.#isFinished || chunk.byteLength === 0) return;
-    this.push(chunk);
-    this.#count();
+    this.#backlog.add(chunk);
+    this.#arrived();
   }
 
   /** No more bytes come. */
   finish(): void {
     if (this.destroyed || this.#isFinished) return;
     this.#isFinished = true;
-    if (this.#rest.byteLength === 0) this.push(null);
+    this.#endOnce();
   }
 
-  /** Whether all that is to come has come. */
+  /** Whether all that is to come has come, and was handed on. */
   get hasFinished(): boolean {
-    return this.#isFinished;
+    return this.#isFinished && this.#backlog.length === 0;
   }
 
   /** The reader is too slow. */
@@ -86,8 +88,8 @@ export class HeldBytes extends Duplex {
   }
 
   override _read(): void {
-    this.#pushPiece();
-    this.#count();
+    this.#isWanted = true;
+    this.#handOn();
   }
 
   override read(size?: number): unknown {
@@ -109,21 +111,43 @@ export class HeldBytes extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#rest = NOTHING;
+    this.#backlog.clear();
     this.#gate.set(this, 0);
     if (!this.#isFinished) this.#onDestroy();
     done(error);
   }
 
-  #pushPiece(): void {
-    if (this.#rest.byteLength === 0) return;
-    const piece = this.#rest.subarray(0, PIECE_BYTES);
-    this.#rest = this.#rest.subarray(PIECE_BYTES);
-    this.push(piece);
-    if (this.#isFinished && this.#rest.byteLength === 0) this.push(null);
+  /** Messages that came together are read as one: an agent sends each line of a log in one of its own. */
+  #arrived(): void {
+    const isMuch = this.readableLength + this.#backlog.length - this.#counted >= PIECE_BYTES;
+    if (!this.#isWanted || isMuch) this.#count();
+    if (!this.#isWanted || this.#isScheduled) return;
+    this.#isScheduled = true;
+    process.nextTick(() => {
+      this.#isScheduled = false;
+      this.#handOn();
+    });
+  }
+
+  #handOn(): void {
+    while (this.#isWanted && !this.destroyed) {
+      const piece = this.#backlog.take();
+      if (piece === undefined) break;
+      this.#isWanted = this.push(piece);
+    }
+    this.#endOnce();
+    this.#count();
+  }
+
+  #endOnce(): void {
+    if (!this.hasFinished || this.#isEnded || this.destroyed) return;
+    this.#isEnded = true;
+    this.push(null);
   }
 
   #count(): void {
-    if (!this.destroyed) this.#gate.set(this, this.readableLength + this.#rest.byteLength);
+    if (this.destroyed) return;
+    this.#counted = this.readableLength + this.#backlog.length;
+    this.#gate.set(this, this.#counted);
   }
 }

@@ -16,6 +16,7 @@ import {
   READER_BYTES_PER_MS,
   SESSION_BUFFER_BYTES,
   SOFT_BUFFER_BYTES,
+  URGENT_BUFFER_BYTES,
 } from './limits.ts';
 import { WholeAnswers } from './whole-answers.ts';
 
@@ -89,7 +90,10 @@ export class InboundGate {
     const { memory } = this.#options;
     if (bytes > HARD_BUFFER_BYTES) this.#drop(holder);
     else if (this.#bytes > SESSION_BUFFER_BYTES || memory?.hasRoom(0) === false) this.#dropLargest();
-    if (this.#isFull() && this.#timer === undefined && !this.#isClosed) this.#pause();
+    if (!this.#isFull() || this.#isPaused || this.#isClosed) return;
+    // A fast agent fills in a moment what a reader of a good pace takes long to read: that one is not to lose its stream for it.
+    if (this.#timer === undefined) this.#pause();
+    else if (bytes > URGENT_BUFFER_BYTES) this.#tryPause();
   }
 
   #isFull(): boolean {
@@ -119,14 +123,20 @@ export class InboundGate {
 
   /** Pauses, as long as that is not too much already; in any case it looks again. */
   #pause(): void {
+    if (!this.#tryPause()) this.#lookAgain();
+  }
+
+  #tryPause(): boolean {
     const { clock, pause } = this.#options;
     const now = clock.monotonic();
-    if (!this.#pauses.take(now, PAUSE_MS)) return void this.#lookAgain();
+    if (!this.#pauses.take(now, PAUSE_MS)) return false;
+    this.#timer?.cancel();
     this.#isPaused = true;
     this.#pausedAt = now;
     this.#taken = 0;
     pause();
     this.#timer = clock.setTimeout(() => this.#read(), PAUSE_MS);
+    return true;
   }
 
   /** Reads for a moment at least before the next pause, for the sake of all others. */

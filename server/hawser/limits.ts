@@ -18,6 +18,8 @@ export const MAX_OPEN = 256;
 
 /** What waits for one reader: from here on the socket is paused, time and again and for a moment, for it to catch up … */
 export const SOFT_BUFFER_BYTES = 1 * MIB;
+/** … at once from here on, if there is a moment left for it … */
+export const URGENT_BUFFER_BYTES = 4 * MIB;
 /** … and here its stream ends. */
 export const HARD_BUFFER_BYTES = 8 * MIB;
 /** The same for all streams of a session; beyond it, the one that holds most ends. */

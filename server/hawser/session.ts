@@ -14,6 +14,7 @@ import {
 } from '../../shared/hawser/messages.ts';
 import { fromBase64, parseAgentMessage } from '../../shared/hawser/parse.ts';
 import { Budget } from '../../shared/mux/budget.ts';
+import { countStreamedBytes } from '../../shared/young-heap.ts';
 import { keepRecent } from '../keep-recent.ts';
 import { InboundGate } from './inbound-gate.ts';
 import {
@@ -201,7 +202,9 @@ export class HawserSession {
     if (this.#end !== undefined) return;
     this.#heardAt = this.clock.monotonic();
     this.#lastSeenAt = this.clock.now();
-    const text = (data as Buffer).toString('utf8');
+    const bytes = data as Buffer;
+    countStreamedBytes(bytes.byteLength);
+    const text = bytes.toString('utf8');
     try {
       if (isBinary) throw new FairleadError('MESSAGE_INVALID', 'the agent sent a binary message');
       const parsed = parseAgentMessage(text);

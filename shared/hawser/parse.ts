@@ -7,7 +7,6 @@ import { type AgentMessage, FROM_AGENT, FROM_SERVER, MAX_DEPTH, type ServerMessa
 export type Parsed<M> = { readonly message: M } | { readonly unknownType: string };
 
 const MAX_TYPE_CHARS = 64;
-const OPEN = /[[{]/;
 
 /** @throws FairleadError MESSAGE_INVALID, without anything of what the message holds */
 export function parseAgentMessage(text: string): Parsed<AgentMessage> {
@@ -53,8 +52,7 @@ function readObject(text: string): Record<string, unknown> {
 /** Nesting costs the parser more than bytes do: it is counted before anything is parsed. @throws FairleadError */
 function requireShallow(text: string): void {
   // A message of a stream, of which there are many, has one brace.
-  const second = text.slice(1).search(OPEN);
-  if (second === -1) return;
+  if (text.indexOf('{', 1) === -1 && text.indexOf('[', 1) === -1) return;
   let depth = 0;
   let inString = false;
   for (let at = 0; at < text.length; at++) {

@@ -9,6 +9,7 @@ import { changingLink } from './figures/changing-link.ts';
 import { compression } from './figures/compression.ts';
 import { docker } from './figures/docker.ts';
 import { handshakes } from './figures/handshakes.ts';
+import { hawser } from './figures/hawser.ts';
 import { idleAgents } from './figures/idle-agents.ts';
 import { metrics } from './figures/metrics.ts';
 import { revocation } from './figures/revocation.ts';
@@ -30,6 +31,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   metrics,
   revocation,
   docker,
+  hawser,
 };
 
 async function main(names: readonly string[]): Promise<number> {

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InboundGate } from '../../../../server/hawser/inbound-gate.ts';
-import { BEHIND_MS, SOFT_BUFFER_BYTES } from '../../../../server/hawser/limits.ts';
+import {
+  BEHIND_MS,
+  HARD_BUFFER_BYTES,
+  SOFT_BUFFER_BYTES,
+  URGENT_BUFFER_BYTES,
+} from '../../../../server/hawser/limits.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 const MIB = 1024 * 1024;
@@ -74,4 +79,27 @@ test('a reader of a good pace has the socket wait for it as long as it reads', (
     clock.advance(50);
   }
   assert.deepEqual(download.failed, []);
+});
+
+test('an agent that fills in a moment what a reader of a good pace takes long to read costs that one nothing', () => {
+  const { clock, gate, reader, isPaused } = setUp();
+  const download = reader();
+  for (let n = 0; n < 200; n++) {
+    // Between two looks of the gate, for as long as the socket is read.
+    for (let held = SOFT_BUFFER_BYTES; !isPaused(); held += 64 * 1024) {
+      assert.ok(held < HARD_BUFFER_BYTES, String(n));
+      gate.set(download, held);
+    }
+    clock.advance(500);
+    gate.set(download, SOFT_BUFFER_BYTES);
+    assert.equal(isPaused(), false);
+  }
+  assert.deepEqual(download.failed, []);
+  const idle = reader();
+  for (let n = 0; idle.failed.length === 0; n++) {
+    assert.ok(n < 100);
+    gate.set(idle, URGENT_BUFFER_BYTES + n * 64 * 1024);
+    clock.advance(100);
+  }
+  assert.deepEqual(idle.failed, ['OVERLOADED']);
 });
