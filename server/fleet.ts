@@ -6,7 +6,9 @@ import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
+import type { CutOff } from './enrollment/take-over.ts';
 import { Events } from './events/events.ts';
+import { Adoption } from './hawser/adoption.ts';
 import { HawserEdge } from './hawser/edge.ts';
 import { HostOfToken } from './hawser/host-of-token.ts';
 import { HASHES, TokenCheck } from './hawser/token-check.ts';
@@ -47,12 +49,17 @@ export interface HawserParts {
   readonly tokens: HawserTokens;
   /** Undefined where they may not. */
   readonly edge: HawserEdge | undefined;
+  readonly adoption: Adoption;
 }
 
 /** @throws FairleadError STORE_UNAVAILABLE */
 export async function openFleet(options: PartOptions, { store, audit, authority }: Records): Promise<Fleet> {
   const { config, clock, log, random, closers } = options;
-  const enrollment = new Enrollment({ store, audit, authority, clock });
+  const cutOff: CutOff = (hostId, serials, reason) => {
+    succession.forget(serials);
+    for (const serial of serials) agents.disconnect({ hostId, serial }, 'CERT_REVOKED', reason);
+  };
+  const enrollment = new Enrollment({ store, audit, authority, clock, cutOff });
   const registry = new HostRegistry();
   const presence = new Presence({ store, registry, clock, log });
   closers.push(() => presence.close());
@@ -68,7 +75,8 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     forget: succession.forget,
     disconnect: (target, code, reason) => {
       agents.disconnect(target, code, reason);
-      hawser.edge?.disconnect(target, code, reason);
+      // Whose certificate it is about is no agent of Hawser.
+      if (target.serial === undefined) edge?.disconnect(target, code, reason);
     },
   });
   const events = await Events.open({
@@ -84,6 +92,10 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   const refusals = new AgentRefusals({ audit, clock, hostName });
   closers.push(() => refusals.close());
   const memory = new MemoryPool(config.streamMemoryBytes);
+  const hasher = new PasswordHasher();
+  const hawserTokens = new HawserTokens({ store, audit, clock, log, hasher });
+  const adoption = new Adoption({ store, audit, clock, log, registry, enrollment, tokens: hawserTokens, cutOff });
+  closers.push(() => adoption.close());
   const agents: AgentListener = new AgentListener({
     ...{ memory, clock, log, random, registry },
     serverVersion: VERSION,
@@ -98,27 +110,26 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     hostName,
     onRefused: (refusal) => refusals.report(refusal),
     leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    adoption,
     balancers: config.balancers,
   });
   closers.push(keepAgentPort(agents, authority));
   const volumeTransfers = await VolumeTransfers.open({ store, registry, audit, clock, log, random });
   closers.push(() => volumeTransfers.close());
-  const hasher = new PasswordHasher();
-  const hawser = openHawser(options, { store, audit }, { registry, memory, hasher, refusals });
+  const edge = openEdge(options, { store, audit }, { registry, memory, tokens: hawserTokens, refusals });
   return {
     ...{ registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents },
-    ...{ hawser, hasher },
+    ...{ hawser: { tokens: hawserTokens, edge, adoption }, hasher },
   };
 }
 
-function openHawser(
+function openEdge(
   { config, clock, log, closers }: PartOptions,
   { store, audit }: Pick<Records, 'store' | 'audit'>,
-  parts: Pick<Fleet, 'registry' | 'memory' | 'hasher'> & { readonly refusals: AgentRefusals },
-): HawserParts {
-  const { registry, memory, hasher, refusals } = parts;
-  const tokens = new HawserTokens({ store, audit, clock, log, hasher });
-  if (!config.hawser) return { tokens, edge: undefined };
+  parts: Pick<Fleet, 'registry' | 'memory'> & Pick<HawserParts, 'tokens'> & { readonly refusals: AgentRefusals },
+): HawserEdge | undefined {
+  const { registry, memory, tokens, refusals } = parts;
+  if (!config.hawser) return undefined;
   const edge = new HawserEdge({
     ...{ clock, log, registry, tokens, memory },
     // Anybody may say hello: whoever signs in, or makes a token, does not wait behind those who do.
@@ -127,7 +138,7 @@ function openHawser(
     onRefused: (refusal) => refusals.report(refusal),
   });
   closers.push(() => edge.close());
-  return { tokens, edge };
+  return edge;
 }
 
 /** Has hosts say what they use; what is known of a host goes with it. */

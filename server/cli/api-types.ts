@@ -6,6 +6,7 @@ import type { Role } from '../../shared/messages/kind.ts';
 import type { ScopeView, WebhookView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
+export type { AdoptionView } from '../routes/adoption.ts';
 export type { HawserTokenView } from '../routes/hawser-tokens.ts';
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
 export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';
@@ -48,6 +49,12 @@ export interface CreatedEnrollmentToken {
   expiresAt: string;
   caFingerprint: string;
   enrollCommand: string;
+}
+
+/** A token by which fairlead-agent takes a host over. */
+export interface OfferedAdoption extends CreatedEnrollmentToken {
+  hostId: string;
+  hostName: string;
 }
 
 export interface CreatedApiToken {

@@ -10,6 +10,8 @@ export interface EnrollmentTokenView {
   readonly state: EnrollmentTokenState;
   /** The name that its host gets. */
   readonly hostName: string | undefined;
+  /** The id of the host that it takes over. */
+  readonly adopts: string | undefined;
   readonly tags: readonly string[];
   readonly createdBy: string;
   readonly createdAt: number;
@@ -33,6 +35,7 @@ export function tokenView(token: EnrollmentTokenRow, now: number): EnrollmentTok
     name: token.name,
     state: tokenState(token, now),
     hostName: token.hostName,
+    adopts: token.adopts,
     tags: token.tags,
     createdBy: token.createdBy,
     createdAt: token.createdAt,

@@ -13,6 +13,7 @@ import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import { type EnrollmentTokenView, tokenView } from './enrollment-token-view.ts';
 import { type Redeemed, type RedeemRequest, redeem } from './redeem.ts';
+import { type CutOff, requireAdoptable, takeBack } from './take-over.ts';
 
 export const DEFAULT_TOKEN_TTL_SECONDS = 3600;
 export const MIN_TOKEN_TTL_SECONDS = 1;
@@ -40,6 +41,7 @@ export interface EnrollmentDeps {
   readonly audit: Audit;
   readonly authority: EnrollmentAuthority;
   readonly clock: Clock;
+  readonly cutOff: CutOff;
 }
 
 export interface EnrollmentTokenRequest {
@@ -51,6 +53,8 @@ export interface EnrollmentTokenRequest {
   readonly hostName?: string | undefined;
   /** Tags its host gets, besides those it asks for. */
   readonly tags?: readonly string[] | undefined;
+  /** The host that it takes over as it is, by id or name; in place of a name and tags. */
+  readonly adopts?: string | undefined;
 }
 
 export interface CreatedEnrollmentToken extends EnrollmentTokenView {
@@ -65,7 +69,7 @@ export class Enrollment {
     this.#deps = deps;
   }
 
-  /** @throws FairleadError VALIDATION */
+  /** @throws FairleadError VALIDATION; HOST_NOT_FOUND, CONFLICT for a host that cannot be taken over */
   async createToken(request: EnrollmentTokenRequest, actor: Actor): Promise<CreatedEnrollmentToken> {
     const { name, hostName, ttlSeconds = DEFAULT_TOKEN_TTL_SECONDS, tags = [] } = request;
     checkRequest(name, ttlSeconds);
@@ -74,20 +78,25 @@ export class Enrollment {
     const { store, audit, authority, clock } = this.#deps;
     const made = newSecret();
     const now = clock.now();
-    const row = {
+    const asked = {
       id: made.id,
       name,
       secretHash: made.hash,
-      hostName,
       tags: [...tags],
       createdBy: actor.name,
       createdAt: now,
       expiresAt: now + ttlSeconds * 1000,
     };
-    await store.transaction(async (tables) => {
-      await tables.enrollmentTokens.insert(row);
+    const row = await store.transaction(async (tables) => {
+      const host = request.adopts === undefined ? undefined : await requireAdoptable(tables, request.adopts);
+      // One that waits for the same host gives way to this one.
+      const replaced = host && (await tables.enrollmentTokens.revokeAdopting(host.id, now, 'unused'));
+      const token = { ...asked, hostName: host?.name ?? hostName, adopts: host?.id };
+      await tables.enrollmentTokens.insert(token);
+      const detail = { name, hostName: token.hostName, adopts: host?.id, replaced, tags, ttlSeconds };
       const entry = { actor: actor.name, address: actor.address, action: 'enrollment-token.create', target: made.id };
-      await audit.record({ ...entry, result: 'ok', detail: { name, hostName, tags, ttlSeconds } }, tables);
+      await audit.record({ ...entry, result: 'ok', detail }, tables);
+      return token;
     });
     const token = formatToken('fle1', { pin: authority.caFingerprint, id: made.id, secret: made.secret });
     return { ...tokenView({ ...row, revokedAt: undefined, use: undefined }, now), token };
@@ -101,20 +110,27 @@ export class Enrollment {
   }
 
   /**
-   * Revokes a token. One that is used already can no longer be asked for its certificate again; its host stays.
-   * One that is revoked stays as it is.
+   * Revokes a token. One that is used already can no longer be asked for its certificate again; its host stays. If it was
+   * to take a host over and has not yet, its certificate is revoked with it. One that is revoked stays as it is.
    * @throws FairleadError NOT_FOUND
    */
   async revoke(id: string, actor: Actor): Promise<void> {
-    const { store, audit, clock } = this.#deps;
-    await store.transaction(async (tables) => {
+    const { store, audit, clock, cutOff } = this.#deps;
+    const reason = 'the enrollment token was revoked before this agent had taken the host over';
+    const { hostId, serials } = await store.transaction(async (tables) => {
       const token = await tables.enrollmentTokens.find(id);
       if (token === undefined)
         throw new FairleadError('NOT_FOUND', `there is no enrollment token ${JSON.stringify(id)}`);
-      if (!(await tables.enrollmentTokens.revoke(id, clock.now()))) return;
+      const { name, adopts: hostId = '', use } = token;
+      if (!(await tables.enrollmentTokens.revoke(id, clock.now()))) return { hostId, serials: [] };
+      // Revoked already, if a later token was used.
+      const isLast = use !== undefined && (await tables.certificates.find(use.serial))?.state !== 'revoked';
+      const serials = isLast ? await takeBack(tables, hostId, clock.now(), reason) : [];
       const entry = { actor: actor.name, address: actor.address, action: 'enrollment-token.revoke', target: id };
-      await audit.record({ ...entry, result: 'ok', detail: { name: token.name } }, tables);
+      await audit.record({ ...entry, result: 'ok', detail: { name, ...(serials.length > 0 && { serials }) } }, tables);
+      return { hostId, serials };
     });
+    if (serials.length > 0) cutOff(hostId, serials, reason);
   }
 
   /**

@@ -16,9 +16,11 @@ import { validate } from '../../shared/validate.ts';
 import { fitsHash } from '../access/secret.ts';
 import type { EnrollmentTokenRow, TokenUse } from '../store/enrollment-tokens.ts';
 import { checkHostName, nameFromHostname } from '../store/host-names.ts';
+import type { HostRow } from '../store/hosts.ts';
 import type { Tables } from '../store/store.ts';
 import type { EnrollmentDeps } from './enrollment.ts';
 import { tokenState } from './enrollment-token-view.ts';
+import { adoptable, ENROLLED_AGAIN } from './take-over.ts';
 
 const MAX_HOSTNAME_CHARS = 255;
 const MAX_FACT_CHARS = 64;
@@ -114,16 +116,17 @@ async function redeemWith(
   if (state !== 'pending') throw tokenInvalid(state);
 
   const csr = await readCsr(request.csr);
-  const wanted = wishes(token, request);
-  const hostId = randomUUID();
+  const wanted = await wishes(deps, token, request);
+  const hostId = token.adopts ?? randomUUID();
   const { installationId } = authority;
   const certificate = await authority.ca.issueAgent({ spki: csr.spki, hostId, installationId, clock });
 
-  const name = await enroll(deps, { token, request, address, hostId, certificate, ...wanted });
-  if (name === undefined) return await lostRace(deps, token.id, request.csr, address);
+  const enrolled = await enroll(deps, { token, request, address, hostId, certificate, ...wanted });
+  if (enrolled === undefined) return await lostRace(deps, token.id, request.csr, address);
+  if (enrolled.revoked.length > 0) deps.cutOff(hostId, enrolled.revoked, ENROLLED_AGAIN);
   return {
     hostId,
-    name,
+    name: enrolled.name,
     certificate: certificate.certPem,
     ca: authority.caPem,
     notAfter: certificate.notAfter.getTime(),
@@ -137,8 +140,12 @@ interface Wishes {
   readonly tags: string[];
 }
 
-/** What token and agent ask for together; where they differ, the token's maker decides. @throws FairleadError VALIDATION */
-function wishes(token: EnrollmentTokenRow, request: RedeemRequest): Wishes {
+/**
+ * What token and agent ask for together; where they differ, the token's maker decides. A host that is taken over stays as it
+ * is. @throws FairleadError VALIDATION; TOKEN_INVALID if that host cannot be taken over any more
+ */
+async function wishes({ store }: EnrollmentDeps, token: EnrollmentTokenRow, request: RedeemRequest): Promise<Wishes> {
+  if (token.adopts !== undefined) return await requireHost(store, token.adopts);
   const name = token.hostName ?? request.name;
   if (name !== undefined) checkHostName(name);
   const tags = [...new Set([...token.tags, ...(request.tags ?? [])])];
@@ -153,16 +160,22 @@ interface NewHost extends Wishes {
   readonly certificate: IssuedCert;
 }
 
-/** @returns the host's name, or nothing if another redeem has used the token up; then nothing is written either. */
-async function enroll(deps: EnrollmentDeps, host: NewHost): Promise<string | undefined> {
+interface EnrolledHost {
+  readonly name: string;
+  /** The serials of those that were enrolled before, and have not taken the host over. */
+  readonly revoked: readonly string[];
+}
+
+/** @returns nothing if another redeem has used the token up; then nothing is written either. */
+async function enroll(deps: EnrollmentDeps, host: NewHost): Promise<EnrolledHost | undefined> {
   const { active } = deps.authority;
   const { serial } = host.certificate;
   try {
     return await deps.store.transaction(async (tables) => {
-      const name = await insertHost(deps, tables, host);
+      const enrolled = await insertHost(deps, tables, host);
       // On the list before the commit, so that a revocation, which can only come after it, takes it off again.
-      if (name !== undefined) active.add(serial, host.hostId);
-      return name;
+      if (enrolled !== undefined) active.add(serial, host.hostId);
+      return enrolled;
     });
   } catch (error) {
     active.remove(serial);
@@ -170,24 +183,15 @@ async function enroll(deps: EnrollmentDeps, host: NewHost): Promise<string | und
   }
 }
 
-async function insertHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): Promise<string | undefined> {
+async function insertHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): Promise<EnrolledHost | undefined> {
   const { token, request, address, hostId, certificate } = host;
   const { serial, spkiPin: pin } = certificate;
   const now = deps.clock.now();
   if (!(await tables.enrollmentTokens.use(token.id, { at: now, hostId, serial, spkiPin: pin }))) return undefined;
   await requireNewKey(deps.authority, pin, tables);
-  const name = host.name ?? (await tables.hosts.freeName(nameFromHostname(request.hostname)));
   const hostname = request.hostname.slice(0, MAX_HOSTNAME_CHARS);
-  await tables.hosts.insert({
-    id: hostId,
-    name,
-    hostname,
-    os: request.os.slice(0, MAX_FACT_CHARS),
-    arch: request.arch.slice(0, MAX_FACT_CHARS),
-    agentVersion: request.agentVersion.slice(0, MAX_FACT_CHARS),
-    tags: host.tags,
-    createdAt: now,
-  });
+  const { name, revoked } =
+    token.adopts === undefined ? await addHost(tables, host, now) : await takeOver(tables, hostId, now);
   await tables.certificates.insert({
     serial,
     hostId,
@@ -198,8 +202,37 @@ async function insertHost(deps: EnrollmentDeps, tables: Tables, host: NewHost): 
     pem: certificate.certPem,
   });
   const entry = { actor: actorOf(token), address, action: ACTION, target: hostId, result: 'ok' as const };
-  await deps.audit.record({ ...entry, detail: { name, hostname, serial, tokenId: token.id } }, tables);
-  return name;
+  const adoption = token.adopts === undefined ? {} : { adopts: true, revoked };
+  await deps.audit.record({ ...entry, detail: { name, hostname, serial, tokenId: token.id, ...adoption } }, tables);
+  return { name, revoked };
+}
+
+async function addHost(tables: Tables, { request, hostId, ...host }: NewHost, now: number): Promise<EnrolledHost> {
+  const name = host.name ?? (await tables.hosts.freeName(nameFromHostname(request.hostname)));
+  await tables.hosts.insert({
+    id: hostId,
+    name,
+    hostname: request.hostname.slice(0, MAX_HOSTNAME_CHARS),
+    os: request.os.slice(0, MAX_FACT_CHARS),
+    arch: request.arch.slice(0, MAX_FACT_CHARS),
+    agentVersion: request.agentVersion.slice(0, MAX_FACT_CHARS),
+    tags: host.tags,
+    createdAt: now,
+  });
+  return { name, revoked: [] };
+}
+
+/** The host stays as it is until its new agent has shown that it works. @throws FairleadError TOKEN_INVALID */
+async function takeOver(tables: Tables, hostId: string, now: number): Promise<EnrolledHost> {
+  const { name } = await requireHost(tables, hostId);
+  return { name, revoked: await tables.certificates.revokeOf(hostId, now, ENROLLED_AGAIN) };
+}
+
+/** @throws FairleadError TOKEN_INVALID */
+async function requireHost(tables: Pick<Tables, 'hosts'>, hostId: string): Promise<HostRow> {
+  const host = await adoptable(tables, hostId);
+  if (host === undefined) throw tokenInvalid('its host was removed, revoked or taken over');
+  return host;
 }
 
 /** A redeem that was overtaken: by its own twin, whose answer it shares, or by another one. */

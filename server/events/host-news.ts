@@ -20,6 +20,7 @@ const POLL_MS = 1_000;
 /** Which event an action of the audit log makes, if it was done. */
 const DONE: ReadonlyMap<string, string> = new Map([
   ['host.enroll', 'host.enrolled'],
+  ['host.adopt', 'host.adopted'],
   ['host.update', 'host.updated'],
   ['host.revoke', 'host.revoked'],
   ['host.leave', 'host.left'],

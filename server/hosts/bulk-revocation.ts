@@ -141,7 +141,8 @@ async function revokeSerial(tables: Tables, given: string, why: Why, result: Bul
   const left = await tables.certificates.list({ limit: 1 }, { hostId: found.hostId, state: 'active' });
   result.certificates.push({ serial: found.serial, hostId: found.hostId });
   if (left.items.length > 0 || host === undefined) return;
-  await tables.hosts.markRevoked(host.id, why.now, why.reason);
+  // A host that is about to be taken over goes on with the agent that it has.
+  if (host.kind === 'native') await tables.hosts.markRevoked(host.id, why.now, why.reason);
   // What it was issued and has not used yet goes with it.
   const rest = await tables.certificates.revokeOf(host.id, why.now, why.reason);
   result.certificates.push(...rest.map((one) => ({ serial: one, hostId: host.id })));

@@ -148,16 +148,19 @@ export class Hosts {
     return await revokeMany(this.#deps, request, actor);
   }
 
-  /** The host's owner takes it out of the mesh. Its session may still take the answer along; no new one opens. */
+  /**
+   * The host's owner takes it out of the mesh. Its session may still take the answer along; no new one opens. An agent that has
+   * not taken the place of another one yet leaves by itself, and the host goes on with that.
+   */
   async leave(hostId: string, reason: string, address: string): Promise<void> {
-    const { host, serials } = await this.#revokeRows(hostId, reason);
+    const { host, serials } = await this.#revokeRows(hostId, reason, 'its agent');
     this.#deps.forget(serials);
     this.#returns.wake(hostId);
     const actor = { name: `host:${host.name}`, address };
     await this.#deps.audit.recordOrLog(entry(actor, 'host.leave', host, { reason, serials }));
   }
 
-  /** Revokes one certificate; a host without another one is revoked with it. @throws FairleadError NOT_FOUND */
+  /** Revokes one certificate; a host that has nothing else is revoked with it. @throws FairleadError NOT_FOUND */
   async revokeSerial(serial: string, reason: string, actor: Actor): Promise<CertificateView> {
     const now = this.#deps.clock.now();
     const { row, host, serials } = await this.#deps.store.transaction(async (tables) => {
@@ -165,7 +168,7 @@ export class Hosts {
       const left = await tables.certificates.list({ limit: 1 }, { hostId: revoked.hostId, state: 'active' });
       const owner = await tables.hosts.find(revoked.hostId);
       if (left.items.length > 0 || owner === undefined) return { row: revoked, host: owner, serials: [] };
-      await tables.hosts.markRevoked(owner.id, now, reason);
+      if (owner.kind === 'native') await tables.hosts.markRevoked(owner.id, now, reason);
       // What it was issued and has not used yet goes with it.
       return { row: revoked, host: owner, serials: await tables.certificates.revokeOf(owner.id, now, reason) };
     });
@@ -216,11 +219,17 @@ export class Hosts {
   }
 
   /** The rows first: whatever happens next, a restart finds the host revoked. */
-  async #revokeRows(ref: string, reason: string): Promise<{ host: HostRow; serials: string[] }> {
+  async #revokeRows(
+    ref: string,
+    reason: string,
+    what: 'the host' | 'its agent' = 'the host',
+  ): Promise<{ host: HostRow; serials: string[] }> {
     const now = this.#deps.clock.now();
     return await this.#deps.store.transaction(async (tables) => {
-      const { id } = await tables.hosts.get(ref);
+      const found = await tables.hosts.get(ref);
+      const { id } = found;
       const serials = await tables.certificates.revokeOf(id, now, reason);
+      if (what === 'its agent' && found.kind !== 'native') return { host: found, serials };
       await tables.hawserTokens.revokeOf([id], now);
       await tables.recoveries.deleteOf(id);
       return { host: await tables.hosts.markRevoked(id, now, reason), serials };

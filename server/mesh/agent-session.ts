@@ -18,6 +18,7 @@ import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
+import type { HostLink } from '../hosts/host-link.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import { receiveControl, renewalWish } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
@@ -44,8 +45,18 @@ export interface SessionDeps {
   wantsRenewal?(identity: PeerIdentity): boolean;
   /** The host's name. @throws FairleadError HOST_NOT_FOUND */
   hostName(hostId: string): Promise<string>;
+  /** Agents that are to take the place of another one, which serves their host still; absent: there are none. */
+  readonly adoption?: AdoptionDoor;
   /** The host's owner takes it out of the mesh. Resolves once its certificates are revoked; its session still runs. */
   leave(hostId: string, reason: string, address: string): Promise<void>;
+}
+
+/** Where the links of agents go that do not serve their host yet. */
+export interface AdoptionDoor {
+  isUnderWay(hostId: string): Promise<boolean>;
+  arrived(link: HostLink): void;
+  /** Another link of the host serves it. */
+  settled(hostId: string): void;
 }
 
 export interface SessionPeer {
@@ -78,11 +89,12 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
   try {
     const { hello, version } = await receiveHello(session);
     const hostName = await deps.hostName(peer.identity.hostId);
+    const isNewcomer = (await deps.adoption?.isUnderWay(peer.identity.hostId)) ?? false;
     // Asked again: the certificate may have been revoked since the handshake.
     if (!deps.isActive(peer.identity.serial)) {
       throw await deps.refusal(peer.identity.serial, peer.address);
     }
-    link = attach(session, hello, { peer, hostName, version }, deps);
+    link = attach(session, hello, { peer, hostName, version, isNewcomer }, deps);
     return link;
   } catch (error) {
     // Says why before it closes; does nothing if the session has ended already.
@@ -91,11 +103,19 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
   }
 }
 
+interface Greeted {
+  readonly peer: SessionPeer;
+  readonly hostName: string;
+  readonly version: number;
+  /** Whether another agent serves the host still. */
+  readonly isNewcomer: boolean;
+}
+
 /** Welcomes the agent and registers its link, in one turn: no call can come before the welcome. */
 function attach(
   session: Session,
   hello: Hello,
-  { peer, hostName, version }: { peer: SessionPeer; hostName: string; version: number },
+  { peer, hostName, version, isNewcomer }: Greeted,
   deps: SessionDeps,
 ): NativeLink {
   const { clock, registry, log } = deps;
@@ -114,9 +134,14 @@ function attach(
     ...renewalWish(peer, deps),
   });
   session.startLiveness(SILENCE_MS);
-  registry.attach(link);
+  if (isNewcomer) deps.adoption?.arrived(link);
+  else {
+    deps.adoption?.settled(hostId);
+    registry.attach(link);
+  }
   sendTrust(link, deps.trust);
-  log.info({ hostId, host: hostName, address: peer.address, agentVersion: hello.agentVersion }, 'host online');
+  const what = isNewcomer ? 'an agent is tried that is to take its host over' : 'host online';
+  log.info({ hostId, host: hostName, address: peer.address, agentVersion: hello.agentVersion }, what);
   return link;
 }
 

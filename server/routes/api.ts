@@ -20,6 +20,7 @@ import { REQUEST_TIMES } from '../doors/limits.ts';
 import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { Tally } from '../tally.ts';
 import { guardRoutes } from './access.ts';
+import { adoptionRoutes } from './adoption.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
@@ -194,6 +195,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   volumeTransferRoutes(api, context);
   apiTokenRoutes(api, context);
   hawserTokenRoutes(api, context);
+  adoptionRoutes(api, context);
   hawserConnectRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);

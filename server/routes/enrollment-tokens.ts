@@ -4,26 +4,27 @@ import { Tags } from '../../shared/messages/control.ts';
 import { DEFAULT_TOKEN_TTL_SECONDS, MAX_TOKEN_TTL_SECONDS, MIN_TOKEN_TTL_SECONDS } from '../enrollment/enrollment.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import type { RouteContext } from './context.ts';
+import type { RouteContext, RouteDeps } from './context.ts';
+import type { Time } from './deps/rows.ts';
 import { EnrollmentTokenView, HostName, IdParams, Instant, Label, NoContent, PageQuery, pageOf } from './schemas.ts';
 import { enrollmentTokenView, instant, pageRequest, pageView } from './views.ts';
 
+export const TtlSeconds = Type.Integer({
+  minimum: MIN_TOKEN_TTL_SECONDS,
+  maximum: MAX_TOKEN_TTL_SECONDS,
+  description: `${DEFAULT_TOKEN_TTL_SECONDS} unless given`,
+});
 const NewToken = Type.Object(
   {
     name: Type.Optional(Label),
-    ttlSeconds: Type.Optional(
-      Type.Integer({
-        minimum: MIN_TOKEN_TTL_SECONDS,
-        maximum: MAX_TOKEN_TTL_SECONDS,
-        description: `${DEFAULT_TOKEN_TTL_SECONDS} unless given`,
-      }),
-    ),
+    ttlSeconds: Type.Optional(TtlSeconds),
     hostName: Type.Optional(HostName),
     tags: Type.Optional(Tags),
   },
   { additionalProperties: false },
 );
-const Created = Type.Object({
+/** A token that was just made, and what to do with it. */
+export const CreatedEnrollmentToken = Type.Object({
   id: Type.String(),
   token: Type.String({ description: 'Shown this once' }),
   expiresAt: Instant,
@@ -31,6 +32,22 @@ const Created = Type.Object({
   enrollCommand: Type.String({ description: 'Enrolls the machine it is run on' }),
   installCommand: Type.String({ description: 'Enrolls the machine it is run on and starts the agent' }),
 });
+
+/** @param deps say where this server is */
+export function createdEnrollmentToken(
+  deps: Pick<RouteDeps, 'urls' | 'authority'>,
+  made: { readonly id: string; readonly token: string; readonly expiresAt: Time },
+): Type.Static<typeof CreatedEnrollmentToken> {
+  const enrollCommand = `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`;
+  return {
+    id: made.id,
+    token: made.token,
+    expiresAt: instant(made.expiresAt),
+    caFingerprint: deps.authority.caFingerprint,
+    enrollCommand,
+    installCommand: `${enrollCommand} && fairlead-agent run`,
+  };
+}
 
 export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
   api.post(
@@ -41,20 +58,12 @@ export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
         tags: ['enrollment'],
         summary: 'Makes an enrollment token',
         body: Type.Union([NewToken, Type.Null()]),
-        response: { 201: Created },
+        response: { 201: CreatedEnrollmentToken },
       },
     },
     async (request, reply) => {
       const made = await deps.enrollment.createToken(request.body ?? {}, actorOf(request));
-      const enrollCommand = `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`;
-      return reply.code(201).send({
-        id: made.id,
-        token: made.token,
-        expiresAt: instant(made.expiresAt),
-        caFingerprint: deps.authority.caFingerprint,
-        enrollCommand,
-        installCommand: `${enrollCommand} && fairlead-agent run`,
-      });
+      return reply.code(201).send(createdEnrollmentToken(deps, made));
     },
   );
 

@@ -170,6 +170,7 @@ export const EnrollmentTokenView = Type.Object({
   usedAt: nullable(Instant),
   revokedAt: nullable(Instant),
   hostId: nullable(Text),
+  adopts: Type.Union([Text, Type.Null()], { description: 'The id of the host that it takes over' }),
 });
 export type EnrollmentTokenView = Static<typeof EnrollmentTokenView>;
 

@@ -123,6 +123,7 @@ export function enrollmentTokenView(row: EnrollmentTokenRecord): EnrollmentToken
     usedAt: instantOrNull(row.usedAt),
     revokedAt: instantOrNull(row.revokedAt),
     hostId: row.hostId ?? null,
+    adopts: row.adopts ?? null,
   };
 }
 

@@ -12,6 +12,8 @@ export interface EnrollmentTokenRow {
   /** SHA-256 of the secret. */
   readonly secretHash: Uint8Array;
   readonly hostName: string | undefined;
+  /** The id of the host that it takes over; undefined: it makes one. */
+  readonly adopts: string | undefined;
   readonly tags: string[];
   readonly createdBy: string;
   readonly createdAt: number;
@@ -28,7 +30,9 @@ export interface TokenUse {
   readonly spkiPin: string;
 }
 
-export type NewEnrollmentToken = Omit<EnrollmentTokenRow, 'revokedAt' | 'use'>;
+export type NewEnrollmentToken = Omit<EnrollmentTokenRow, 'adopts' | 'revokedAt' | 'use'> & {
+  readonly adopts?: string | undefined;
+};
 
 export interface EnrollmentTokens {
   insert(token: NewEnrollmentToken): Promise<void>;
@@ -37,6 +41,10 @@ export interface EnrollmentTokens {
   list(page: PageRequest): Promise<Page<EnrollmentTokenRow>>;
   /** @returns whether it was there and not revoked before. */
   revoke(id: string, at: number): Promise<boolean>;
+  /** The newest of those that take this host over: of those that are not revoked, if there are any. */
+  adopting(hostId: string): Promise<EnrollmentTokenRow | undefined>;
+  /** Revokes those that take this host over. @returns the ids of those that were not revoked before */
+  revokeAdopting(hostId: string, at: number, which: 'unused' | 'all'): Promise<string[]>;
   /**
    * Uses the token up if, at `use.at`, it is neither used nor revoked nor expired; one statement, so one caller wins.
    * @returns whether this caller did.
@@ -45,6 +53,23 @@ export interface EnrollmentTokens {
 }
 
 export function enrollmentTokensTable(db: Db, note: Note): EnrollmentTokens {
+  const revokeWhere = async (
+    column: 'id' | 'adopts',
+    value: string,
+    at: number,
+    which: 'unused' | 'all',
+  ): Promise<string[]> => {
+    let query = db
+      .updateTable('enrollment_tokens')
+      .set({ revoked_at: at })
+      .where(column, '=', value)
+      .where('revoked_at', 'is', null);
+    if (which === 'unused') query = query.where('used_at', 'is', null);
+    const rows = await query.returning(['id', 'expires_at']).execute();
+    await note(...rows.map((row) => spentEnrollmentToken('revoked', row.id, at, row.expires_at)));
+    return rows.map(({ id }) => id);
+  };
+
   return {
     async insert(token) {
       await db.insertInto('enrollment_tokens').values(fromNewToken(token)).execute();
@@ -73,16 +98,19 @@ export function enrollmentTokensTable(db: Db, note: Note): EnrollmentTokens {
       return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
     },
 
-    async revoke(id, at) {
+    revoke: async (id, at) => (await revokeWhere('id', id, at, 'all')).length > 0,
+    revokeAdopting: (hostId, at, which) => revokeWhere('adopts', hostId, at, which),
+
+    async adopting(hostId) {
       const row = await db
-        .updateTable('enrollment_tokens')
-        .set({ revoked_at: at })
-        .where('id', '=', id)
-        .where('revoked_at', 'is', null)
-        .returning('expires_at')
+        .selectFrom('enrollment_tokens')
+        .selectAll()
+        .where('adopts', '=', hostId)
+        .orderBy((e) => e.case().when('revoked_at', 'is', null).then(0).else(1).end())
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
         .executeTakeFirst();
-      if (row !== undefined) await note(spentEnrollmentToken('revoked', id, at, row.expires_at));
-      return row !== undefined;
+      return row && toToken(row);
     },
 
     async use(id, { at, hostId, serial, spkiPin }) {
@@ -116,6 +144,7 @@ function fromNewToken(token: NewEnrollmentToken): EnrollmentTokensTable {
     host_id: null,
     serial: null,
     spki_pin: null,
+    adopts: token.adopts ?? null,
   };
 }
 
@@ -125,6 +154,7 @@ function toToken(row: Selectable<EnrollmentTokensTable>): EnrollmentTokenRow {
     name: row.name ?? undefined,
     secretHash: row.secret_hash,
     hostName: row.host_name ?? undefined,
+    adopts: row.adopts ?? undefined,
     tags: readStrings(row.tags),
     createdBy: row.created_by,
     createdAt: row.created_at,

@@ -79,6 +79,8 @@ export interface Hosts {
   markAllRevoked(ids: readonly string[], at: number, reason: string): Promise<void>;
   /** Sets or, with `undefined`, lifts the host's quarantine. @returns whether that changed anything */
   setQuarantine(id: string, quarantine: { at: number; reason: string } | undefined): Promise<boolean>;
+  /** Another agent serves the host from now on. @returns whether it was of another kind before */
+  setKind(id: string, kind: HostKind): Promise<boolean>;
   /** @returns whether there was such a host. */
   delete(id: string): Promise<boolean>;
 }
@@ -187,6 +189,7 @@ export function hostsTable(db: Db, note: Note): Hosts {
 
     markAllRevoked: (ids, at, reason) => markRevoked(db, note, ids, at, reason),
     setQuarantine: (id, quarantine) => setQuarantine(db, id, quarantine),
+    setKind: (id, kind) => setKind(db, id, kind),
 
     async delete(id) {
       await putTags(db, id, []);
@@ -228,6 +231,16 @@ async function markRevoked(db: Db, note: Note, ids: readonly string[], at: numbe
     .where('revoked_at', 'is', null)
     .execute();
   await note(...ids.map((id) => revokedHost(id, at, reason)));
+}
+
+async function setKind(db: Db, id: string, kind: HostKind): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('hosts')
+    .set({ kind })
+    .where('id', '=', id)
+    .where('kind', '!=', kind)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
 }
 
 async function setQuarantine(db: Db, ...[id, quarantine]: Parameters<Hosts['setQuarantine']>): Promise<boolean> {

@@ -13,6 +13,7 @@ import { up as events } from './migrations/0009-events.ts';
 import { up as metrics } from './migrations/0010-metrics.ts';
 import { up as hawserTokens } from './migrations/0011-hawser-tokens.ts';
 import { up as stackMigrations } from './migrations/0012-stack-migrations.ts';
+import { up as adoption } from './migrations/0013-adoption.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
@@ -30,6 +31,7 @@ const MIGRATIONS: readonly Migration[] = [
   metrics,
   hawserTokens,
   stackMigrations,
+  adoption,
 ];
 
 /** The schema version that this build reads and writes. */

@@ -62,6 +62,8 @@ export interface EnrollmentTokensTable {
   host_id: string | null;
   serial: string | null;
   spki_pin: string | null;
+  /** The id of the host that it takes over; null: it makes one. */
+  adopts: string | null;
 }
 
 export interface ApiTokensTable {

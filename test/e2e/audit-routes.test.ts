@@ -13,6 +13,7 @@ import { spkiOf } from '../../certs/pin.ts';
 import { proveRecovery } from '../../certs/recovery-proof.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { SUBPROTOCOL } from '../../shared/messages/index.ts';
+import { connectAgent } from '../support/hawser-agent.ts';
 import { Api } from '../support/http.ts';
 import { newToken, type Server, startServer } from '../support/mesh.ts';
 import { fileCleanup } from '../support/tmp.ts';
@@ -153,6 +154,13 @@ const hawserToken = async (): Promise<string> => {
   return (await server.api.post('/api/hawser/tokens', { name: 'nas' })).body.id;
 };
 
+/** A host of Hawser, which is there once its agent has been. */
+async function hawserHost(name: string): Promise<string> {
+  const { body } = await server.api.post('/api/hawser/tokens', { name });
+  await connectAgent(cleanup, { url: body.connectUrl, token: body.token, ca: server.caPem }).welcome;
+  return `/api/v1/hosts/${name}/adoption`;
+}
+
 /** How each route is called so that it does something. One that is missing here fails the test. */
 /** Nobody listens there: that it is tried is what counts. */
 const webhook = { path: '/api/v1/webhooks', body: { url: 'http://127.0.0.1:9/' } };
@@ -253,6 +261,16 @@ const CALLS: Record<string, () => Promise<Call>> = {
     path: `/api/hawser/tokens/${await hawserToken()}`,
     action: 'hawser-token.revoke',
   }),
+  [`post ${HOST}/adoption`]: async () => ({
+    path: await hawserHost('adopted'),
+    body: {},
+    action: 'enrollment-token.create',
+  }),
+  [`delete ${HOST}/adoption`]: async () => {
+    const path = await hawserHost('kept');
+    await server.api.post(path, {});
+    return { path, action: 'adoption.cancel' };
+  },
   'post /api/v1/webhooks': async () => ({ ...webhook, action: 'webhook.create' }),
   'post /api/v1/webhooks/{id}/test': async () => ({
     path: `/api/v1/webhooks/${await webhookId()}/test`,
@@ -348,6 +366,10 @@ const CALLS: Record<string, () => Promise<Call>> = {
   'post /api/v1/containers/actions': async () => ({
     ...{ path: '/api/v1/containers/actions', body: { action: 'stop', select: { name: ['nobody'] } } },
     action: 'container.bulk',
+  }),
+  'post /api/v1/stacks/actions': async () => ({
+    ...{ path: '/api/v1/stacks/actions', body: { action: 'stop', select: { name: ['nobody'] } } },
+    action: 'stack.bulk',
   }),
   [`delete ${CONTAINER}`]: ofContainer('remove'),
   ...Object.fromEntries(

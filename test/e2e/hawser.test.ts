@@ -7,7 +7,7 @@ import { dockerApi, IDLE, requireDocker, TEST_IMAGE, TEST_LABEL, testContainer }
 import { programs, runClient, throughMesh } from '../support/docker-client.ts';
 import { ExecClient } from '../support/exec-client.ts';
 import { connectAgent, type HawserAgent } from '../support/hawser-agent.ts';
-import { type Server, startServer, waitForState } from '../support/mesh.ts';
+import { enrollBy, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { defer, fileCleanup } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -216,6 +216,34 @@ test('ends the session of a token that is revoked, and of a host that is removed
   assert.equal((await server.api.delete('/api/v1/hosts/pi')).status, 204);
   const refused = connect(made.token);
   await assert.rejects(refused.welcome, /unknown, expired or revoked/);
+});
+
+test('gives way to an agent of Fairlead, which takes the host over as it is', async () => {
+  const made = await newToken({ name: 'moved' });
+  const old = connect(made.token, { agentName: 'moved' });
+  await old.welcome;
+  await server.api.request('PATCH', '/api/v1/hosts/moved', { body: { tags: ['lab'] } });
+  const before = (await server.api.get('/api/v1/hosts/moved')).body;
+  const offered = await server.api.post('/api/v1/hosts/moved/adoption', { ttlSeconds: 600 });
+  assert.equal(offered.status, 201, offered.text);
+  assert.match(offered.body.enrollCommand, /^fairlead-agent enroll --server https:/);
+  const enrolled = await enrollBy(cleanup, server, 'another-name', offered.body.token);
+  assert.equal(enrolled.hostId, before.id);
+  const between = (await server.api.get('/api/v1/hosts/moved')).body;
+  assert.deepEqual([between.kind, between.state], ['hawser-edge', 'online']);
+  assert.equal((await server.api.get('/api/v1/hosts/moved/adoption')).body.state, 'enrolled');
+
+  startAgent(cleanup, enrolled);
+  await old.closed;
+  assert.match(old.received.at(-1).error, /fairlead-agent has taken this host over/);
+  const after = (await server.api.get('/api/v1/hosts/moved')).body;
+  assert.deepEqual([after.id, after.kind, after.state, after.tags], [before.id, 'native', 'online', ['lab']]);
+  assert.deepEqual([after.createdAt, after.docker.reachable], [before.createdAt, true]);
+  assert.equal((await server.api.get('/api/v1/hosts/moved/containers')).status, 200);
+  assert.equal((await server.api.get('/api/v1/hosts/moved/adoption')).body.state, 'done');
+  const tokens = (await server.api.get('/api/hawser/tokens')).body.items;
+  assert.equal(tokens.find(({ id }: { id: string }) => id === made.id).state, 'revoked');
+  await assert.rejects(connect(made.token).welcome, /unknown, expired or revoked/);
 });
 
 test('keeps input in order that an agent would mix up', async () => {

@@ -110,8 +110,13 @@ const FACTS = { hostname: hostname(), os: process.platform, arch: process.arch, 
 
 /** Enrolls an agent by a fresh token, as `fairlead-agent enroll` does but for its lock, in this process. */
 export async function enroll(cleanup: Cleanup, server: Server, name: string): Promise<Enrolled> {
-  const stateDir = join(await tempDir(cleanup, 'agent'), 'state');
   const { token } = await newToken(server);
+  return await enrollBy(cleanup, server, name, token);
+}
+
+/** The same by a token that there is. */
+export async function enrollBy(cleanup: Cleanup, server: Server, name: string, token: string): Promise<Enrolled> {
+  const stateDir = join(await tempDir(cleanup, 'agent'), 'state');
   const { hostId } = await enrollHere(
     { server: server.runtime.apiUrl, token, stateDir, name, tags: [] },
     { clock: systemClock, facts: FACTS, claim: () => () => undefined },

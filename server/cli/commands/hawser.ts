@@ -1,4 +1,4 @@
-/** `hawser token`: tokens by which unmodified agents of Hawser connect. */
+/** `hawser`: hosts with unmodified agents of Hawser, and the tokens by which those connect. */
 import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type { CreatedHawserToken, HawserTokenView, RotatedHawserToken } from '../api-types.ts';
@@ -7,6 +7,7 @@ import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { facts } from '../table.ts';
+import { addAdopt } from './adopt.ts';
 
 const PATH = '/api/hawser/tokens';
 
@@ -18,6 +19,7 @@ interface CreateOptions {
 
 export function addHawser(root: Command, cli: Cli): void {
   const hawser = root.command('hawser').description('hosts with an unmodified agent of Hawser');
+  addAdopt(hawser, cli);
   const token = hawser.command('token').description('tokens by which agents of Hawser connect');
   addCreate(token, cli);
   addList(token, cli);

@@ -28,6 +28,7 @@ export interface EnrollmentTokenRecord {
   readonly createdAt: Time;
   readonly expiresAt: Time;
   readonly revokedAt?: Maybe<Time>;
+  readonly adopts?: Maybe<string>;
   readonly usedAt?: Maybe<Time>;
   readonly hostId?: Maybe<string>;
 }

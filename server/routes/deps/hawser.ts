@@ -1,6 +1,7 @@
 /** What the routes need of Hawser: its tokens, and its agents that connect by themselves. */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { AdoptionView } from '../adoption.ts';
 import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
 
@@ -65,8 +66,29 @@ export interface HawserEdgeService {
   close(): void;
 }
 
+export interface AdoptionService {
+  /** @throws FairleadError HOST_NOT_FOUND, CONFLICT, VALIDATION */
+  offer(
+    host: string,
+    options: { ttlSeconds?: number },
+    actor: Actor,
+  ): Promise<{ id: string; token: string; expiresAt: Time; hostId: string; hostName: string }>;
+  /** @throws FairleadError HOST_NOT_FOUND */
+  look(host: string): Promise<{
+    hostId: string;
+    hostName: string;
+    state: AdoptionView['state'];
+    tokenId?: string | undefined;
+    expiresAt?: Time | undefined;
+    why?: string | undefined;
+  }>;
+  /** @throws FairleadError HOST_NOT_FOUND, NOT_FOUND, CONFLICT */
+  cancel(host: string, actor: Actor): Promise<unknown>;
+}
+
 export interface HawserService {
   readonly tokens: HawserTokensService;
   /** Undefined where agents of Hawser may not connect. */
   readonly edge: HawserEdgeService | undefined;
+  readonly adoption: AdoptionService;
 }

@@ -30,6 +30,7 @@ test('a token is one string with the pin, shown once, good for an hour', async (
       name: 'rack 4',
       state: 'pending',
       hostName: 'db1',
+      adopts: undefined,
       tags: ['prod'],
       createdBy: 'ann',
       createdAt: START,

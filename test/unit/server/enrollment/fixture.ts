@@ -19,6 +19,8 @@ export interface Opened extends Awaited<ReturnType<typeof openTestStore>> {
   readonly enrollment: Enrollment;
   readonly audit: Audit;
   readonly active: ActiveSerials;
+  /** Certificates whose sessions were ended. */
+  readonly cutOff: readonly { hostId: string; serials: readonly string[]; reason: string }[];
   readonly ca: Ca;
   readonly caKeyPem: string;
   readonly serverKeyPem: string;
@@ -57,12 +59,20 @@ export async function openEnrollment(cleanup: Cleanup): Promise<Opened> {
     active,
     serverTls: () => ({ cert: leaf.certPem }),
   };
-  const enrollment = new Enrollment({ store, audit, authority, clock });
+  const cutOff: { hostId: string; serials: readonly string[]; reason: string }[] = [];
+  const enrollment = new Enrollment({
+    ...{ store, audit, authority, clock },
+    cutOff: (hostId, serials, reason) => {
+      for (const serial of serials) active.remove(serial);
+      cutOff.push({ hostId, serials, reason });
+    },
+  });
   return {
     ...opened,
     enrollment,
     audit,
     active,
+    cutOff,
     ca,
     caKeyPem: keyPem,
     serverKeyPem: leaf.keyPem,

@@ -307,6 +307,14 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         accept: async ({ ws }) => ws.close(1000),
         close: () => undefined,
       },
+      adoption: {
+        offer: async (host, ...args) => {
+          await called('adoption.offer', host, ...args);
+          return { id: 'e2', token: 'fle1.adopt', expiresAt: NOW, hostId: HOST.id, hostName: host };
+        },
+        look: async (host) => ({ hostId: HOST.id, hostName: host, state: 'trying', why: 'Docker is away' }),
+        cancel: (...args) => called('adoption.cancel', ...args),
+      },
     },
     metrics: {
       contentType: 'text/plain; version=0.0.4',
