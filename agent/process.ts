@@ -7,7 +7,7 @@ import type { Static, TObject } from 'typebox';
 import { systemClock } from '../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
-import { VERSION } from '../shared/version.ts';
+import { COMMIT, VERSION } from '../shared/version.ts';
 import { type AppDeps, hostFacts, runAgent, unenroll } from './app.ts';
 import {
   DEFAULT_STATE_DIR,
@@ -51,7 +51,7 @@ async function parse(argv: string[]): Promise<ExitCode> {
   const chosen: { action?: () => Promise<ExitCode> } = {};
   const program = new Command('fairlead-agent')
     .description('Connects a Docker host to its Fairlead server.')
-    .version(VERSION)
+    .version(COMMIT === undefined ? VERSION : `${VERSION} (${COMMIT})`)
     .exitOverride();
   const command = <S extends TObject>(name: string, description: string, schema: S, action: Action<S>) => {
     const it = program.command(name).description(description).allowExcessArguments(false);
@@ -91,7 +91,7 @@ function flagsFrom<S extends TObject>(schema: S, given: Given): Static<S> {
 
 async function doEnroll(flags: EnrollFlags, given: Given): Promise<ExitCode> {
   const options = await enrollConfig(flags, given, readStdin);
-  const deps = appDeps(flags.logLevel);
+  const deps = await appDeps(flags.logLevel);
   const record = await enroll(options, {
     clock: deps.clock,
     facts: hostFacts(),
@@ -112,7 +112,7 @@ async function doEnroll(flags: EnrollFlags, given: Given): Promise<ExitCode> {
 
 async function doRun(flags: RunFlags): Promise<ExitCode> {
   const config = runConfig(flags);
-  const deps = appDeps(flags.logLevel);
+  const deps = await appDeps(flags.logLevel);
   const end = await runAgent(config, deps, stopSignal(deps.log));
   if (end.exitCode === EXIT.stopped) deps.log.info('stopped');
   else deps.log.fatal({ exitCode: end.exitCode }, `${end.reason}; not trying again`);
@@ -127,16 +127,16 @@ async function doStatus(flags: StatusFlags): Promise<ExitCode> {
 
 async function doUnenroll(flags: UnenrollFlags): Promise<ExitCode> {
   const config = { stateDir: resolve(flags.stateDir), local: flags.local };
-  await unenroll(config, appDeps(flags.logLevel));
+  await unenroll(config, await appDeps(flags.logLevel));
   const rest = config.local ? '; the server still knows this host: remove it there too' : '';
   process.stdout.write(`this host has left the mesh, its identity in ${config.stateDir} is deleted${rest}\n`);
   return EXIT.stopped;
 }
 
-function appDeps(logLevel: LogLevel): AppDeps {
+async function appDeps(logLevel: LogLevel): Promise<AppDeps> {
   return {
     clock: systemClock,
-    log: openLog(logLevel),
+    log: await openLog(logLevel),
     random: Math.random,
     path: process.env['PATH'] ?? '',
     // HTTPS_PROXY and NO_PROXY count. No connection and no TLS session is ever used twice: each proves itself anew.
@@ -145,9 +145,10 @@ function appDeps(logLevel: LogLevel): AppDeps {
 }
 
 /** JSON lines on stderr, readable ones on a terminal. Synchronous: the last line before an exit is the one that counts. */
-function openLog(level: LogLevel): Logger {
+async function openLog(level: LogLevel): Promise<Logger> {
+  // No thread makes them readable: in an executable there is no file for it to begin with.
   const stream = process.stderr.isTTY
-    ? pino.transport({ target: 'pino-pretty', options: { destination: 2 } })
+    ? (await import('pino-pretty')).default({ destination: 2, sync: true })
     : pino.destination({ dest: 2, sync: true });
   return pino({ name: 'fairlead-agent', level }, stream);
 }
