@@ -348,8 +348,8 @@ function settled(signal: AbortSignal): Promise<void> {
 }
 
 /** @throws FairleadError VALIDATION */
-function requireServices({ services = {} }: StackParams, there: readonly string[]): void {
-  const missing = Object.keys(services).filter((name) => !there.includes(name));
+function requireServices({ services = {}, state = {} }: StackParams, there: readonly string[]): void {
+  const missing = Object.keys({ ...services, ...state }).filter((name) => !there.includes(name));
   if (missing.length === 0) return;
   throw new FairleadError('VALIDATION', `the stack has no service ${missing.join(', ')}; it has ${there.join(', ')}`);
 }

@@ -2,6 +2,7 @@
 import { FairleadError } from '../../shared/errors.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import type * as kinds from '../../shared/messages/stack.ts';
+import type { StackState } from '../../shared/messages/stack.ts';
 import type { ComposeProgram } from './compose-program.ts';
 
 export type StackChangeKind =
@@ -18,6 +19,9 @@ export type StackParams = Pick<Params<StackChangeKind>, 'stack' | 'changeId' | '
   Partial<Omit<Params<typeof kinds.stackDeploy>, 'stack'>> &
   Partial<Pick<Params<typeof kinds.stackRemove>, 'volumes'>> &
   Partial<Pick<Params<typeof kinds.stackScale>, 'services'>>;
+
+/** No images are built: there is nothing beside the file. */
+const AS_IT_IS = ['--no-build'];
 
 /** One run of Compose. */
 export interface Step {
@@ -39,18 +43,22 @@ export function checkStep({ isFirst }: ComposeProgram): Step {
 
 /** @throws FairleadError UNSUPPORTED for what Compose 1 cannot do without the file */
 export function stepsOf(kind: StackChangeKind, params: StackParams, compose: ComposeProgram): Step[] {
-  const { pull, prune, volumes, services = {} } = params;
+  const { pull, prune, volumes, services = {}, state } = params;
   const change = (name: string, ...args: string[]): Step => ({ name, args, hasFile: true, isChange: true });
   const pulling: Step = { name: 'pull', args: ['pull'], hasFile: true, isChange: false };
-  const up = ['up', '-d', '--no-build'];
+  const up = ['up', '-d', ...AS_IT_IS];
   switch (kind.name) {
     case 'stack.deploy':
-      return [...(pull ? [pulling] : []), change('up', ...up, ...(prune ? ['--remove-orphans'] : []))];
+      return [
+        ...(pull ? [pulling] : []),
+        ...(state === undefined
+          ? [change('up', ...up, ...(prune ? ['--remove-orphans'] : []))]
+          : restoring(state, compose)),
+      ];
     case 'stack.pull':
       return [pulling];
     case 'stack.scale': {
-      const scales = Object.entries(services).flatMap(([name, count]) => ['--scale', `${name}=${count}`]);
-      return [change('up', ...up, '--no-deps', '--no-recreate', ...scales, ...Object.keys(services))];
+      return [scaling(services)];
     }
     case 'stack.remove':
       return [byName(change('down', 'down', '--remove-orphans', ...(volumes ? ['--volumes'] : [])), params, compose)];
@@ -59,6 +67,27 @@ export function stepsOf(kind: StackChangeKind, params: StackParams, compose: Com
       return [byName(change(verb, verb), params, compose)];
     }
   }
+}
+
+/** Lets services, and no others, have so many containers, which run or else are only made. */
+function scaling(services: Readonly<Record<string, number>>, runs = true): Step {
+  const how = [runs ? '-d' : '--no-start', ...AS_IT_IS, '--no-deps', '--no-recreate'];
+  const scales = Object.entries(services).flatMap(([name, count]) => ['--scale', `${name}=${count}`]);
+  return {
+    ...{ name: runs ? 'up' : 'create', hasFile: true, isChange: true },
+    args: ['up', ...how, ...scales, ...Object.keys(services)],
+  };
+}
+
+/** What does not run comes first: what runs may need it to be there. */
+function restoring(state: StackState, { isFirst }: ComposeProgram): Step[] {
+  const of = (runs: boolean) =>
+    Object.entries(state).flatMap(([name, one]) => (one.runs === runs ? [[name, one.containers] as const] : []));
+  const [idle, running] = [of(false), of(true)];
+  // Compose 1 waits for what a service depends on to run, even if it starts nothing: it must not see both at once.
+  const made = isFirst ? idle.map((one) => [one]) : idle.length === 0 ? [] : [idle];
+  const steps = made.map((services) => scaling(Object.fromEntries(services), false));
+  return running.length === 0 ? steps : [...steps, scaling(Object.fromEntries(running))];
 }
 
 /** A step that goes by the name of the stack alone, where Compose can. */

@@ -7,6 +7,7 @@ import { imageInspect } from '../../shared/messages/image.ts';
 import { imageLoad, imageSave } from '../../shared/messages/image-streams.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { networkList } from '../../shared/messages/network.ts';
+import type { StackState } from '../../shared/messages/stack.ts';
 import * as kinds from '../../shared/messages/stack.ts';
 import * as volumes from '../../shared/messages/volume.ts';
 import * as transfers from '../../shared/messages/volume-content.ts';
@@ -17,6 +18,7 @@ import { type HeldStacks, readAll, type Stacks, type StackTarget } from './stack
 const PROJECT = 'com.docker.compose.project';
 const SERVICE = 'com.docker.compose.service';
 const VOLUME = 'com.docker.compose.volume';
+const ONE_OFF = 'com.docker.compose.oneoff';
 const CONFIG_HASH = 'com.docker.compose.config-hash';
 /** Networks that each Docker has. */
 const OWN_NETWORKS: readonly string[] = ['bridge', 'host', 'none'];
@@ -24,7 +26,7 @@ const OWN_NETWORKS: readonly string[] = ['bridge', 'host', 'none'];
 const MAX_PROBLEMS = 30;
 
 const AT_SOURCE: readonly StreamKind[] = [
-  ...[kinds.stackStatus, kinds.stackStop, kinds.stackStart, kinds.stackRemove],
+  ...[kinds.stackStatus, kinds.stackStop, kinds.stackScale, kinds.stackRemove],
   ...[volumes.volumeList, networkList, imageInspect, transfers.volumeTransferSend, imageSave],
 ];
 const AT_TARGET: readonly StreamKind[] = [
@@ -51,8 +53,10 @@ export interface MigrationPlan {
   /** The revision at the source. */
   readonly revision: number;
   readonly content: StackContent;
-  /** Those that run at the source. */
-  readonly services: readonly string[];
+  /** What there is of it at the source. */
+  readonly state: StackState;
+  /** How many containers run of each service, of those that run. */
+  readonly running: Readonly<Record<string, number>>;
   readonly volumes: readonly CarriedVolume[];
   /** Images that the target lacks. */
   readonly images: readonly string[];
@@ -65,7 +69,7 @@ export async function planMigration(
   { by, held, signal }: { readonly by: string; readonly held: HeldStacks; readonly signal: AbortSignal },
 ): Promise<MigrationPlan> {
   const { from, to } = ends;
-  const { containers } = await stacks.status(from, signal);
+  const containers = (await stacks.status(from, signal)).containers.filter(isOfService);
   const key = { hostId: from.link.hostId, stack: from.stack };
   const current = await stacks.revisions.current(key);
   if (current === undefined) {
@@ -91,7 +95,7 @@ export async function planMigration(
       return otherwise;
     }
   };
-  problems.push(...fileProblems(content.compose));
+  problems.push(...fileProblems(content.compose, containers));
   const ours = await look('volumes of the source', () => ownVolumes(ends, signal, problems), []);
   problems.push(...mountProblems(containers, ours));
   problems.push(...(await look('networks of the source', () => networkProblems(from, containers, signal), [])));
@@ -105,8 +109,23 @@ export async function planMigration(
     await look('Compose of the target', () => stacks.composeOf(to, content, { by, held, signal }), '');
   }
   if (problems.length > 0) throw refusal(from.stack, problems);
-  const services = new Set(containers.filter(({ State }) => State === 'running').map((one) => labelOf(one, SERVICE)));
-  return { revision: current.number, content, services: [...services].sort(), volumes: ours, images };
+  return { revision: current.number, content, ...servicesOf(containers), volumes: ours, images };
+}
+
+/** Not one that `compose run` has made, which is no part of what is deployed. */
+function isOfService(container: DockerObject): boolean {
+  return labelOf(container, ONE_OFF).toLowerCase() !== 'true';
+}
+
+function servicesOf(containers: readonly DockerObject[]): Pick<MigrationPlan, 'state' | 'running'> {
+  const state: StackState = {};
+  const running: Record<string, number> = {};
+  for (const [service = '', all] of Map.groupBy(containers, (one) => labelOf(one, SERVICE))) {
+    const count = all.filter(({ State }) => State === 'running').length;
+    state[service] = { containers: all.length, runs: count > 0 };
+    if (count > 0) running[service] = count;
+  }
+  return { state, running };
 }
 
 function refusal(stack: string, problems: readonly string[]): FairleadError {
@@ -123,8 +142,8 @@ function lacking(end: string, link: HostLink, needed: readonly StreamKind[]): st
   return [`the ${end} does not serve ${missing.join(', ')}: see its policy, or upgrade its agent`];
 }
 
-/** What of the file does not come along, also of services that do not run; variables are not put in. */
-function fileProblems(compose: string): string[] {
+/** What of the file does not come along, or is not in it, also of services that do not run; variables are not put in. */
+function fileProblems(compose: string, containers: readonly DockerObject[]): string[] {
   const file = objectOf(readYaml(compose, 'the Compose file').value);
   const problems: string[] = [];
   for (const family of ['volumes', 'networks']) {
@@ -134,7 +153,12 @@ function fileProblems(compose: string): string[] {
       problems.push(`${family.slice(0, -1)} ${name} is external: the file does not make it`);
     }
   }
-  for (const [name, service] of Object.entries(objectOf(file['services']))) {
+  const services = objectOf(file['services']);
+  for (const service of new Set(containers.map((one) => labelOf(one, SERVICE)))) {
+    if (Object.hasOwn(services, service)) continue;
+    problems.push(`service ${service} is not in the file: remove its containers, or deploy with --prune, first`);
+  }
+  for (const [name, service] of Object.entries(services)) {
     const { volumes: mounts } = objectOf(service);
     for (const mount of Array.isArray(mounts) ? (mounts as unknown[]) : []) {
       const source = bindSource(mount);

@@ -33,7 +33,7 @@ const PASSING: readonly ErrorCode[] = [
 ];
 
 export interface MigrationDeps {
-  readonly stacks: Pick<Stacks, 'deploy' | 'act' | 'remove' | 'status'>;
+  readonly stacks: Pick<Stacks, 'deploy' | 'act' | 'scale' | 'remove' | 'status'>;
   readonly transfers: Pick<VolumeTransfers, 'create' | 'get' | 'cancel' | 'unfinishedInto'>;
   readonly registry: Pick<HostRegistry, 'link' | 'subscribe'>;
   readonly clock: Clock;
@@ -64,7 +64,7 @@ export class Migration {
 
   /** All up to the removal at the source. @throws FairleadError what a step fails with; `undo` takes it back */
   async carry(plan: MigrationPlan): Promise<RevisionRow> {
-    const { from, to, ran } = this.#row;
+    const { from, to } = this.#row;
     await this.#take('stop', () =>
       this.#change(from, (target, options) => this.#deps.stacks.act(target, 'stop', options)),
     );
@@ -74,12 +74,11 @@ export class Migration {
     });
     const about = { action: 'migrate', source: plan.revision } as const;
     const revision = await this.#take('deploy', () =>
-      this.#change(to, (target, options) => this.#deps.stacks.deploy(target, plan.content, options, about)),
+      this.#change(to, (target, options) =>
+        this.#deps.stacks.deploy(target, plan.content, { ...options, state: plan.state }, about),
+      ),
     );
-    await this.#take('verify', async () => {
-      if (ran) await this.#verify(plan.services);
-      else await this.#change(to, (target, options) => this.#deps.stacks.act(target, 'stop', options));
-    });
+    await this.#take('verify', () => this.#verify(plan.running));
     return revision;
   }
 
@@ -113,11 +112,19 @@ export class Migration {
     }
     if (ran) {
       await attempt(`start the stack ${from.stack} at the source`, () =>
-        this.#change(from, (target, options) => this.#deps.stacks.act(target, 'start', options)),
+        this.#change(from, (target, options) => this.#start(target, options)),
       );
     }
     await this.#deps.ended('undo', left.length === 0 ? undefined : new FairleadError('CONFLICT', left.join('; ')));
     return left;
+  }
+
+  /** Starts at the source what ran there. */
+  #start(target: StackTarget, options: ChangeOptions): Promise<RunningChange<void>> {
+    const { services } = this.#row;
+    // One that an earlier version has left does not say what that was.
+    if (Object.keys(services).length === 0) return this.#deps.stacks.act(target, 'start', options);
+    return this.#deps.stacks.scale(target, services, options);
   }
 
   async #take<T>(step: MigrationStep, work: () => Promise<T>): Promise<T> {
@@ -222,7 +229,7 @@ export class Migration {
   }
 
   /** @throws FairleadError TIMEOUT that names what does not run */
-  async #verify(services: readonly string[]): Promise<void> {
+  async #verify(running: Readonly<Record<string, number>>): Promise<void> {
     const { clock, stacks } = this.#deps;
     const until = clock.monotonic() + VERIFY_MS;
     for (let good = 0; good < GOOD_LOOKS; ) {
@@ -230,7 +237,10 @@ export class Migration {
         const link = await this.#link(this.#row.to.hostId);
         return await stacks.status({ link, stack: this.#row.to.stack }, this.#signal);
       });
-      const missing = services.filter((service) => !containers.some((one) => runs(one, service)));
+      const missing = Object.entries(running).flatMap(([service, wanted]) => {
+        const count = containers.filter((one) => runs(one, service)).length;
+        return count >= wanted ? [] : [`${service} (${count} of ${wanted})`];
+      });
       good = missing.length === 0 ? good + 1 : 0;
       if (clock.monotonic() >= until && good === 0) {
         const detail = `these services do not run at the target after ${VERIFY_MS / 1000} s: ${missing.join(', ')}`;

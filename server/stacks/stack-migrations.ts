@@ -118,7 +118,8 @@ export class StackMigrations {
       const plan = await planMigration(stacks, ends, { by, held, signal: checking });
       checking.throwIfAborted();
       const row: StackMigrationRow = {
-        ...{ id: randomUUID(), from, to, keeps: keep, ran: plan.services.length > 0 },
+        ...{ id: randomUUID(), from, to, keeps: keep },
+        ...scalesOf(plan),
         ...{ step: 'stop', volumes: [], createdBy: by, createdAt: clock.now() },
       };
       await store.stackMigrations.insert(row);
@@ -262,6 +263,13 @@ export class StackMigrations {
       'look at both by `fairlead stack status`, remove what is left at the one, and start the other';
     await this.#end(row, new FairleadError('HOST_OFFLINE', detail));
   }
+}
+
+/** What is to be started again if it is taken back. */
+function scalesOf({ state, running }: MigrationPlan): Pick<StackMigrationRow, 'ran' | 'services'> {
+  const names = Object.keys(running);
+  const services = names.map((name) => [name, state[name]?.containers ?? 1] as const);
+  return { ran: names.length > 0, services: Object.fromEntries(services) };
 }
 
 function isSame(a: StackMigrationRow['from'], b: StackMigrationRow['from']): boolean {

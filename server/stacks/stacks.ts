@@ -60,10 +60,12 @@ export interface DeployOptions extends ChangeOptions {
   readonly pull?: boolean | undefined;
   /** Removes containers of services that are no longer in the file. */
   readonly prune?: boolean | undefined;
+  /** What there is to be of it; all, as the file has it, if it is undefined. */
+  readonly state?: kinds.StackState | undefined;
 }
 
 /** A stack as its host has it. */
-export interface StackState {
+export interface StackStatus {
   readonly containers: readonly Item<typeof kinds.stackStatus>[];
   readonly change: kinds.StackChange | undefined;
 }
@@ -195,7 +197,7 @@ export class Stacks {
   }
 
   /** What a host has of a stack; what nobody knew of its last deployment is written down. */
-  async status({ link, stack }: StackTarget, signal: AbortSignal): Promise<StackState> {
+  async status({ link, stack }: StackTarget, signal: AbortSignal): Promise<StackStatus> {
     const { reply, items } = await readAll(link, kinds.stackStatus, { stack }, signal);
     const key = { hostId: link.hostId, stack };
     if (reply.change !== undefined && !this.#going.has(nameOf(key))) await this.revisions.settle(key, reply.change);
@@ -216,8 +218,8 @@ export class Stacks {
     try {
       const begun = await this.revisions.begin(key, content, { ...about, by: options.by });
       revision = begun;
-      const { pull = false, prune = false } = options;
-      const params = { ...withEnv(content), pull, prune };
+      const { pull = false, prune = false, state } = options;
+      const params = { ...withEnv(content), pull, prune, ...(state === undefined ? {} : { state }) };
       const stream = await this.#open(kinds.stackDeploy, target, params, begun.id, options);
       const done = this.#finished(stream, begun).finally(release);
       return new RunningChange(stream.reply.compose, done, stream, left);

@@ -14,6 +14,7 @@ import { up as metrics } from './migrations/0010-metrics.ts';
 import { up as hawserTokens } from './migrations/0011-hawser-tokens.ts';
 import { up as stackMigrations } from './migrations/0012-stack-migrations.ts';
 import { up as adoption } from './migrations/0013-adoption.ts';
+import { up as migratedServices } from './migrations/0014-migrated-services.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
@@ -32,6 +33,7 @@ const MIGRATIONS: readonly Migration[] = [
   hawserTokens,
   stackMigrations,
   adoption,
+  migratedServices,
 ];
 
 /** The schema version that this build reads and writes. */

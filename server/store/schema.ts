@@ -281,6 +281,8 @@ export interface StackMigrationsTable {
   to_stack: string;
   keeps: number;
   ran: number;
+  /** JSON: how many containers each service had that ran. */
+  services: string;
   step: string;
   /** JSON: names of volumes that were made at the target. */
   volumes: string;

@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely';
 import type { StackMigrationsTable } from './schema.ts';
 import type { StackKey } from './stack-revisions.ts';
-import { type Db, readStrings } from './tables.ts';
+import { type Db, readCounts, readStrings } from './tables.ts';
 
 /** The steps that change something, in their order. Before `remove` a migration is rolled back, from then on it is finished. */
 export type MigrationStep = 'stop' | 'images' | 'volumes' | 'deploy' | 'verify' | 'remove';
@@ -22,6 +22,8 @@ export interface StackMigrationRow extends MigrationProgress {
   readonly keeps: boolean;
   /** Whether anything of it ran at the source. */
   readonly ran: boolean;
+  /** How many containers each service had that ran. */
+  readonly services: Readonly<Record<string, number>>;
   readonly createdBy: string;
   /** ms since 1970. */
   readonly createdAt: number;
@@ -69,6 +71,7 @@ function fromRow(row: StackMigrationRow): StackMigrationsTable {
     to_stack: row.to.stack,
     keeps: row.keeps ? 1 : 0,
     ran: row.ran ? 1 : 0,
+    services: JSON.stringify(row.services),
     created_by: row.createdBy,
     created_at: row.createdAt,
     ...fromProgress(row),
@@ -82,6 +85,7 @@ function toRow(row: Selectable<StackMigrationsTable>): StackMigrationRow {
     to: { hostId: row.to_host, stack: row.to_stack },
     keeps: row.keeps === 1,
     ran: row.ran === 1,
+    services: readCounts(row.services),
     step: row.step as MigrationStep,
     volumes: readStrings(row.volumes),
     createdBy: row.created_by,

@@ -14,3 +14,10 @@ export function readStrings(text: string): string[] {
   const value: unknown = JSON.parse(text);
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];
 }
+
+/** Numbers by name, out of a column of JSON; what is none is left out. */
+export function readCounts(text: string): Record<string, number> {
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== 'object' || value === null) return {};
+  return Object.fromEntries(Object.entries(value).filter(([, count]) => typeof count === 'number'));
+}

@@ -1,5 +1,6 @@
 /** Kinds that act on stacks: what a Compose file describes, on one host. Codes 0x0900 to 0x09ff. */
 import Type, { type Static, type TProperties } from 'typebox';
+import { MAX_SERVICES } from '../compose/limits.ts';
 import { DockerTime } from './container.ts';
 import { DockerObject } from './family.ts';
 import type { StreamKind } from './kind.ts';
@@ -91,11 +92,21 @@ export const stackList = {
   bytes: 'none',
 } as const satisfies StreamKind;
 
+/** What there is to be of a stack: of each service so many containers, running or only made, and nothing of the others. */
+export const StackState = Type.Record(
+  ServiceName,
+  Type.Object({ containers: Type.Integer({ minimum: 1, maximum: 1000 }), runs: Type.Boolean() }, closed),
+  { maxProperties: MAX_SERVICES },
+);
+export type StackState = Static<typeof StackState>;
+
 export const stackDeploy = change(0x0901, 'stack.deploy', {
   ...content,
   pull: Type.Optional(Type.Boolean()),
   /** Removes containers of services that are no longer in the file. */
   prune: Type.Optional(Type.Boolean()),
+  /** Absent: all services run, as the file has it. */
+  state: Type.Optional(StackState),
 });
 
 /** The file, where there is one: Compose 1 cannot do without. */
@@ -184,7 +195,7 @@ export const stackStatus = {
 /** How many containers each service is to have. */
 export const Scale = Type.Record(ServiceName, Type.Integer({ minimum: 0, maximum: 1000 }), {
   minProperties: 1,
-  maxProperties: 64,
+  maxProperties: MAX_SERVICES,
 });
 
 export const stackScale = change(0x0909, 'stack.scale', { ...content, services: Scale });

@@ -128,6 +128,23 @@ test('Compose ends with who asked for it, and with the agent, and leaves no proc
   );
 });
 
+test('what is restored is what there was: nothing of a service that is not named, and nothing runs that did not', async (t) => {
+  const { stacks, stack } = await fixture(t);
+  const state = { one: { containers: 1, runs: false }, two: { containers: 2, runs: true } };
+  defer(t, async () => void (await dockerApi('DELETE', `/containers/${stack}-two-2?force=1`)));
+  const compose = `${COMPOSE}  three: {image: ${TEST_IMAGE}, network_mode: none}\n`;
+  await stacks.change(stackDeploy, { stack, changeId: 'c1', compose, state }, caller());
+  const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.compose.project=${stack}`] }));
+  const { body } = await dockerApi('GET', `/containers/json?all=1&filters=${filters}`);
+  assert.deepEqual(body.map(({ Names, State }: { Names: string[]; State: string }) => `${Names[0]} ${State}`).sort(), [
+    `/${stack}-one-1 created`,
+    `/${stack}-two-1 running`,
+    `/${stack}-two-2 running`,
+  ]);
+  const wrong = { stack, changeId: 'c2', compose, state: { four: { containers: 1, runs: true } } };
+  await assert.rejects(stacks.change(stackDeploy, wrong, caller()), { code: 'VALIDATION', message: /no service four/ });
+});
+
 test('what an agent that was killed has left of a run is removed, and no more', async (t) => {
   const { stateDir, stacks } = await fixture(t);
   await stacks.removeLeftovers();

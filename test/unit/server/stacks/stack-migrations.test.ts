@@ -52,9 +52,12 @@ async function fixture(t: TestContext, left: readonly StackMigrationRow[] = []) 
   const { store } = await openTestStore(t);
   for (const row of left) await store.stackMigrations.insert(row);
   const does: string[] = [];
+  const deployed: unknown[] = [];
   const change = (end: string): Answer => {
     return ({ kind, stream, params }) => {
-      does.push(`${end}: ${kind}${params['volumes'] === true ? ' with volumes' : ''}`);
+      const scales = Object.entries(params['services'] ?? {}).map(([name, count]) => ` ${name}=${count}`);
+      does.push(`${end}: ${kind}${params['volumes'] === true ? ' with volumes' : ''}${scales.join(',')}`);
+      if (kind === 'stack.deploy') deployed.push(params['state']);
       stream.trailer.resolve({});
       return { compose: '2' };
     };
@@ -84,7 +87,7 @@ async function fixture(t: TestContext, left: readonly StackMigrationRow[] = []) 
       return { loaded: [] };
     },
   };
-  for (const verb of ['stop', 'start', 'remove', 'deploy']) {
+  for (const verb of ['stop', 'start', 'scale', 'remove', 'deploy']) {
     source[`stack.${verb}`] = change('source');
     target[`stack.${verb}`] = change('target');
   }
@@ -92,13 +95,14 @@ async function fixture(t: TestContext, left: readonly StackMigrationRow[] = []) 
     const describe = () => ({ arch: 'x64', capabilities: STREAM_KINDS.map(({ name }) => name) });
     return Object.assign(new FakeHost(answers), { hostId, describe }) as unknown as HostLink;
   };
+  const compose = { text: 'services: {app: {image: "app:1"}}\n' };
   const registry = new HostRegistry();
   const ends = { from: { link: link('one', source), stack: 'web' }, to: { link: link('two', target), stack: 'web' } };
   const row = { stack: 'web', number: 3, state: 'deployed' };
   const revisions = {
     current: async ({ hostId }: { hostId: string }) => (hostId === 'one' ? row : undefined),
     latest: async (hostId: string) => (hostId === 'one' ? [row] : []),
-    content: async () => ({ compose: 'services: {app: {image: "app:1"}}\n', env: {} }),
+    content: async () => ({ compose: compose.text, env: {} }),
     begin: async (_key: unknown, _content: unknown, about: object) => ({ ...row, ...about, number: 1, id: 'r' }),
     finish: async (revision: object) => revision,
     withdraw: async () => undefined,
@@ -128,7 +132,7 @@ async function fixture(t: TestContext, left: readonly StackMigrationRow[] = []) 
   };
   const leaving = new AbortController();
   const begin = (keep = false) => migrations.begin(ends, { keep }, { name: 'ann' }, leaving.signal);
-  return { does, source, target, transfer, audit, attach, begin, leaving, store };
+  return { compose, does, deployed, source, target, transfer, audit, attach, begin, leaving, store };
 }
 
 test('a stack is stopped, carried, deployed, looked at, and then removed, unless it is to stay', async (t) => {
@@ -150,6 +154,30 @@ test('a stack is stopped, carried, deployed, looked at, and then removed, unless
   assert.deepEqual(await store.stackMigrations.all(), []);
   await (await begin(true)).done;
   assert.equal(does.at(-1), 'target: stack.deploy');
+});
+
+/** Containers of services beside the one that runs. */
+const of = (service: string, State: string, more: object = {}) => ({
+  ...{ ...CONTAINER, State, Labels: { ...LABELS, 'com.docker.compose.service': service, ...more } },
+});
+
+test('what ran runs at the target in as many containers, and what stood still stands still there', async (t) => {
+  const { source, target, deployed, does, attach, begin, compose } = await fixture(t);
+  attach();
+  compose.text = 'services: {app: {image: "app:1"}, job: {image: "app:1"}, unused: {image: "app:1"}}\n';
+  const there = [of('app', 'running'), of('app', 'running'), of('app', 'exited'), of('job', 'exited')];
+  source['stack.status'] = items(...there, of('job', 'running', { 'com.docker.compose.oneoff': 'True' }));
+  target['stack.status'] = items(...there);
+  await (await begin(true)).done;
+  assert.deepEqual(deployed, [{ app: { containers: 3, runs: true }, job: { containers: 1, runs: false } }]);
+  target['stack.status'] = items(of('app', 'running'));
+  await assert.rejects((await begin()).done, { code: 'TIMEOUT', message: /do not run.*: app \(1 of 2\)/ });
+  assert.equal(does.at(-1), 'source: stack.scale app=3');
+  source['stack.status'] = items(of('app', 'exited'));
+  await (await begin()).done;
+  assert.deepEqual(deployed.at(-1), { app: { containers: 1, runs: false } });
+  source['stack.status'] = items(CONTAINER, of('old', 'running'));
+  await assert.rejects(begin(), { code: 'CONFLICT', message: /service old is not in the file/ });
 });
 
 test('who leaves once it has begun ends nothing; who leaves before has touched nothing', async (t) => {
@@ -182,7 +210,7 @@ for (const step of ['stop', 'images', 'volumes', 'deploy', 'verify'] as const) {
     const volume = does.some((each) => each.startsWith('target: volume.create'));
     assert.equal(does.includes('target: volume.remove web_data'), volume);
     assert.equal(does.includes('target: stack.remove with volumes'), step === 'deploy' || step === 'verify');
-    assert.equal(does.at(-1), 'source: stack.start');
+    assert.equal(does.at(-1), 'source: stack.scale app=1');
     assert.ok(!does.some((each) => each.startsWith('source: stack.remove')));
     assert.deepEqual(audit.slice(-3), [
       `stack.migrate.${step} failed`,
@@ -196,7 +224,7 @@ test('what cannot be taken back is said; a source that cannot be removed leaves 
   const { source, target, does, attach, begin } = await fixture(t);
   attach();
   target['stack.deploy'] = fails;
-  source['stack.start'] = fails;
+  source['stack.scale'] = fails;
   const why = /could NOT be rolled back wholly.*: start the stack web at the source: no space left/;
   await assert.rejects((await begin()).done, { message: why });
   target['stack.deploy'] = source['stack.remove'] = ({ stream }) => {
@@ -248,6 +276,7 @@ test('what a stopped server has left is taken back, or finished, once both hosts
       to: { hostId: 'two', stack: 'web' },
       keeps: false,
       ran: true,
+      services: { app: 2 },
     },
     ...{ step: 'volumes', volumes: ['web_data'], createdBy: 'ann', createdAt: 1 },
   };
@@ -263,7 +292,7 @@ test('what a stopped server has left is taken back, or finished, once both hosts
   attach();
   await waitFor('the end', async () => ((await store.stackMigrations.all()).length === 0 ? true : undefined));
   assert.deepEqual(does.toSorted(), [
-    ...['source: stack.remove with volumes', 'source: stack.start', 'target: volume.remove web_data'],
+    ...['source: stack.remove with volumes', 'source: stack.scale app=2', 'target: volume.remove web_data'],
   ]);
   assert.deepEqual(audit.filter((each) => /done|failed/.test(each)).toSorted(), [
     ...['stack.migrate.done ok', 'stack.migrate.failed failed'],
