@@ -17,6 +17,8 @@ import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { feedOf } from './docker/event-feed.ts';
 import { HANDLERS } from './handlers/index.ts';
+import type { HawserConfig } from './hawser/config.ts';
+import { Hawser } from './hawser/hawser.ts';
 import { Credentials } from './identity/credentials.ts';
 import type { HostFacts } from './identity/enroll.ts';
 import { KnownRoots } from './identity/known-roots.ts';
@@ -65,9 +67,13 @@ export function hostFacts(): HostFacts {
 
 /**
  * Runs the agent until `stop` fires or it must not go on.
- * @throws FairleadError VALIDATION (damaged state, bad policy or address), CONFLICT (another agent runs here)
+ * @throws FairleadError VALIDATION (damaged state, bad policy or address), CONFLICT (another agent runs here, a port is in use)
  */
-export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
+export async function runAgent(
+  config: RunConfig & { readonly hawser?: HawserConfig },
+  deps: AppDeps,
+  stop: AbortSignal,
+): Promise<RunEnd> {
   const identity = await identityIfEnrolled(config.stateDir);
   if (identity instanceof FairleadError) return { exitCode: EXIT.notEnrolled, reason: identity.message };
   const policy = policyOf(identity.record, config);
@@ -82,9 +88,13 @@ export async function runAgent(config: RunConfig, deps: AppDeps, stop: AbortSign
       const volumes = new Volumes({ docker, owner: identity.record.hostId, directory, log: deps.log });
       const stacks = new Stacks({ ...deps, path: deps.path ?? '', stateDir: config.stateDir, docker });
       await stacks.removeLeftovers();
+      const about = { agentId: identity.record.hostId, agentName: identity.record.name };
+      const hawser = await Hawser.open(config.hawser ?? {}, { ...deps, ...about, docker, stacks, policy });
+      stop.addEventListener('abort', () => void hawser.close(), { once: true });
       try {
         return await serve({ credentials, roots, renewBeforeMs, policy, docker, volumes, stacks, lock }, deps, stop);
       } finally {
+        await hawser.close();
         volumes.close();
         await stacks.close();
       }

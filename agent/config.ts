@@ -10,6 +10,7 @@ import { Tags } from '../shared/messages/control.ts';
 import { httpsUrl } from '../shared/pinned-http.ts';
 import { fits } from '../shared/validate.ts';
 import { parseDockerAddress } from './docker/address.ts';
+import { hawserFlags } from './hawser/flags.ts';
 import type { EnrollOptions } from './identity/enroll.ts';
 import { mergePolicy } from './policy/policy.ts';
 
@@ -61,6 +62,7 @@ export const RunFlags = Type.Object({
     description: 'how long before it expires the certificate is renewed, or at half of its life if that is short',
     default: '7d',
   }),
+  ...hawserFlags,
   ...common,
 });
 export type RunFlags = Static<typeof RunFlags>;
@@ -166,7 +168,8 @@ function notEmpty(token: string, where: string): string {
   return token.trim();
 }
 
-async function readNamed(name: string, path: string): Promise<string> {
+/** The text of the file that a flag names. @throws FairleadError VALIDATION that names both */
+export async function readNamed(name: string, path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {

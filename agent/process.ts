@@ -19,6 +19,7 @@ import {
   UnenrollFlags,
   UsageError,
 } from './config.ts';
+import { hawserConfig, TOKEN_VARIABLE } from './hawser/config.ts';
 import { enroll } from './identity/enroll.ts';
 import { StateLock } from './identity/state-lock.ts';
 import { formatStatus, readStatus } from './identity/status.ts';
@@ -111,7 +112,7 @@ async function doEnroll(flags: EnrollFlags, given: Given): Promise<ExitCode> {
 }
 
 async function doRun(flags: RunFlags): Promise<ExitCode> {
-  const config = runConfig(flags);
+  const config = { ...runConfig(flags), hawser: await hawserConfig(flags, process.env[TOKEN_VARIABLE]) };
   const deps = await appDeps(flags.logLevel);
   const end = await runAgent(config, deps, stopSignal(deps.log));
   if (end.exitCode === EXIT.stopped) deps.log.info('stopped');

@@ -12,6 +12,7 @@ import { WS_OPTIONS } from '../../shared/mux/ws-transport.ts';
 import { explainNetworkError } from '../../shared/network-errors.ts';
 import { pinnedTls, UnreachableError } from '../../shared/pinned-http.ts';
 import type { Identity } from '../identity/state-dir.ts';
+import { givenUp, whenOpen } from './when-open.ts';
 
 const MAX_REFUSAL_BYTES = 16 * 1024;
 
@@ -31,7 +32,7 @@ export interface DialOptions {
 export function dial(options: DialOptions): Promise<WebSocket> {
   const { identity, httpsAgent, signal } = options;
   const target = identity.record.agentUrl;
-  if (signal?.aborted) return Promise.reject(cancelled(signal));
+  if (signal?.aborted) return Promise.reject(givenUp(signal));
   let socket: Socket | undefined;
   const ws = new WebSocket(target, [SUBPROTOCOL], {
     ...WS_OPTIONS,
@@ -48,28 +49,10 @@ export function dial(options: DialOptions): Promise<WebSocket> {
       request.end();
     },
   });
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      reject(cancelled(signal));
-      ws.terminate();
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    const settle = () => signal?.removeEventListener('abort', abort);
-    ws.once('open', () => {
-      settle();
-      resolve(ws);
-    });
-    // Kept for good: what comes after the opening is told by the close, and must not end the process here.
-    ws.on('error', (error) => {
-      settle();
-      reject(unreachable(error, target, socket));
-    });
-    ws.once('unexpected-response', (request, response) => {
-      settle();
-      readRefusal(response, target)
-        .then(reject, reject)
-        .finally(() => request.destroy());
-    });
+  return whenOpen(ws, {
+    ...(signal === undefined ? {} : { signal }),
+    explain: (error) => unreachable(error, target, socket),
+    refusal: (response) => readRefusal(response, target),
   });
 }
 
@@ -118,8 +101,4 @@ async function readProblem(response: IncomingMessage): Promise<{ code: ErrorCode
     // Cut off, or no JSON: then the status alone has to tell.
     return undefined;
   }
-}
-
-function cancelled(signal: AbortSignal | undefined): FairleadError {
-  return new FairleadError('CANCELLED', 'the connection was given up', { cause: signal?.reason });
 }

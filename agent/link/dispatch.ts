@@ -6,7 +6,8 @@ import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import type { Handler, HandlerContext } from '../handlers/index.ts';
-import { deniedAct, permits } from '../policy/policy.ts';
+import { deniedKind } from '../policy/denied-kind.ts';
+import { permits } from '../policy/policy.ts';
 
 export interface DispatchOptions {
   readonly policy: HostPolicy;
@@ -48,10 +49,7 @@ export class Dispatcher {
     const kind = stream.kind;
     if (!permits(policy, kind)) {
       log.warn({ kind: kind.name }, "refused by the host's policy");
-      const act = deniedAct(policy, kind);
-      const off = kind.policy === 'connect' ? ', which is off unless the owner of the host allows it by name' : '';
-      const how = act === undefined ? off : `: it denies ${act}, which that does as well`;
-      stream.reset(new FairleadError('DENIED_BY_HOST', `this host's policy does not allow ${kind.name}${how}`));
+      stream.reset(deniedKind(policy, kind));
       return;
     }
     const handler = handlers.get(kind.code);

@@ -4,6 +4,7 @@ import type { Reply } from '../../shared/messages/kind.ts';
 import type { hostMetrics } from '../../shared/messages/metrics.ts';
 import { sleep } from '../../shared/sleep.ts';
 import type { DockerEngine } from '../docker/engine.ts';
+import type { InterfaceBytes } from './proc.ts';
 import { type Reading, readHost } from './reading.ts';
 import { sampleBetween } from './sample.ts';
 
@@ -55,6 +56,18 @@ export class HostCollector {
     }
     const after = await this.#look();
     return { reading: after.number, sample: sampleBetween(before.reading, after.reading) };
+  }
+
+  /** All bytes that the network cards have moved, at the look with that number; undefined if that is not known. */
+  movedBytes(number: number): InterfaceBytes | undefined {
+    const interfaces = this.#kept.get(number)?.reading.interfaces;
+    if (interfaces === undefined) return undefined;
+    const total = { received: 0, sent: 0 };
+    for (const { received, sent } of interfaces.values()) {
+      total.received += received;
+      total.sent += sent;
+    }
+    return total;
   }
 
   /** The counters now. Who asks while somebody else's look is under way gets that one. */
@@ -121,4 +134,13 @@ export class HostCollector {
       return undefined;
     }
   }
+}
+
+/** Each engine has its own, for all callers. */
+const collectors = new WeakMap<DockerEngine, HostCollector>();
+
+export function collectorOf(docker: DockerEngine): HostCollector {
+  const collector = collectors.get(docker) ?? new HostCollector(docker);
+  collectors.set(docker, collector);
+  return collector;
 }

@@ -9,15 +9,29 @@ import { FairleadError, isFairleadError, toWireError } from '../../shared/errors
 import { STACK_SECONDS, type StackChange, type StackProgress } from '../../shared/messages/stack.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { stateError } from '../identity/state-dir.ts';
+import type { PolicySubject } from '../policy/policy.ts';
 import { type ChildEnd, type ChildSpec, runChild } from './child.ts';
 import { type ComposeProgram, findCompose } from './compose-program.ts';
 import { DockerGate } from './docker-gate.ts';
 import { envFile } from './env-file.ts';
 import { ProgressLines } from './progress.ts';
-import { checkStep, type StackChangeKind, type StackParams, type Step, stepsOf } from './steps.ts';
+import { clientConfig } from './registry-logins.ts';
+import {
+  checkStep,
+  lookStep,
+  type StackChangeKind,
+  type StackLook,
+  type StackParams,
+  type Step,
+  stepsOf,
+} from './steps.ts';
 
 /** Changes at once, of all stacks: each is a program or two. */
 const MAX_CHANGES = 4;
+/** Looks at stacks by Compose, at once, how long each may take, and what it may print. */
+const MAX_LOOKS = 4;
+const LOOK_MS = 60_000;
+const MAX_LOOK_CHARS = 4 * 1024 * 1024;
 /** Stacks whose last change is remembered. */
 const MAX_REMEMBERED = 256;
 /** What Compose makes of a file, at most. */
@@ -28,6 +42,7 @@ const VERSION_MS = 20_000;
 const DIRECTORY = 'compose';
 const RUN = 'run-';
 const ENV_FILE = 'env';
+const CONFIG_FILE = 'config.json';
 
 export interface StacksOptions {
   /** The agent's state directory. */
@@ -48,13 +63,17 @@ export interface ChangeCaller {
   readonly aborted: AbortSignal;
 }
 
-/** A change that goes on. */
+/** What Compose is run for. */
 interface Work {
-  readonly kind: StackChangeKind;
-  readonly params: StackParams;
+  /** As which the host's policy judges what is asked of Docker. */
+  readonly kind: PolicySubject;
+  readonly params: Omit<StackParams, 'changeId'>;
   readonly compose: ComposeProgram;
   readonly lines: ProgressLines;
   readonly signal: AbortSignal;
+  readonly steps: readonly Step[];
+  /** Keeps what its last step prints to its standard output, as much as this. */
+  readonly maxOutputChars?: number;
 }
 
 export class Stacks {
@@ -63,6 +82,7 @@ export class Stacks {
   readonly #running = new Map<string, Promise<void>>();
   /** By stack, in the order in which they began. */
   readonly #changes = new Map<string, StackChange>();
+  #looks = 0;
   #compose: ComposeProgram | undefined;
   #prepared: Promise<void> | undefined;
 
@@ -125,6 +145,46 @@ export class Stacks {
     }
   }
 
+  /** The version of the host's Compose. @throws FairleadError UNSUPPORTED if it has none, TIMEOUT, SHUTDOWN */
+  async composeVersion(): Promise<string> {
+    return (await this.#program(this.#closing.signal)).version;
+  }
+
+  /**
+   * What Compose itself says of a stack, as it prints it.
+   * @param kind as which the host's policy judges it
+   * @throws FairleadError OVERLOADED, UNSUPPORTED, VALIDATION, TIMEOUT, DENIED_BY_HOST, DOCKER_ERROR, SHUTDOWN, and the
+   * reason of `aborted`
+   */
+  async look(
+    kind: PolicySubject,
+    look: StackLook,
+    params: Omit<StackParams, 'changeId'>,
+    aborted: AbortSignal,
+  ): Promise<string> {
+    if (this.#looks >= MAX_LOOKS) throw new FairleadError('OVERLOADED', `${MAX_LOOKS} stacks are being looked at here`);
+    const { clock } = this.#options;
+    const { env = {} } = params;
+    const late = new AbortController();
+    const why = new FairleadError('TIMEOUT', `Compose was not done within ${LOOK_MS / 1000} s, and was ended`);
+    const timer = clock.setTimeout(() => late.abort(why), LOOK_MS);
+    const signal = AbortSignal.any([aborted, late.signal, this.#closing.signal]);
+    this.#looks += 1;
+    try {
+      signal.throwIfAborted();
+      checkEnv(env);
+      if (params.compose !== undefined) checkCompose(params.compose);
+      const compose = await this.#program(signal);
+      const lines = new ProgressLines(async () => undefined, masker(env));
+      const steps = [lookStep(look, { ...params, changeId: 'look' }, compose)];
+      const work = { kind, params, compose, lines, signal, steps, maxOutputChars: MAX_LOOK_CHARS };
+      return await this.#inRun(work, { onReady: () => undefined, onChange: () => undefined });
+    } finally {
+      this.#looks -= 1;
+      timer.cancel();
+    }
+  }
+
   /** Ends all changes, and resolves once nothing is left of them. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort(new FairleadError('SHUTDOWN', 'the agent is stopping'));
@@ -164,9 +224,11 @@ export class Stacks {
       checkEnv(env);
       if (params.compose !== undefined) checkCompose(params.compose);
       const compose = await this.#program(ending.signal);
-      const lines = new ProgressLines((progress) => caller.progress(progress), masker(env));
+      const secrets = { ...env, ...passwordsOf(params) };
+      const lines = new ProgressLines((progress) => caller.progress(progress), masker(secrets));
+      const steps = stepsOf(kind, params, compose);
       await this.#inRun(
-        { kind, params, compose, lines, signal: ending.signal },
+        { kind, params, compose, lines, signal: ending.signal, steps },
         {
           onReady: () => caller.ready(compose.version),
           onChange: () => {
@@ -182,12 +244,11 @@ export class Stacks {
     }
   }
 
-  /** Runs Compose, step by step, in a private directory that is gone afterwards. */
-  async #inRun(work: Work, { onReady, onChange }: { onReady: () => void; onChange: () => void }): Promise<void> {
-    const { kind, params, compose, signal } = work;
+  /** Runs Compose, step by step, in a private directory that is gone afterwards. @returns what the last step printed, if that is kept */
+  async #inRun(work: Work, { onReady, onChange }: { onReady: () => void; onChange: () => void }): Promise<string> {
+    const { kind, params, compose, signal, steps, maxOutputChars } = work;
     const { docker } = this.#options;
-    const steps = stepsOf(kind, params, compose);
-    const directory = await this.#runDirectory(envFile(params.env ?? {}, compose));
+    const directory = await this.#runDirectory(envFile(params.env ?? {}, compose), params);
     let gate: DockerGate | undefined;
     try {
       gate = await DockerGate.open(join(directory, 'd.sock'), kind, docker);
@@ -199,10 +260,12 @@ export class Stacks {
       }
       signal.throwIfAborted();
       onReady();
+      let printed = '';
       for (const step of steps) {
         if (step.isChange) onChange();
-        await this.#step(step, run);
+        printed = (await this.#step(step, run, maxOutputChars)).output;
       }
+      return printed;
     } finally {
       await gate?.close();
       await rm(directory, { recursive: true, force: true });
@@ -210,12 +273,14 @@ export class Stacks {
   }
 
   /** @param variables the content of its file of them. @throws FairleadError VALIDATION: the disk is full, or not to be written */
-  async #runDirectory(variables: string): Promise<string> {
+  async #runDirectory(variables: string, { logins = [] }: Work['params']): Promise<string> {
     await this.#prepare();
+    const config = logins.length === 0 ? undefined : await clientConfig(join(this.#config, CONFIG_FILE), logins);
     let directory: string | undefined;
     try {
       directory = await mkdtemp(join(this.#directory, RUN));
       await writeFile(join(directory, ENV_FILE), variables, { mode: 0o600 });
+      if (config !== undefined) await writeFile(join(directory, CONFIG_FILE), config, { mode: 0o600 });
       return directory;
     } catch (error) {
       if (directory !== undefined) await rm(directory, { recursive: true, force: true });
@@ -240,7 +305,11 @@ export class Stacks {
         ...file,
         ...step.args,
       ],
-      env: { ...this.#environment(directory), DOCKER_HOST: gate.address },
+      env: {
+        ...this.#environment(directory),
+        DOCKER_HOST: gate.address,
+        ...(params.logins?.length ? { DOCKER_CONFIG: directory } : {}),
+      },
       input: step.hasFile ? (params.compose ?? '') : '',
       onLine: (line) => lines.add(step.name, line),
       ...(maxOutputChars === undefined ? {} : { maxOutputChars }),
@@ -257,7 +326,7 @@ export class Stacks {
       HOME: this.#project,
       TMPDIR: temporary,
       LANG: 'C.UTF-8',
-      DOCKER_CONFIG: join(this.#directory, 'config'),
+      DOCKER_CONFIG: this.#config,
       DOCKER_CLI_HINTS: 'false',
       // Compose 1 gives Docker a minute for each call, pulls included.
       COMPOSE_HTTP_TIMEOUT: '3600',
@@ -268,6 +337,11 @@ export class Stacks {
 
   get #directory(): string {
     return join(this.#options.stateDir, DIRECTORY);
+  }
+
+  /** Of Docker's client, for the host's owner. */
+  get #config(): string {
+    return join(this.#directory, 'config');
   }
 
   /** Where relative paths of a file would lead: an empty directory, always the same one, since it stands in labels. */
@@ -286,7 +360,7 @@ export class Stacks {
 
   async #makeDirectories(): Promise<void> {
     try {
-      for (const directory of [this.#directory, this.#project, join(this.#directory, 'config')]) {
+      for (const directory of [this.#directory, this.#project, this.#config]) {
         await mkdir(directory, { recursive: true, mode: 0o700 });
         await chmod(directory, 0o700);
       }
@@ -347,8 +421,13 @@ function settled(signal: AbortSignal): Promise<void> {
   });
 }
 
+/** What is to be shown nowhere, by any names. */
+function passwordsOf({ logins = [] }: StackParams): Record<string, string> {
+  return Object.fromEntries(logins.map(({ password }, at) => [`login ${at}`, password]));
+}
+
 /** @throws FairleadError VALIDATION */
-function requireServices({ services = {}, state = {} }: StackParams, there: readonly string[]): void {
+function requireServices({ services = {}, state = {} }: Work['params'], there: readonly string[]): void {
   const missing = Object.keys({ ...services, ...state }).filter((name) => !there.includes(name));
   if (missing.length === 0) return;
   throw new FairleadError('VALIDATION', `the stack has no service ${missing.join(', ')}; it has ${there.join(', ')}`);
@@ -356,7 +435,9 @@ function requireServices({ services = {}, state = {} }: StackParams, there: read
 
 function failure(step: Step, { code, output }: ChildEnd, reason: string, maxChars: number | undefined): FairleadError {
   if (maxChars !== undefined && output.length > maxChars) {
-    return new FairleadError('VALIDATION', 'the Compose file becomes too large once its variables are put in');
+    return step.name === 'check'
+      ? new FairleadError('VALIDATION', 'the Compose file becomes too large once its variables are put in')
+      : new FairleadError('UNSUPPORTED', `compose ${step.name} has more to say than is kept: ask for less`);
   }
   const why = reason === '' ? `it ended with ${code ?? 'a signal'}` : reason;
   if (step.name === 'check') {

@@ -4,6 +4,7 @@ import type { Params } from '../../shared/messages/kind.ts';
 import type * as kinds from '../../shared/messages/stack.ts';
 import type { StackState } from '../../shared/messages/stack.ts';
 import type { ComposeProgram } from './compose-program.ts';
+import type { RegistryLogin } from './registry-logins.ts';
 
 export type StackChangeKind =
   | typeof kinds.stackDeploy
@@ -18,7 +19,19 @@ export type StackChangeKind =
 export type StackParams = Pick<Params<StackChangeKind>, 'stack' | 'changeId' | 'timeoutSeconds'> &
   Partial<Omit<Params<typeof kinds.stackDeploy>, 'stack'>> &
   Partial<Pick<Params<typeof kinds.stackRemove>, 'volumes'>> &
-  Partial<Pick<Params<typeof kinds.stackScale>, 'services'>>;
+  Partial<Pick<Params<typeof kinds.stackScale>, 'services'>> & {
+    /** Services that alone are meant; absent or none: all. */
+    readonly only?: readonly string[];
+    /** Leaves alone what those depend on. */
+    readonly noDeps?: boolean;
+    /** Makes containers anew also where nothing has changed. */
+    readonly recreate?: boolean;
+    /** By which images are pulled, beside those of the host's owner. */
+    readonly logins?: readonly RegistryLogin[];
+  };
+
+/** What Compose is asked that changes nothing. */
+export type StackLook = { readonly what: 'ps' } | { readonly what: 'logs'; readonly tail: number | 'all' };
 
 /** No images are built: there is nothing beside the file. */
 const AS_IT_IS = ['--no-build'];
@@ -43,18 +56,16 @@ export function checkStep({ isFirst }: ComposeProgram): Step {
 
 /** @throws FairleadError UNSUPPORTED for what Compose 1 cannot do without the file */
 export function stepsOf(kind: StackChangeKind, params: StackParams, compose: ComposeProgram): Step[] {
-  const { pull, prune, volumes, services = {}, state } = params;
+  const { pull, prune, volumes, services = {}, state, only = [], noDeps = false, recreate = false } = params;
   const change = (name: string, ...args: string[]): Step => ({ name, args, hasFile: true, isChange: true });
-  const pulling: Step = { name: 'pull', args: ['pull'], hasFile: true, isChange: false };
+  const pulling: Step = { name: 'pull', args: ['pull', ...only], hasFile: true, isChange: false };
   const up = ['up', '-d', ...AS_IT_IS];
   switch (kind.name) {
-    case 'stack.deploy':
-      return [
-        ...(pull ? [pulling] : []),
-        ...(state === undefined
-          ? [change('up', ...up, ...(prune ? ['--remove-orphans'] : []))]
-          : restoring(state, compose)),
-      ];
+    case 'stack.deploy': {
+      const how = [...(prune ? ['--remove-orphans'] : []), ...(recreate ? ['--force-recreate'] : [])];
+      const deploy = change('up', ...up, ...how, ...(noDeps ? ['--no-deps'] : []), ...only);
+      return [...(pull ? [pulling] : []), ...(state === undefined ? [deploy] : restoring(state, compose))];
+    }
     case 'stack.pull':
       return [pulling];
     case 'stack.scale': {
@@ -64,7 +75,7 @@ export function stepsOf(kind: StackChangeKind, params: StackParams, compose: Com
       return [byName(change('down', 'down', '--remove-orphans', ...(volumes ? ['--volumes'] : [])), params, compose)];
     default: {
       const [, verb = ''] = kind.name.split('.');
-      return [byName(change(verb, verb), params, compose)];
+      return [byName(change(verb, verb, ...only), params, compose)];
     }
   }
 }
@@ -88,6 +99,18 @@ function restoring(state: StackState, { isFirst }: ComposeProgram): Step[] {
   const made = isFirst ? idle.map((one) => [one]) : idle.length === 0 ? [] : [idle];
   const steps = made.map((services) => scaling(Object.fromEntries(services), false));
   return running.length === 0 ? steps : [...steps, scaling(Object.fromEntries(running))];
+}
+
+/** The step that looks. @throws as `stepsOf` */
+export function lookStep(look: StackLook, params: StackParams, compose: ComposeProgram): Step {
+  const { only = [] } = params;
+  const args =
+    look.what === 'logs'
+      ? ['logs', '--tail', String(look.tail)]
+      : // Compose 1 knows its table alone.
+        ['ps', ...(compose.isFirst ? [] : ['--format', 'json'])];
+  const step: Step = { name: look.what, args: [...args, ...only], hasFile: true, isChange: false };
+  return byName(step, params, compose);
 }
 
 /** A step that goes by the name of the stack alone, where Compose can. */

@@ -41,6 +41,8 @@ export const hello = Type.Object(
     agentId: text(MAX_ID_CHARS),
     agentName: text(255),
     token: text(512),
+    /** The token's SHA-256, in hex; newer agents say it as well. */
+    tokenHash: Type.Optional(text(64)),
     /** `unknown` while Docker does not answer. */
     dockerVersion: Type.Optional(text(64)),
     hostname: Type.Optional(text(255)),
@@ -49,11 +51,11 @@ export const hello = Type.Object(
   open,
 );
 
-/** To the agent, as the first message. One whose `environmentId` is no whole number breaks the agent. */
+/** To the agent, as the first message. One whose `environmentId` is no whole number breaks agents of Hawser; our own takes any. */
 export const welcome = Type.Object(
   {
     type: Type.Literal('welcome'),
-    environmentId: Type.Optional(Type.Integer()),
+    environmentId: Type.Optional(Type.Union([Type.Integer(), text(MAX_ID_CHARS), Type.Null()])),
     message: Type.Optional(text(MAX_TEXT_CHARS)),
   },
   open,
@@ -174,6 +176,8 @@ export const execStart = Type.Object(
     user: text(255),
     cols: cells,
     rows: cells,
+    /** To the container's own process instead, in newer versions. */
+    attach: orNull(Type.Boolean()),
   },
   open,
 );

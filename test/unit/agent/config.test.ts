@@ -22,7 +22,12 @@ test('enroll and run have the flags that are promised', () => {
   const names = (schema: Parameters<typeof flagsOf>[0]) => flagsOf(schema).map(({ name }) => name);
   const own = ['--server', '--token', '--token-file', '--name', '--tag', '--ca-fingerprint', '--ca-file'];
   assert.deepEqual(names(EnrollFlags), [...own, '--state-dir', '--log-level']);
-  assert.deepEqual(names(RunFlags), ['--docker', '--allow', '--deny', '--renew-before', '--state-dir', '--log-level']);
+  const hawser = ['standard', 'tls-cert', 'tls-key', 'edge', 'ca-file', 'token-file', 'insecure-plaintext'];
+  assert.deepEqual(names(RunFlags), [
+    ...['--docker', '--allow', '--deny', '--renew-before'],
+    ...hawser.map((name) => `--hawser-${name}`),
+    ...['--state-dir', '--log-level'],
+  ]);
 });
 
 test('run has defaults, takes flags, and the environment where there is no flag', () => {

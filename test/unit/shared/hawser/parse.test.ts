@@ -72,10 +72,11 @@ test('nesting is bounded before anything is parsed, and brackets in texts are no
   assert.ok('message' in parseAgentMessage(text));
 });
 
-test('a welcome has a whole number or none, as its agents need it', () => {
+test('a welcome names its environment as its server likes, or not at all', () => {
   assert.ok('message' in parseServerMessage('{"type":"welcome","environmentId":7,"message":"hello"}'));
   assert.ok('message' in parseServerMessage('{"type":"welcome","serverId":"dockhand","version":"1.0"}'));
-  assert.throws(() => parseServerMessage('{"type":"welcome","environmentId":"abc-uuid"}'), invalid);
+  assert.ok('message' in parseServerMessage('{"type":"welcome","environmentId":"abc-uuid"}'));
+  assert.throws(() => parseServerMessage('{"type":"welcome","environmentId":{}}'), invalid);
 });
 
 test('base64 is that of Go, and nothing else', () => {
