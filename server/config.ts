@@ -1,6 +1,6 @@
 /** The configuration of fairlead-server: its flags as one schema, and the checks that go beyond a schema. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { access, constants, open } from 'node:fs/promises';
+import { access, constants, open, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import Type, { type Static } from 'typebox';
@@ -114,6 +114,14 @@ export const ServerFlags = Type.Object({
     description: 'whether agents of Hawser may connect to the API, each by a token that was made for it',
     default: 'on',
   }),
+  agentFiles: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'a folder with executables of the agent, as npm run build:agent writes them (by default: <data-dir>/agent-files, and where that has none, those that were built here)',
+      metavar: 'dir',
+    }),
+  ),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });
@@ -149,6 +157,8 @@ export interface ServerConfig {
   readonly metrics: MetricsConfig;
   /** Whether agents of Hawser may connect. */
   readonly hawser: boolean;
+  /** A folder with executables of the agent; absolute. */
+  readonly agentFiles?: string;
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -187,6 +197,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     metrics: parseMetrics(flags),
     hawser: flags.hawser === 'on',
+    ...(flags.agentFiles === undefined ? {} : { agentFiles: resolve(flags.agentFiles) }),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
@@ -195,6 +206,7 @@ export async function readConfig(flags: Static<typeof ServerFlags>): Promise<Ser
   if (typeof config.changeCaSecret === 'object') {
     await requireReadable('--change-ca-passphrase-file', config.changeCaSecret.passphraseFile);
   }
+  if (config.agentFiles !== undefined) await requireFolder('--agent-files', config.agentFiles);
   await readApiCertificate(config);
   await readAuditWebhook(config);
   return config;
@@ -369,6 +381,16 @@ async function requireReadable(name: string, path: string): Promise<void> {
   } catch (cause) {
     throw unreadable(name, path, cause);
   }
+}
+
+async function requireFolder(name: string, path: string): Promise<void> {
+  const isFolder = await stat(path).then(
+    (found) => found.isDirectory(),
+    (cause: unknown) => {
+      throw unreadable(name, path, cause);
+    },
+  );
+  if (!isFolder) throw invalid(`${name}: ${path} is no folder`);
 }
 
 function unreadable(name: string, path: string, cause: unknown): FairleadError {

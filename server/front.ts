@@ -7,6 +7,7 @@ import { Logins } from './access/logins.ts';
 import { OperatorCertificates } from './access/operator-certificates.ts';
 import type { PasswordHasher } from './access/password-hash.ts';
 import { Users } from './access/users.ts';
+import { AgentFiles, agentFolders } from './agent-files.ts';
 import { type ApiTls, apiTls } from './api-tls.ts';
 import { auditMetrics } from './audit-metrics.ts';
 import { OfflineRoot } from './authority/offline-root.ts';
@@ -83,6 +84,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
     stacks,
     stackMigrations,
+    agentFiles: new AgentFiles(agentFolders(config)),
     publicHosts: names,
     ready: () => readiness(store, urls()),
     version: VERSION,

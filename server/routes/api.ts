@@ -21,6 +21,7 @@ import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { Tally } from '../tally.ts';
 import { guardRoutes } from './access.ts';
 import { adoptionRoutes } from './adoption.ts';
+import { agentFileRoutes } from './agent-files.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
@@ -164,6 +165,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   caRoutes(api, context);
   enrollRoute(api, context);
   enrollmentTokenRoutes(api, context);
+  agentFileRoutes(api, context);
   hostRoutes(api, context);
   hostPingRoutes(api, context);
   hostMetricsRoutes(api, context);

@@ -7,6 +7,7 @@ import type { Balancers } from '../doors/balancers.ts';
 import type { RequestTimes } from '../doors/limits.ts';
 import type { PlaceLimits } from '../doors/places.ts';
 import type { ApiTokensService, LoginsService, OperatorCertificatesService, UsersService } from './deps/access.ts';
+import type { AgentFilesService } from './deps/agent-files.ts';
 import type { AuditService, AuditTrailService } from './deps/audit.ts';
 import type { AuthorityView, OfflineRootService, RotationService } from './deps/authority.ts';
 import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
@@ -76,6 +77,7 @@ export interface ApiDeps {
   readonly auditTrail: AuditTrailService;
   readonly authority: AuthorityView;
   readonly backups: BackupsService;
+  readonly agentFiles: AgentFilesService;
   readonly events: EventsService;
   readonly stacks: StacksService;
   readonly stackMigrations: StackMigrationsService;

@@ -54,6 +54,7 @@ test('the flags are the documented ones', () => {
       '--metrics-keep-fine',
       '--metrics-keep-coarse',
       '--hawser',
+      '--agent-files',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -241,6 +242,16 @@ test("the API's own certificate needs its key, and both need files mode", async 
     [{ apiTls: 'files', apiCert, apiKey: other }, /^--api-key does not belong to the first certificate/],
   ];
   for (const [given, message] of fails) await assert.rejects(configOf(given), { code: 'VALIDATION', message });
+});
+
+test('--agent-files must be a folder that is there', async (t) => {
+  const dir = await tempDir(t, 'config');
+  const missing = join(dir, 'none');
+  await assert.rejects(configOf({ agentFiles: missing }), /--agent-files: .*none cannot be read \(ENOENT\)/);
+  await writeFile(missing, '');
+  await assert.rejects(configOf({ agentFiles: missing }), /--agent-files: .*none is no folder/);
+  assert.equal((await configOf({ agentFiles: dir })).agentFiles, dir);
+  assert.equal((await configOf({})).agentFiles, undefined);
 });
 
 test('--proxy-protocol takes addresses and networks, and nothing else', async () => {

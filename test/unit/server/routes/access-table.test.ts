@@ -61,6 +61,7 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/openapi.json', 'viewer', 'none', 200],
   ['GET /api/docs', 'viewer', 'none', 200],
   ['GET /api/v1/whoami', 'viewer', 'none', 200],
+  ['GET /download/:os/:arch/:file', 'public', 'none', 404],
   ['GET /api/v1/enrollment-tokens', 'admin', 'installation', 200],
   ['POST /api/v1/enrollment-tokens', 'admin', 'installation', 201],
   ['DELETE /api/v1/enrollment-tokens/:id', 'admin', 'installation', 204],
@@ -296,7 +297,16 @@ function ask(line: Line, host: string, { authorization }: Identity): Promise<Res
   const [method = '', pattern = ''] = route.split(' ');
   const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data', stack: 'web' };
   const revisions = { revision: '3', from: '3', to: '3' };
-  const values: Record<string, string> = { host, ...objects, ...revisions, id: 'none', serial: 'AB12', user: 'ann' };
+  const platform = { os: 'linux', arch: 'x64', file: 'fairlead-agent' };
+  const values: Record<string, string> = {
+    host,
+    ...objects,
+    ...revisions,
+    ...platform,
+    id: 'none',
+    serial: 'AB12',
+    user: 'ann',
+  };
   const path = pattern.replace(/:(\w+)/g, (_, name: string) => values[name] ?? '').replace('*', call);
   return fetch(`${base}${path}${query}`, {
     method,

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { InjectOptions, LightMyRequestResponse as Response } from 'fastify';
 import { pino } from 'pino';
 import { includesHost } from '../../../../server/access/scope.ts';
+import { AgentFiles } from '../../../../server/agent-files.ts';
 import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
 import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
@@ -109,6 +110,7 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
         return { hostId: HOST.id, name: 'edge-1', certificate: 'CERT', ca: 'CA', notAfter: NOW };
       },
     },
+    agentFiles: new AgentFiles([]),
     backups: {
       create: async (key, by) => {
         await called('backups.create', key, by);

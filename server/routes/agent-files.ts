@@ -1,0 +1,61 @@
+/** The agent's executables, for machines that are to become hosts: public, since there is nothing secret in them. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import type { Api } from './app-types.ts';
+import type { RouteContext } from './context.ts';
+import {
+  AGENT_ARCHITECTURES,
+  AGENT_FILES,
+  AGENT_SYSTEMS,
+  type AgentFileName,
+  type AgentPlatform,
+} from './deps/agent-files.ts';
+import { AGENT_DOWNLOADS, SEND_MS } from './limits.ts';
+import { Slots } from './slots.ts';
+
+const oneOf = <const T extends readonly string[]>(names: T) => Type.Enum([...names] as unknown as T);
+const FileParams = Type.Object({
+  os: oneOf(AGENT_SYSTEMS),
+  arch: oneOf(AGENT_ARCHITECTURES),
+  file: oneOf(Object.keys(AGENT_FILES) as AgentFileName[]),
+});
+
+export function agentFileRoutes(api: Api, { deps }: RouteContext): void {
+  const downloads = new Slots('downloads of agents', AGENT_DOWNLOADS);
+
+  api.get(
+    '/download/:os/:arch/:file',
+    {
+      config: { access: 'public', scope: 'none' },
+      schema: {
+        tags: ['agents'],
+        summary: 'An executable of the agent, compressed or not, its SHA-256 or its signature',
+        params: FileParams,
+        produces: ['application/octet-stream'],
+      },
+    },
+    async (request, reply) => {
+      const { file, ...platform } = request.params as AgentPlatform & { file: AgentFileName };
+      const release = downloads.take(request.ip);
+      // Whatever becomes of the answer.
+      reply.raw.once('close', release);
+      return await sendFile(request, reply, await deps.agentFiles.open(platform, file), AGENT_FILES[file]);
+    },
+  );
+}
+
+async function sendFile(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { handle, bytes, etag }: Awaited<ReturnType<RouteContext['deps']['agentFiles']['open']>>,
+  contentType: string,
+): Promise<FastifyReply> {
+  reply.header('etag', etag).header('cache-control', 'no-cache');
+  if (request.headers['if-none-match'] === etag) {
+    await handle.close();
+    return reply.code(304).send();
+  }
+  // A client that takes nothing for so long has gone.
+  reply.raw.setTimeout(SEND_MS, () => reply.raw.destroy());
+  return reply.type(contentType).header('content-length', bytes).send(handle.createReadStream());
+}
