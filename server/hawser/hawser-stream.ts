@@ -1,6 +1,7 @@
 /** A stream of a Hawser host as the rest of the server sees streams: a reply, then items or bytes, then perhaps a last word. */
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { Item, Reply, Signal, StreamKind, Trailer } from '../../shared/messages/kind.ts';
+import { codeOf } from '../../shared/mux/stream-error.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
 import type { HeldBytes } from './held-bytes.ts';
 
@@ -55,5 +56,7 @@ async function* none(): AsyncGenerator<never> {
 
 export function asFairleadError(error: unknown): FairleadError {
   if (isFairleadError(error)) return error;
+  // A loop over the bytes, or a pipe, was left before their end.
+  if (codeOf(error) === 'ABORT_ERR') return new FairleadError('CANCELLED', 'the stream was left', { cause: error });
   return new FairleadError('INTERNAL', 'a stream of a Hawser host failed on the server', { cause: error });
 }

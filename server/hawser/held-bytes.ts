@@ -1,6 +1,7 @@
 /** Bytes that come at the pace of their sender and are read at that of their reader; in between they are held and counted. */
 import { Duplex } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
+import { codeOf } from '../../shared/mux/stream-error.ts';
 import { Backlog, PIECE_BYTES } from './backlog.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import type { WholeAnswers } from './whole-answers.ts';
@@ -114,7 +115,8 @@ export class HeldBytes extends Duplex {
     this.#backlog.clear();
     this.#gate.set(this, 0);
     if (!this.#isFinished) this.#onDestroy();
-    done(error);
+    // Reading with `for await` to the end destroys a Duplex with an AbortError while it could still be written to.
+    done(this.readableEnded && codeOf(error) === 'ABORT_ERR' ? null : error);
   }
 
   /** Messages that came together are read as one: an agent sends each line of a log in one of its own. */

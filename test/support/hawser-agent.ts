@@ -26,6 +26,8 @@ export interface HawserAgentOptions {
   readonly capabilities?: readonly string[] | null;
   /** Frames are served in any order, as goroutines are. */
   readonly isUnordered?: boolean;
+  /** The machine's own unless given. */
+  readonly dockerSocket?: string;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: messages of every sort
@@ -150,7 +152,7 @@ export class HawserAgent {
   }
 
   async #answer(message: Message): Promise<void> {
-    const response = await docker(message.method, message.path, message.headers, bodyOf(message));
+    const response = await this.#docker(message.method, message.path, message.headers, bodyOf(message));
     const chunks: Buffer[] = [];
     for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
     const body = Buffer.concat(chunks);
@@ -170,7 +172,7 @@ export class HawserAgent {
 
   async #stream({ requestId, method, path, headers }: Message): Promise<void> {
     // What is ended before it has begun is not ended at all.
-    const response = await docker(method, path, headers, undefined);
+    const response = await this.#docker(method, path, headers, undefined);
     this.#streams.set(requestId, response);
     try {
       for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -190,7 +192,7 @@ export class HawserAgent {
   async #exec({ execId, containerId, cmd, user, cols, rows }: Message): Promise<void> {
     const config = { AttachStdin: true, AttachStdout: true, AttachStderr: true, Tty: true, Cmd: [cmd], User: user };
     const json = { 'content-type': 'application/json' };
-    const created = await docker('POST', `/containers/${containerId}/exec`, json, JSON.stringify(config));
+    const created = await this.#docker('POST', `/containers/${containerId}/exec`, json, JSON.stringify(config));
     const text = Buffer.concat(await created.toArray()).toString();
     if (created.statusCode !== 201) {
       const error = `exec create failed: ${created.statusCode} - ${text}`;
@@ -199,11 +201,14 @@ export class HawserAgent {
     const { Id } = JSON.parse(text) as { Id: string };
     const path = `/exec/${Id}/start`;
     const headers = { ...json, connection: 'Upgrade', upgrade: 'tcp' };
-    const outgoing = httpRequest({ socketPath: DOCKER_SOCKET, method: 'POST', path, headers });
+    const outgoing = httpRequest({ socketPath: this.#socketPath, method: 'POST', path, headers });
     outgoing.end(JSON.stringify({ Detach: false, Tty: true }));
     outgoing.once('error', (error) => this.#fail({ execId }, error));
     outgoing.once('upgrade', (_response, socket, head) => {
-      const resize = (w: number, h: number) => void docker('POST', `/exec/${Id}/resize?w=${w}&h=${h}`, {}, undefined);
+      // A size that Docker does not take, or that comes too late, is nobody's loss.
+      const resize = (w: number, h: number) => {
+        void this.#docker('POST', `/exec/${Id}/resize?w=${w}&h=${h}`, {}, undefined).catch(() => undefined);
+      };
       const output = (bytes: Buffer) => this.send({ type: 'exec_output', execId, data: bytes.toString('base64') });
       this.#execs.set(execId, { write: (bytes) => socket.write(bytes), end: () => socket.destroy(), resize });
       this.send({ type: 'exec_ready', execId });
@@ -216,6 +221,24 @@ export class HawserAgent {
       });
       socket.on('error', () => undefined);
     });
+  }
+
+  get #socketPath(): string {
+    return this.#options.dockerSocket ?? DOCKER_SOCKET;
+  }
+
+  #docker(
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body: Buffer | string | undefined,
+  ): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const options = { socketPath: this.#socketPath, method, path, headers: headers ?? {}, agent: false };
+    const outgoing = httpRequest(options, resolve);
+    outgoing.once('error', reject);
+    outgoing.end(body);
+    return promise;
   }
 
   /** Ten tries: input may be faster than its exec. */
@@ -233,22 +256,6 @@ function isControl(byte: number): boolean {
 function bodyOf({ body, isBinary }: Message): Buffer | string | undefined {
   if (body === undefined) return undefined;
   return isBinary === true ? Buffer.from(body, 'base64') : JSON.stringify(body);
-}
-
-function docker(
-  method: string,
-  path: string,
-  headers: Record<string, string>,
-  body: Buffer | string | undefined,
-): Promise<IncomingMessage> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const outgoing = httpRequest(
-    { socketPath: DOCKER_SOCKET, method, path, headers: headers ?? {}, agent: false },
-    resolve,
-  );
-  outgoing.once('error', reject);
-  outgoing.end(body);
-  return promise;
 }
 
 /** Connects an agent, which is gone after the test. */
