@@ -19,6 +19,7 @@ import { guardServer } from '../doors/guard.ts';
 import { REQUEST_TIMES } from '../doors/limits.ts';
 import { PROBLEM_TYPE, problemOf } from '../problem.ts';
 import { Tally } from '../tally.ts';
+import { HostTurns, SlowTurns } from '../turns.ts';
 import { guardRoutes } from './access.ts';
 import { adoptionRoutes } from './adoption.ts';
 import { agentFileRoutes } from './agent-files.ts';
@@ -57,7 +58,15 @@ import { hostStatsRoute } from './host-stats.ts';
 import { hostRoutes } from './hosts.ts';
 import { imageStreamRoutes } from './image-streams.ts';
 import { imageRoutes } from './images.ts';
-import { CONNECTION_PLACES, DOCKER_TURNS, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES } from './limits.ts';
+import {
+  CONNECTION_PLACES,
+  DOCKER_TURNS,
+  MAX_BODY_BYTES,
+  MAX_CONNECTIONS,
+  MAX_HEADER_BYTES,
+  PULL_TURNS,
+  TAR_TURNS,
+} from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
 import { LostCalls } from './lost-calls.ts';
@@ -72,7 +81,6 @@ import { stackLogsRoute } from './stack-logs.ts';
 import { stackMigrationRoute } from './stack-migrations.ts';
 import { stackRoutes } from './stacks.ts';
 import { tcpRoute } from './tcp.ts';
-import { Turns } from './turns.ts';
 import { asksForUpgrade, Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
@@ -132,7 +140,6 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   });
   const upgrades = new Upgrades(deps.clock);
   const gonePeers = new GonePeers(deps.clock);
-  const dockerTurns = { ofCaller: new Turns(DOCKER_TURNS.ofCaller), ofHost: new Turns(DOCKER_TURNS.ofHost) };
   const webSockets = new WebSockets(deps.clock, upgrades);
   const hawserSockets = new WebSockets(deps.clock, upgrades, HAWSER_SOCKETS);
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
@@ -153,7 +160,9 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
     },
     uploads,
     gonePeers,
-    dockerTurns,
+    dockerTurns: new HostTurns(DOCKER_TURNS),
+    pullTurns: new SlowTurns(PULL_TURNS, deps.clock),
+    tarTurns: new SlowTurns(TAR_TURNS, deps.clock),
     answers: new AnswerBudget(),
   });
   await api.ready();

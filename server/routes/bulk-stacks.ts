@@ -1,7 +1,7 @@
 /** One action on many stacks of many hosts. */
 import type { FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
-import { StackSeconds } from '../../shared/messages/stack.ts';
+import { MAX_STACK_SECONDS, StackSeconds } from '../../shared/messages/stack.ts';
 import type { HostLink } from '../hosts/host-link.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
@@ -17,6 +17,8 @@ import type { StackView } from './stack-schemas.ts';
 import { stacksOf } from './stacks.ts';
 import { NDJSON } from './stream-body.ts';
 
+/** The others have theirs before: so many may come one after the other. */
+const TURN_MS = MAX_STACK_SECONDS * 1000;
 const strict = { additionalProperties: false };
 const Verb = Type.Union([
   Type.Literal('redeploy'),
@@ -120,7 +122,7 @@ async function act(
   const facts = { action: `stack.${action}`, target: `${hostId}/${stack}`, detail };
   await audited(deps, request, facts, async () => {
     const target = { link: await links.to(request, hostId, facts), stack };
-    const options = { by: actorOf(request).name, signal, timeoutSeconds, ...how };
+    const options = { by: actorOf(request).name, signal, timeoutSeconds, turnMs: TURN_MS, ...how };
     const running = await begin(deps, target, action, options);
     await running.finish();
   });

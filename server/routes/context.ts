@@ -2,13 +2,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { GonePeers } from '../docker-proxy/gone-peers.ts';
+import type { HostTurns, SlowTurns } from '../turns.ts';
 import type { AnswerBudget } from './answer-budget.ts';
 import type { HostsService } from './deps/hosts.ts';
 import type { ApiDeps } from './deps.ts';
 import type { HostLinks } from './host-links.ts';
 import type { LiveStreams } from './live-streams.ts';
 import type { LostCalls } from './lost-calls.ts';
-import type { Turns } from './turns.ts';
 import type { Upgrades } from './upgrades.ts';
 import type { WebSockets } from './web-sockets.ts';
 
@@ -22,7 +22,10 @@ export interface RouteContext {
   readonly lostCalls: LostCalls;
   readonly upgrades: Upgrades;
   /** Exchanges with Docker that it has not answered: a host's streams are not for one caller, nor for these alone. */
-  readonly dockerTurns: { readonly ofCaller: Turns; readonly ofHost: Turns };
+  readonly dockerTurns: HostTurns;
+  readonly pullTurns: SlowTurns;
+  /** Of tars into containers, volumes and images, and out of them. */
+  readonly tarTurns: SlowTurns;
   readonly gonePeers: GonePeers;
   readonly webSockets: WebSockets;
   /** Those of agents of Hawser. */

@@ -14,6 +14,7 @@ import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { download } from './downloads.ts';
+import { SlowTurn } from './host-turns.ts';
 import { clientGone } from './live-streams.ts';
 import { HostParams, ImageParams } from './schemas.ts';
 import { NDJSON, sendBody } from './stream-body.ts';
@@ -31,7 +32,7 @@ export function imageStreamRoutes(api: Api, context: RouteContext): void {
   loadRoute(api, context);
 }
 
-function pullRoute(api: Api, { deps, links, live }: RouteContext): void {
+function pullRoute(api: Api, { deps, links, live, pullTurns }: RouteContext): void {
   api.post(
     `${PATH}/pull`,
     {
@@ -52,11 +53,13 @@ function pullRoute(api: Api, { deps, links, live }: RouteContext): void {
       const { host } = request.params;
       const auth = request.headers['x-registry-auth'];
       const held = live.beginFor(reply.raw, principalOf(request));
+      const turn = new SlowTurn(pullTurns, request);
       try {
         const facts = { action: imagePull.name, target: `${host}/${request.body.reference}`, detail: request.body };
         const params = { ...request.body, ...(auth === undefined ? {} : { auth }) };
         const open = async () => {
           const link = await links.to(request, host, facts);
+          await turn.take(link.hostId, held.signal);
           return await link.open(imagePull, params, { signal: held.signal, timeoutMs: PULL_BEGIN_MS });
         };
         const stream = await audited(deps, request, facts, open);
@@ -67,6 +70,7 @@ function pullRoute(api: Api, { deps, links, live }: RouteContext): void {
           clock: deps.clock,
         });
       } finally {
+        turn.end();
         held.release();
       }
       return reply;

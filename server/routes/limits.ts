@@ -86,6 +86,9 @@ export const PING_RUNS = { ofHost: 4, inAll: 256 };
 export const MAX_THROUGHPUT_TEST_MS = 2_000;
 /** Exchanges with a host's Docker, and changes, that it has not answered yet; the others wait. A session takes 64 unanswered streams. */
 export const DOCKER_TURNS = { ofCaller: 24, ofHost: 48 };
+/** Pulls of images, and tars in and out, that go on at once: of one caller's at a host, of all at it; and those that may wait. */
+export const PULL_TURNS = { what: 'pulls of images', ofCaller: 4, ofHost: 8, waiting: 32 };
+export const TAR_TURNS = { what: 'tars in and out', ofCaller: 16, ofHost: 32, waiting: 32 };
 /** Throughput tests at once: each is there to fill a link, and all share the server's own. */
 export const THROUGHPUT_TESTS = { ofHost: 1, inAll: 4 };
 /** Connections to ports at once: a host's streams are not for these alone. */

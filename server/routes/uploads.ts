@@ -10,6 +10,7 @@ import type { Api } from './app-types.ts';
 import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { dropRest } from './docker-exchange.ts';
+import { SlowTurn } from './host-turns.ts';
 import { clientGone, type LiveStream } from './live-streams.ts';
 
 export const TAR = 'application/x-tar';
@@ -42,20 +43,23 @@ export async function upload<K extends StreamKind>(
   reply: FastifyReply,
   { kind, host, object, params, detail = {} }: Upload<K>,
 ): Promise<Reply<K>> {
-  const { deps, links, live, uploads } = context;
+  const { deps, links, live, uploads, tarTurns } = context;
   const { socket } = request.raw;
   const held = live.beginFor(reply.raw, principalOf(request));
+  const turn = new SlowTurn(tarTurns, request);
   try {
     const facts = { action: kind.name, target: object === undefined ? host : `${host}/${object}`, detail };
     return await audited(deps, request, facts, async () => {
       if (!hasBody(request.raw)) throw new FairleadError('VALIDATION', 'the body must be a tar, and there is none');
       const link = await links.to(request, host, facts);
       uploads.add(socket);
+      await turn.take(link.hostId, held.signal);
       const feed = (sink: Writable) => void sendUp(request.raw, sink, held);
       const options = { signal: held.signal, timeoutMs: Number.POSITIVE_INFINITY, feed };
       return (await link.open(kind, params, options)).reply;
     });
   } finally {
+    turn.end();
     held.release();
     uploads.delete(socket);
     dropRest(request.raw, context);

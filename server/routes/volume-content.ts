@@ -7,14 +7,12 @@ import {
   volumeExport,
   volumeImport,
 } from '../../shared/messages/volume-content.ts';
-import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import { audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
+import { download } from './downloads.ts';
 import { answerOfHosts, jsonArray, textOf } from './host-answer.ts';
 import { LIST_MS } from './limits.ts';
 import { VolumeParams } from './schemas.ts';
-import { bytesOf, sendBody } from './stream-body.ts';
 import { TAR, tarBodies, upload } from './uploads.ts';
 
 const strict = { additionalProperties: false };
@@ -67,7 +65,7 @@ function* directory(texts: Buffer[], { truncated }: { truncated: boolean }): Gen
   yield `,"truncated":${truncated}}`;
 }
 
-function exportRoute(api: Api, { deps, links, live }: RouteContext): void {
+function exportRoute(api: Api, context: RouteContext): void {
   api.get(
     `${PATH}/archive`,
     {
@@ -85,20 +83,10 @@ function exportRoute(api: Api, { deps, links, live }: RouteContext): void {
     },
     async (request, reply) => {
       const { host, volume } = request.params;
-      const held = live.beginFor(reply.raw, principalOf(request));
-      try {
-        const params = { volume, ...request.query };
-        // Before the first byte: what cannot be written down is not handed out.
-        const facts = { action: volumeExport.name, target: `${host}/${volume}`, detail: request.query, isStrict: true };
-        const stream = await audited(deps, request, facts, async () => {
-          const link = await links.to(request, host, facts);
-          return await link.open(volumeExport, params, { signal: held.signal, timeoutMs: BEGIN_MS });
-        });
-        await sendBody(request, reply, { contentType: TAR, chunks: bytesOf(stream), live: held, clock: deps.clock });
-      } finally {
-        held.release();
-      }
-      return reply;
+      return await download(context, request, reply, {
+        ...{ kind: volumeExport, host, object: volume, detail: request.query, beginMs: BEGIN_MS },
+        params: { volume, ...request.query },
+      });
     },
   );
 }

@@ -12,7 +12,7 @@ import { copyImage } from './copy-image.ts';
 import type { CarriedVolume, MigrationPlan } from './migration-check.ts';
 import { ProgressLog } from './progress-log.ts';
 import type { RunningChange } from './running-change.ts';
-import type { ChangeOptions, HeldStacks, Stacks, StackTarget } from './stacks.ts';
+import { type ChangeOptions, type HeldStacks, PATIENT_TURN_MS, type Stacks, type StackTarget } from './stacks.ts';
 
 /** How long a host may be away in the middle of a migration. */
 const RETURN_MS = 10 * 60_000;
@@ -174,7 +174,7 @@ export class Migration {
     begin: (target: StackTarget, options: ChangeOptions) => Promise<RunningChange<T>>,
   ): Promise<T> {
     const link = await this.#link(hostId);
-    const options = { by: this.#row.createdBy, signal: this.#signal, held: this.#held };
+    const options = { by: this.#row.createdBy, signal: this.#signal, held: this.#held, turnMs: PATIENT_TURN_MS };
     const running = await begin({ link, stack }, options);
     for await (const { step, line } of running.progress()) this.log.add(step, line);
     return await running.done;

@@ -12,11 +12,14 @@ import type { Item, Params, Reply, StreamKind } from '../../shared/messages/kind
 import * as kinds from '../../shared/messages/stack.ts';
 import type { HostLink, LinkStream } from '../hosts/host-link.ts';
 import type { RevisionAction, RevisionRow, StackKey } from '../store/stack-revisions.ts';
+import { SlowTurns } from '../turns.ts';
 import { noRevisions, type Revisions, type StackContent } from './revisions.ts';
 import { RunningChange } from './running-change.ts';
 
 /** From the question to the answer that the host begins: its Compose may have to be found, and to read the file. */
 const READY_MS = 120_000;
+/** Changes that go on at once: of one caller's at a host, and of all at it, which is what an agent takes; and those that may wait. */
+const CHANGE_TURNS = { what: 'changes of stacks', ofCaller: 3, ofHost: 4, waiting: 64 };
 /** Of one answer of a host. */
 const MAX_ITEMS = 1_000;
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -46,6 +49,8 @@ export interface ChangeOptions {
   readonly timeoutSeconds?: number | undefined;
   /** What the caller holds: with it the change is a part of what goes on there. */
   readonly held?: HeldStacks | undefined;
+  /** How long its turn at the host is waited for; as long as all take turns unless given. */
+  readonly turnMs?: number | undefined;
 }
 
 /** Stacks that nobody else may change. */
@@ -63,6 +68,9 @@ export interface DeployOptions extends ChangeOptions {
   /** What there is to be of it; all, as the file has it, if it is undefined. */
   readonly state?: kinds.StackState | undefined;
 }
+
+/** How long what nobody looks on at waits for its turn, in ms: as long as the longest change. */
+export const PATIENT_TURN_MS = kinds.MAX_STACK_SECONDS * 1000;
 
 /** A stack as its host has it. */
 export interface StackStatus {
@@ -89,11 +97,13 @@ export class Stacks {
   readonly #log: StacksOptions['log'];
   /** As many entries as changes go on. */
   readonly #going = new Map<string, Going>();
+  readonly #turns: SlowTurns;
 
   constructor({ revisions, clock, log }: StacksOptions) {
     this.revisions = revisions;
     this.#clock = clock;
     this.#log = log;
+    this.#turns = new SlowTurns(CHANGE_TURNS, clock);
   }
 
   /**
@@ -274,12 +284,20 @@ export class Stacks {
     { link, stack }: StackTarget,
     params: object,
     changeId: string,
-    { signal, timeoutSeconds }: ChangeOptions,
+    { by, signal, timeoutSeconds, turnMs }: ChangeOptions,
   ): Promise<LinkStream<K>> {
     const seconds = timeoutSeconds === undefined ? {} : { timeoutSeconds };
     // The compiler does not see that these and the parameters of the kind are all that there is.
     const all = { stack, changeId, ...params, ...seconds } as unknown as Params<K>;
-    return await link.open(kind, all, { signal, timeoutMs: READY_MS });
+    const end = await this.#turns.take({ hostId: link.hostId, caller: by }, signal, turnMs);
+    try {
+      const stream = await link.open(kind, all, { signal, timeoutMs: READY_MS });
+      void stream.trailer.catch(() => undefined).finally(end);
+      return stream;
+    } catch (error) {
+      end();
+      throw error;
+    }
   }
 
   /** @returns what lets others change the stack again, idempotent @throws FairleadError CONFLICT that says what goes on */

@@ -74,6 +74,8 @@ export interface StackChangeOptions {
   readonly by: string;
   readonly signal: AbortSignal;
   readonly timeoutSeconds?: number | undefined;
+  /** How long its turn at the host is waited for, in ms. */
+  readonly turnMs?: number | undefined;
 }
 
 export interface StackDeployOptions extends StackChangeOptions {

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { test } from 'node:test';
-import { DOCKER_TURNS } from '../../../../server/routes/limits.ts';
+import { DOCKER_TURNS, PULL_TURNS, TAR_TURNS } from '../../../../server/routes/limits.ts';
 import { waitFor } from '../../../support/wait.ts';
+import type { Answer } from './fake-host.ts';
 import { as, ask, fixture, listen } from './fakes.ts';
 
 const STOP = '/api/v1/hosts/edge-1/containers/web/stop';
@@ -28,4 +29,41 @@ test('changes of one caller wait behind so many, those of others go on, and who 
   resolve({});
   for (const each of await Promise.all([...all, other])) assert.equal(each.statusCode, 204);
   assert.equal(host.asked.length, DOCKER_TURNS.ofCaller + 2);
+});
+
+test('pulls, and tars in and out, of one caller take turns until each has ended; those of others go on', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<object>();
+  const pull: Answer = ({ stream }) => {
+    stream.itemList = (async function* () {
+      yield await promise;
+    })();
+    return {};
+  };
+  const { api, host } = await fixture({ answers: { 'image.pull': pull, 'container.archive.put': () => promise } });
+  t.after(() => api.close());
+  const H = '/api/v1/hosts/edge-1';
+  const headers = { ...as('operator'), 'content-type': 'application/x-tar' };
+  const kinds = [
+    [
+      'image.pull',
+      PULL_TURNS.ofCaller,
+      { method: 'POST', url: `${H}/images/pull`, payload: { reference: 'a:1' }, headers: {} },
+    ],
+    [
+      ...(['container.archive.put', TAR_TURNS.ofCaller] as const),
+      { method: 'PUT', url: `${H}/containers/web/archive?path=/`, payload: Buffer.from('a tar'), headers },
+    ],
+  ] as const;
+  const all = [];
+  for (const [kind, most, call] of kinds) {
+    const asked = () => host.asked.filter((one) => one.kind === kind).length;
+    const go = (token: 'operator' | 'admin') => ask(api, { ...call, headers: { ...call.headers, ...as(token) } });
+    all.push(...Array.from({ length: most + 1 }, () => go('operator')));
+    await waitFor(`the turns of ${kind}`, () => asked() === most);
+    all.push(go('admin'));
+    await waitFor(`the turn of another caller of ${kind}`, () => asked() === most + 1);
+  }
+  resolve({});
+  for (const { statusCode } of await Promise.all(all)) assert.ok(statusCode < 300, String(statusCode));
+  assert.equal(host.asked.length, PULL_TURNS.ofCaller + TAR_TURNS.ofCaller + 4);
 });

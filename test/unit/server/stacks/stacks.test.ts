@@ -6,6 +6,7 @@ import { Secrets } from '../../../../server/authority/secrets.ts';
 import { Revisions } from '../../../../server/stacks/revisions.ts';
 import { Stacks } from '../../../../server/stacks/stacks.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
 import { type Answer, FakeHost } from '../routes/fake-host.ts';
 import { aHost, openTestStore } from '../store/fixture.ts';
 
@@ -17,7 +18,7 @@ async function fixture(t: TestContext, answers: Record<string, Answer>) {
   await store.hosts.insert(aHost(link.hostId, 'shed'));
   const secrets = new Secrets(async () => Buffer.alloc(32, 7));
   const revisions = new Revisions({ store, secrets, clock });
-  const stacks = new Stacks({ revisions, clock, log: pino({ level: 'silent' }) });
+  const stacks = new Stacks({ revisions, clock: new FakeClock(clock.now()), log: pino({ level: 'silent' }) });
   const target = { link, stack: 'web' };
   const options = { by: 'ann', signal: new AbortController().signal };
   const states = async () =>
@@ -61,6 +62,31 @@ test('one change of a stack at a time, until the other has ended, well or not', 
   await assert.rejects(running.finish(), { code: 'DOCKER_ERROR' });
   assert.deepEqual(await states(), ['failed']);
   await (await stacks.act(target, 'stop', options)).finish();
+});
+
+test('changes of many stacks take turns at their host, which takes four; who leaves while it waits leaves nothing', async (t) => {
+  const { link, stacks, target, options, revisions } = await fixture(t, { 'stack.deploy': begins });
+  const deploy = (stack: string, by: string, more = {}) =>
+    stacks.deploy({ ...target, stack }, CONTENT, { ...options, by, ...more });
+  for (const stack of ['a', 'b', 'c']) await deploy(stack, 'ann');
+  const waiting = deploy('d', 'ann');
+  await deploy('e', 'bob');
+  const leaving = new AbortController();
+  const left = deploy('f', 'cat', { signal: leaving.signal });
+  leaving.abort(new FairleadError('CANCELLED', 'gone'));
+  await assert.rejects(left, { code: 'CANCELLED' });
+  assert.equal(link.asked.length, 4);
+  link.asked[0]?.stream.trailer.resolve({});
+  await waiting;
+  assert.equal(link.asked.at(-1)?.params['stack'], 'd');
+  assert.deepEqual((await revisions.latest(link.hostId)).map(({ stack, state }) => `${stack} ${state}`).sort(), [
+    'a deployed',
+    'b deploying',
+    'c deploying',
+    'd deploying',
+    'e deploying',
+    'f failed',
+  ]);
 });
 
 test('what a host refuses leaves no revision; of one that is lost nobody knows', async (t) => {
