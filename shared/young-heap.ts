@@ -14,8 +14,12 @@ const COLLECT_EVERY_BYTES = 6 * 1024 * 1024;
 const MAX_OLD_GARBAGE_BYTES = 8 * 1024 * 1024;
 /** A full collection stops everything, and is due again only after this multiple of what it took of a processor. */
 const REST_AFTER_FULL = 4;
-/** After how much growth of what is old V8 begins to mark by itself, in steps that hold nobody up; else up to fourfold. */
-const MARK_AFTER_GROWTH_PERCENT = 20;
+/**
+ * After how much growth of what is old V8 marks by itself; else up to fourfold. Young buffers count as well until they are
+ * collected: with a fifth they alone made it mark a small heap for each 10 MiB that streamed, at several times the cost of
+ * all other work.
+ */
+const MARK_AFTER_GROWTH_PERCENT = 100;
 
 /** Streamed bytes between two looks at what is held: some are copied on their way, and leave more garbage than they are. */
 const LOOK_EVERY_BYTES = 1024 * 1024;
@@ -37,11 +41,13 @@ let usedBytes = Number.POSITIVE_INFINITY;
  * young, and V8 lets the garbage of a larger space reach tens of MiB before it looks: a log of 100 MB that a client
  * reads slowly costs two processes 100 MiB without this and 20 to 50 with it; and a link of 1 GB/s loses a third of its
  * rate to pauses of 2 to 12 ms.
- * V8 reads the first flag each time it thinks of growing, so that it may be set while it runs; the second is only
- * needed to get hold of the function.
+ * V8 reads the first two flags each time, so that they may be set while it runs; the third is only needed to get hold of
+ * the function. A collection frees its buffers itself: threads that do so later take more time of the processors than that,
+ * and until then the buffers count as held.
  */
 export function keepYoungHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   setFlagsFromString('--expose-gc');
   collect = runInNewContext('gc') as Collect;
   setFlagsFromString('--no-expose-gc');
@@ -61,7 +67,7 @@ export function countStreamedBytes(bytes: number): void {
   const isTooMuch = heldBytes - usedBytes >= Math.max(MAX_OLD_GARBAGE_BYTES, usedBytes / 2);
   const wasTooMuch = isOverdue;
   isOverdue = isTooMuch;
-  // What is freed counts only a while after its collection: whether it was enough, the next look tells.
+  // Whether it was enough, the next look tells.
   if (uncollectedBytes >= COLLECT_EVERY_BYTES || (isTooMuch && !wasTooMuch)) {
     uncollectedBytes = 0;
     collect({ type: 'minor' });

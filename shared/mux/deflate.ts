@@ -3,6 +3,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { Clock } from '../clock.ts';
 import { FairleadError } from '../errors.ts';
 import { FRAME_PAYLOAD_BYTES } from '../limits.ts';
+import { countStreamedBytes } from '../young-heap.ts';
 import { Budget } from './budget.ts';
 import { DeflateCost, DeflatePolicy, deflateLevel } from './deflate-policy.ts';
 import { MAX_BIN_HEAD_BYTES } from './frame.ts';
@@ -55,6 +56,7 @@ export class Deflation {
     if (!this.#time.take(from, expected) || !this.#out.take(from, counted(raw.byteLength))) return undefined;
     const packed = deflateRawSync(raw, { level });
     this.cost.note(raw.byteLength, this.#clock.monotonic() - from);
+    countStreamedBytes(raw.byteLength);
     return packed;
   }
 
@@ -66,6 +68,7 @@ export class Deflation {
     const raw = inflate(packed);
     this.received.raw += raw.byteLength;
     this.received.packed += packed.byteLength;
+    countStreamedBytes(raw.byteLength);
     if (this.#in.take(this.#clock.monotonic(), counted(raw.byteLength))) return raw;
     throw violation('more compressed bytes than this end is ready to unpack');
   }
