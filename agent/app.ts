@@ -12,6 +12,7 @@ import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
 import { trustUpdate } from '../shared/messages/trust.ts';
 import { COMPRESSIONS } from '../shared/mux/handshake.ts';
 import { fetchUntrusted, UnreachableError } from '../shared/pinned-http.ts';
+import { permitsTarget, type TcpTarget } from '../shared/tcp-targets.ts';
 import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
@@ -39,7 +40,6 @@ import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { catchUp, trustControls } from './link/trust-controls.ts';
 import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
-import { permitsTarget, type TcpTarget } from './policy/tcp-targets.ts';
 import { Stacks } from './stacks/stacks.ts';
 import { dropKept, VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 

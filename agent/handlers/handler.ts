@@ -2,8 +2,8 @@
 import type { Logger } from 'pino';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
+import type { TcpTarget } from '../../shared/tcp-targets.ts';
 import type { DockerEngine } from '../docker/engine.ts';
-import type { TcpTarget } from '../policy/tcp-targets.ts';
 import type { Stacks } from '../stacks/stacks.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 

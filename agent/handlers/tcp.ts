@@ -8,6 +8,7 @@ import { asObject, type DockerObject } from '../../shared/docker/json.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { tcpOpen } from '../../shared/messages/tcp.ts';
 import { pump } from '../../shared/pump.ts';
+import { targetDenied } from '../../shared/tcp-targets.ts';
 import { dial } from '../tcp/dial.ts';
 import type { Handler, HandlerContext } from './handler.ts';
 
@@ -77,8 +78,8 @@ function watchReader(socket: Socket, clock: Clock, stands: () => void): () => vo
 }
 
 function hostAddresses(port: number, { permitsTarget }: HandlerContext): string[] {
-  if (permitsTarget?.({ container: undefined, port }) !== true)
-    throw denied(`port ${port} of the host`, `tcp:host:${port}`);
+  const target = { container: undefined, port };
+  if (permitsTarget?.(target) !== true) throw targetDenied(target);
   return [LOOPBACK];
 }
 
@@ -91,9 +92,8 @@ async function containerAddresses(
   const found = asObject(await docker.json({ method: 'GET', path: dockerPath`/containers/${id}/json`, signal }));
   // By the name that Docker has, whatever the caller calls it.
   const name = String(found['Name']).replace(/^\//, '');
-  if (permitsTarget?.({ container: name, port }) !== true) {
-    throw denied(`port ${port} of the container ${name}`, `tcp:${name}:${port}`);
-  }
+  const target = { container: name, port };
+  if (permitsTarget?.(target) !== true) throw targetDenied(target);
   if (asObject(found['State'])['Running'] !== true) {
     throw new FairleadError('CONFLICT', `the container ${name} does not run: start it first`);
   }
@@ -114,12 +114,4 @@ function addressesIn(container: DockerObject): string[] {
     .map((network) => (typeof network === 'object' && network !== null ? (network as DockerObject) : {}))
     .flatMap(({ IPAddress, GlobalIPv6Address }) => [IPAddress, GlobalIPv6Address])
     .filter((address): address is string => typeof address === 'string' && isIP(address) !== 0);
-}
-
-function denied(what: string, entry: string): FairleadError {
-  return new FairleadError(
-    'DENIED_BY_HOST',
-    `this host's policy does not allow connections to ${what}; its owner may, by --allow ${entry} on fairlead-agent run ` +
-      '(with --allow full beside it, if nothing else is limited)',
-  );
 }

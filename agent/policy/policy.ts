@@ -6,10 +6,10 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { tcpOpen } from '../../shared/messages/tcp.ts';
+import { isTargetEntry, isTargetPattern } from '../../shared/tcp-targets.ts';
 import { ACTS } from './acts.ts';
 import { isCallEntry, isCallPattern, isKnownArea } from './docker-calls.ts';
 import { isPreset, presetHas } from './presets.ts';
-import { isTargetEntry, isTargetPattern } from './tcp-targets.ts';
 
 /** What a policy looks at of a kind. */
 export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;

@@ -1,9 +1,10 @@
 /** `forward`: ports of this machine that lead to ports of containers, or of a host, through the mesh. */
 import type { Command } from 'commander';
-import { path } from '../api-client.ts';
+import { type ApiClient, path } from '../api-client.ts';
 import type { HostView } from '../api-types.ts';
 import { act, type Cli } from '../commander.ts';
-import { usageError } from '../errors.ts';
+import { describeError, usageError } from '../errors.ts';
+import { denialOf } from '../forward-policy.ts';
 import { type Forward, listenFor } from '../forwarding.ts';
 import { write } from '../io.ts';
 import { printable } from '../table.ts';
@@ -23,15 +24,18 @@ export function addForward(root: Command, cli: Cli): void {
     .option('--bind <address>', 'the address of this machine to listen at', '127.0.0.1')
     .addHelpText(
       'after',
-      "\nThe host's policy must name what may be reached, as in: fairlead-agent run --allow full --allow tcp:db:5432" +
+      "\nThe host's policy must name what may be reached, as in: fairlead-agent run --allow full --allow tcp:db:5432\n" +
+        'What it does not name is told at the start; nothing is listened at if that is all of it.' +
         '\n\nExample: fairlead forward my-host 15432:db:5432 18080:8080',
     );
   act<ForwardOptions, [string, string[]]>(forward, cli, async ({ api, io, options }, host, specs) => {
     const forwards = specs.map(parseForward);
-    const { name } = await api.get<HostView>(path`/api/v1/hosts/${host}`);
+    const view = await api.get<HostView>(path`/api/v1/hosts/${host}`);
+    const { name } = view;
     const { promise: stopped, resolve } = Promise.withResolvers<void>();
     const forget = io.onStop(resolve);
     const report = (text: string) => void write(io.stderr, `fairlead: ${printable(text)}\n`);
+    await tellDenials(api, view, forwards, report);
     if (!LOOPBACK.test(options.bind))
       report(`whoever reaches ${options.bind} reaches what is forwarded, without a token`);
     const listeners: { close(): void }[] = [];
@@ -51,6 +55,20 @@ export function addForward(root: Command, cli: Cli): void {
       for (const listener of listeners) listener.close();
     }
   });
+}
+
+/** Tells what the host does not let be reached. @throws FairleadError the last of it, if that is all there is */
+async function tellDenials(
+  api: ApiClient,
+  host: HostView,
+  forwards: readonly Forward[],
+  report: (text: string) => void,
+): Promise<void> {
+  const found = await Promise.all(forwards.map((each) => denialOf(api, host, each)));
+  const denials = found.filter((each) => each !== undefined);
+  const last = denials.length === forwards.length ? denials.pop() : undefined;
+  for (const denial of denials) report(describeError(denial));
+  if (last !== undefined) throw last;
 }
 
 /** @throws CliError for what is none */

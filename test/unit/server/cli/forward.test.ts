@@ -7,7 +7,7 @@ import { before, type TestContext, test } from 'node:test';
 import type { WebSocket } from 'ws';
 import { parseForward } from '../../../../server/cli/commands/forward.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { type FakeApi, fakeApi, fakeIo, type Identity, makeIdentity, runAgainst } from './fixtures.ts';
+import { type FakeApi, fakeApi, fakeIo, type Identity, makeIdentity, problem, runAgainst } from './fixtures.ts';
 
 let identity: Identity;
 
@@ -22,9 +22,15 @@ interface Forwarding {
   stop(): Promise<number>;
 }
 
+/** A host that lets connections be made to what `allow` names. */
+function host(allow: readonly string[] = ['full', 'tcp.open'], more: object = {}): object {
+  const policy = { allow, deny: ['tcp:*:22'] };
+  return { ...{ id: 'i', name: 'shed', state: 'online', capabilities: ['tcp.open'], policy }, ...more };
+}
+
 async function hostApi(t: TestContext): Promise<FakeApi> {
   const api = await fakeApi(t, identity);
-  api.on('GET /api/v1/hosts/h', () => ({ id: 'i', name: 'shed' }));
+  api.on('GET /api/v1/hosts/h', () => host());
   return api;
 }
 
@@ -138,6 +144,36 @@ test('a port that is taken, and a host that is not there, are told at once', asy
   const nowhere = await runAgainst(api, ['forward', 'nowhere', '0:db:1']);
   assert.equal(nowhere.code, 1);
   assert.equal(nowhere.out, '');
+});
+
+test("what the host's policy denies is told before anybody connects; if that is all, nothing is listened at", async (t) => {
+  const api = await hostApi(t);
+  const only = await runAgainst(api, ['forward', 'h', '0:db:22']);
+  assert.deepEqual([only.code, only.out], [1, '']);
+  assert.match(
+    only.err,
+    /^fairlead: this host's policy does not allow .* port 22 of the container db; .* \(DENIED_BY_HOST\)\n$/,
+  );
+  const some = await forwarding(t, api, '0:db:22', '0:db:5432');
+  assert.match(some.err(), /port 22 of the container db.* \(DENIED_BY_HOST\)/);
+  assert.equal(await some.stop(), 0);
+
+  // By its own name it may be reached, and one that nobody tells of may be, too.
+  api.on('GET /api/v1/hosts/h', () => host(['full', 'tcp:db:5432']));
+  api.on('GET /api/v1/hosts/i/containers/abc', () => ({ Name: '/db' }));
+  assert.equal(await (await forwarding(t, api, '0:abc:5432')).stop(), 0);
+  api.on('GET /api/v1/hosts/i/containers/dark', (_seen, response) => problem(response, 403, 'DENIED_BY_HOST', 'no'));
+  assert.equal(await (await forwarding(t, api, '0:dark:5432')).stop(), 0);
+  api.on('GET /api/v1/hosts/i/containers/other', () => ({ Name: '/other' }));
+  const other = await runAgainst(api, ['forward', 'h', '0:other:5432', '0:8080']);
+  assert.match(other.err, /--allow tcp:other:5432 [\s\S]*--allow tcp:host:8080 /);
+
+  api.on('GET /api/v1/hosts/h', () => host(['full', 'tcp.open'], { capabilities: [] }));
+  assert.match((await runAgainst(api, ['forward', 'h', '0:db:1'])).err, /shed serves no connections .*\(UNSUPPORTED\)/);
+  api.on('GET /api/v1/hosts/h', () => host([], { capabilities: [] }));
+  assert.match((await runAgainst(api, ['forward', 'h', '0:db:1'])).err, /--allow tcp:db:1 .*\(DENIED_BY_HOST\)/);
+  api.on('GET /api/v1/hosts/h', () => host([], { state: 'offline', capabilities: [], policy: null }));
+  assert.equal(await (await forwarding(t, api, '0:db:5432')).stop(), 0);
 });
 
 test('a forward is LOCALPORT:CONTAINER:PORT or LOCALPORT:PORT, and nothing else', () => {

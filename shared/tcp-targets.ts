@@ -2,7 +2,8 @@
  * Entries of the host's policy that name what `tcp.open` may reach: `tcp:web:5432`, `tcp:*:8000-8099`, `tcp:host:22`. Nothing
  * may be reached that is not named.
  */
-import type { HostPolicy } from '../../shared/messages/control.ts';
+import { FairleadError } from './errors.ts';
+import type { HostPolicy } from './messages/control.ts';
 
 /** What a connection is asked to. */
 export interface TcpTarget {
@@ -56,4 +57,14 @@ function parse(entry: string): TargetPattern | undefined {
   if (all !== undefined) return { container, first: 1, last: MAX_PORT };
   const [first, last] = [Number(from), Number(to)];
   return first >= 1 && first <= last && last <= MAX_PORT ? { container, first, last } : undefined;
+}
+
+/** The refusal of a target that the host's policy does not name, which says how its owner would. */
+export function targetDenied({ container, port }: TcpTarget): FairleadError {
+  const what = container === undefined ? `port ${port} of the host` : `port ${port} of the container ${container}`;
+  return new FairleadError(
+    'DENIED_BY_HOST',
+    `this host's policy does not allow connections to ${what}; its owner may, by --allow tcp:${container ?? HOST}:${port} on ` +
+      'fairlead-agent run (with --allow full beside it, if nothing else is limited)',
+  );
 }

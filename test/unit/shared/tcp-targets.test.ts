@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { idleEntries, mergePolicy, permits } from '../../../../agent/policy/policy.ts';
-import { permitsTarget } from '../../../../agent/policy/tcp-targets.ts';
-import { containerList } from '../../../../shared/messages/container.ts';
-import { STREAM_KINDS } from '../../../../shared/messages/index.ts';
-import { tcpOpen } from '../../../../shared/messages/tcp.ts';
+import { idleEntries, mergePolicy, permits } from '../../../agent/policy/policy.ts';
+import { containerList } from '../../../shared/messages/container.ts';
+import { STREAM_KINDS } from '../../../shared/messages/index.ts';
+import { tcpOpen } from '../../../shared/messages/tcp.ts';
+import { permitsTarget } from '../../../shared/tcp-targets.ts';
 
 /** Whether `policy` lets `target` be reached, as the dispatcher and the handler ask one after the other. */
 function reaches(policy: { allow?: string[]; deny?: string[] }, target: string): boolean {
