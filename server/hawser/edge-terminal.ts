@@ -21,6 +21,8 @@ export class EdgeTerminal implements Terminal {
   readonly #input: TerminalInput;
   readonly #ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
+  /** Whether the agent, or its session, has ended it. */
+  #isOver = false;
 
   constructor(session: HawserSession) {
     this.#session = session;
@@ -36,7 +38,10 @@ export class EdgeTerminal implements Terminal {
         this.bytes.finish();
         this.#settle();
       },
-      fail: (error) => void this.bytes.destroy(error),
+      fail: (error) => {
+        this.#isOver = true;
+        this.#fail(error);
+      },
     });
   }
 
@@ -47,8 +52,8 @@ export class EdgeTerminal implements Terminal {
   /** Resolves once Docker has taken the exec. @throws what the agent says, TIMEOUT, the reason of `signal` */
   async start(start: ExecStart, { signal, timeoutMs = REQUEST_MS }: OpenOptions): Promise<void> {
     const late = new FairleadError('TIMEOUT', 'the host did not start the exec in time');
-    const timer = this.#session.clock.setTimeout(() => this.bytes.destroy(late), timeoutMs);
-    const onAbort = () => this.bytes.destroy(signal?.reason);
+    const timer = this.#session.clock.setTimeout(() => this.#fail(late), timeoutMs);
+    const onAbort = () => this.#fail(asFairleadError(signal?.reason));
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       this.#session.send({ type: 'exec_start', execId: this.id, ...start });
@@ -80,11 +85,18 @@ export class EdgeTerminal implements Terminal {
     }
   }
 
+  /** Whoever waits is told the reason, before it counts as left. */
+  #fail(error: FairleadError): void {
+    this.#settle(error);
+    this.bytes.destroy(error);
+  }
+
   /** The agent ends the connection, not the process: keys may do that. */
   async #leave(): Promise<void> {
     const { clock } = this.#session;
     this.#input.stop();
     this.#settle(new FairleadError('CANCELLED', 'the exec was left'));
+    if (this.#isOver) return;
     try {
       for (const key of [CTRL_C, CTRL_D]) {
         this.#type(key);

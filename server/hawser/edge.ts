@@ -26,6 +26,12 @@ import { WaitingAgents } from './waiting-agents.ts';
 
 /** Sessions that one host may begin: an agent begins anew every second as long as it is welcomed. */
 const SESSIONS = { perSecond: 1 / 12, burst: 10 };
+/**
+ * How often one agent may take its own place from elsewhere while it is there, and how long ago it may have been heard of for
+ * that: ids may be configured, on two machines the same.
+ */
+const TWINS = { perSecond: 1 / 600, burst: 5 };
+const TWIN_HEARD_MS = 30_000;
 /** Hosts for which that, and what was done for idempotency keys, is remembered. */
 const MAX_HOSTS = 20_000;
 const MAX_MEMORIES = 1_000;
@@ -82,6 +88,7 @@ export class HawserEdge {
   readonly #waiting = new WaitingAgents();
   readonly #lookedAt = new Set<WebSocket>();
   readonly #starts = new Map<string, Budget>();
+  readonly #twins = new Map<string, Budget>();
   readonly #memories = new Map<string, Once>();
   readonly #stopListening: () => void;
   #isClosed = false;
@@ -150,7 +157,7 @@ export class HawserEdge {
     const host = await hostOf.find(row, hello, address);
     const instance = instanceOf(hello);
     this.#requirePlace(host.id, instance);
-    if (!this.#mayStart(host.id)) {
+    if (!this.#take(this.#starts, host.id, SESSIONS)) {
       const retryAfterSeconds = Math.ceil(1 / SESSIONS.perSecond);
       throw new FairleadError('RATE_LIMITED', 'this host begins sessions too often: do two agents share its token?', {
         retryAfterSeconds,
@@ -162,6 +169,7 @@ export class HawserEdge {
       throw new FairleadError('TOKEN_INVALID', 'the Hawser token is unknown, expired or revoked');
     if (ws.readyState !== ws.OPEN || this.#isClosed) throw new FairleadError('CANCELLED', 'the agent went away');
     this.#requirePlace(host.id, instance);
+    this.#requireNoTwin(host.id, instance, address);
     this.#attach(ws, hello, { host, token: current, address, connectedAt: clock.now() });
     return host.id;
   }
@@ -180,11 +188,27 @@ export class HawserEdge {
     );
   }
 
-  #mayStart(hostId: string): boolean {
+  /**
+   * A reconnect from elsewhere is one, once and again; time after time, while the one before is well, they are two agents that
+   * nothing tells apart. The one that is there stays then. @throws FairleadError REPLACED
+   */
+  #requireNoTwin(hostId: string, instance: string, address: string): void {
+    const present = this.#connections.get(hostId);
+    if (present?.link.instanceId !== instance || present.address === address) return;
+    if (this.#options.clock.now() - present.link.describe().lastSeenAt > TWIN_HEARD_MS) return;
+    if (this.#take(this.#twins, hostId, TWINS)) return;
+    throw new FairleadError(
+      'REPLACED',
+      `an agent with the same id and name is connected from ${present.address}: give each a token and an AGENT_ID of its own`,
+    );
+  }
+
+  /** @returns false if the host has used its budget of a sort up */
+  #take(budgets: Map<string, Budget>, hostId: string, { perSecond, burst }: typeof SESSIONS): boolean {
     const now = this.#options.clock.monotonic();
-    const starts = this.#starts.get(hostId) ?? new Budget(SESSIONS.perSecond, SESSIONS.burst, now);
-    keepRecent(this.#starts, hostId, starts, MAX_HOSTS);
-    return starts.take(now);
+    const budget = budgets.get(hostId) ?? new Budget(perSecond, burst, now);
+    keepRecent(budgets, hostId, budget, MAX_HOSTS);
+    return budget.take(now);
   }
 
   /** Welcomes the agent and registers its link, in one turn. */

@@ -47,9 +47,9 @@ export const UNSENT_NOTICE_BYTES = 1 * MIB;
 
 /** Messages that are neither answers nor bytes (pings, metrics, events) and that are taken; others are dropped … */
 export const NOTICES = { perSecond: 200, burst: 2_000 };
-/** … and so many of those, or of messages that are not valid, end the session. */
-export const MAX_DROPPED = 20_000;
-export const MAX_INVALID = 100;
+/** … and more than so many of those, or of messages that are not valid, end the session; over months a few add up to nothing. */
+export const DROPPED = { perSecond: 100, burst: 20_000 };
+export const INVALID = { perSecond: 0.1, burst: 100 };
 /** Streams that ended here and that the agent still sends: they are told again, at most so often. */
 export const MAX_ENDED = 1024;
 export const END_AGAIN_MS = 200;

@@ -19,10 +19,10 @@ import { keepRecent } from '../keep-recent.ts';
 import { InboundGate } from './inbound-gate.ts';
 import {
   CLOSE_MS,
+  DROPPED,
   END_AGAIN_MS,
-  MAX_DROPPED,
+  INVALID,
   MAX_ENDED,
-  MAX_INVALID,
   MAX_OPEN,
   MAX_UNSENT_BYTES,
   NOTICES,
@@ -38,7 +38,7 @@ export interface Receiver {
   response?(message: HawserResponse): void;
   ready?(): void;
   data?(bytes: Buffer): void;
-  end?(): void;
+  end(): void;
   fail(error: FairleadError): void;
 }
 
@@ -70,6 +70,8 @@ export class HawserSession {
   readonly #ended = new Map<string, number>();
   readonly #unknownTypes = new Set<string>();
   readonly #notices: Budget;
+  readonly #dropped: Budget;
+  readonly #wrong: Budget;
   readonly #timer: Timer;
   #pongs: { sentAt: number; resolve(ms: number): void; reject(error: FairleadError): void }[] = [];
   #pingAt: number;
@@ -85,7 +87,10 @@ export class HawserSession {
     this.#ws = ws;
     this.clock = clock;
     this.gate = options.gate ?? new InboundGate({ clock, pause: () => ws.pause(), resume: () => ws.resume() });
-    this.#notices = new Budget(NOTICES.perSecond, NOTICES.burst, clock.monotonic());
+    const budget = ({ perSecond, burst }: typeof NOTICES) => new Budget(perSecond, burst, clock.monotonic());
+    this.#notices = budget(NOTICES);
+    this.#dropped = budget(DROPPED);
+    this.#wrong = budget(INVALID);
     this.#heardAt = clock.monotonic();
     this.#pingAt = this.#heardAt;
     this.#lastSeenAt = clock.now();
@@ -221,17 +226,20 @@ export class HawserSession {
   #take(message: AgentMessage): void {
     switch (message.type) {
       case 'response':
-        return void this.#finish(message.requestId, (receiver) => receiver.response?.(message));
+        return void this.#finish(message.requestId, (receiver) => {
+          if (receiver.response === undefined) receiver.fail(misplaced(message.type));
+          else receiver.response(message);
+        });
       case 'stream':
         return void this.#data(message.requestId, 'request', message.data);
       case 'exec_output':
         return void this.#data(message.execId, 'exec', message.data);
       case 'stream_end':
-        return void this.#finish(message.requestId, (receiver) => receiver.end?.());
+        return void this.#finish(message.requestId, (receiver) => receiver.end());
       case 'exec_end':
-        return void this.#finish(message.execId, (receiver) => receiver.end?.());
+        return void this.#finish(message.execId, (receiver) => receiver.end());
       case 'exec_ready':
-        return void this.#receivers.get(message.execId)?.ready?.();
+        return void this.#begun(message.execId);
       case 'error':
         return void this.#failed(message.requestId, message.code, errorText(message));
       default:
@@ -263,9 +271,16 @@ export class HawserSession {
     for (const { sentAt, resolve } of answered) resolve(this.clock.monotonic() - sentAt);
   }
 
+  /** An exec that was left before it began has to be told again, or it stays in its container. */
+  #begun(id: string): void {
+    const receiver = this.#receivers.get(id);
+    if (receiver?.ready === undefined) this.#tellEnd(id, 'exec');
+    else receiver.ready();
+  }
+
   #data(id: string, sort: Receiver['sort'], data: string): void {
     const receiver = this.#receivers.get(id);
-    if (receiver?.data === undefined) return void this.#tellEnd(id, sort);
+    if (receiver?.data === undefined || receiver.sort !== sort) return void this.#tellEnd(id, sort);
     receiver.data(fromBase64(data));
   }
 
@@ -307,7 +322,7 @@ export class HawserSession {
     this.oddities.invalid++;
     if (this.oddities.invalid === 1)
       this.#options.log.warn({ reason: error.message }, 'a Hawser agent sent a message that is not valid');
-    if (this.oddities.invalid >= MAX_INVALID)
+    if (!this.#wrong.take(this.clock.monotonic()))
       return void this.close('PROTOCOL_ERROR', 'the agent sent too many messages that are not valid');
     // Whoever waits for it need not wait for nothing.
     const [, id = ''] = /"(?:requestId|execId)"\s*:\s*"([\w-]{1,128})"/.exec(text.slice(0, 512)) ?? [];
@@ -319,8 +334,14 @@ export class HawserSession {
 
   #drop(): void {
     this.oddities.dropped++;
-    if (this.oddities.dropped >= MAX_DROPPED) this.close('PROTOCOL_ERROR', 'the agent sends too many messages');
+    if (this.#dropped.take(this.clock.monotonic())) return;
+    this.close('PROTOCOL_ERROR', 'the agent sends too many messages');
   }
+}
+
+/** An answer of a sort that was not asked for. */
+function misplaced(type: string): FairleadError {
+  return new FairleadError('MESSAGE_INVALID', `the agent answered with ${type}, which is no answer to this`);
 }
 
 /** What the agent says that Docker, or the agent itself, did not do. */

@@ -32,8 +32,8 @@ async function newToken(body: object): Promise<{ id: string; token: string; conn
   return answer.body;
 }
 
-function connect(secret: string, options: object = {}): HawserAgent {
-  const url = `${server.runtime.apiUrl.replace(/^https/, 'wss')}/api/hawser/connect`;
+function connect(secret: string, options: object = {}, path = 'connect'): HawserAgent {
+  const url = `${server.runtime.apiUrl.replace(/^https/, 'wss')}/api/hawser/${path}`;
   return connectAgent(cleanup, { url, token: secret, ca: server.caPem, ...options });
 }
 
@@ -205,7 +205,7 @@ test('tells what it cannot do', async () => {
 
 test('ends the session of a token that is revoked, and of a host that is removed', async () => {
   const made = await newToken({ name: 'pi' });
-  const other = connect(made.token);
+  const other = connect(made.token, {}, 'edge');
   await other.welcome;
   const started = performance.now();
   assert.equal((await server.api.delete(`/api/hawser/tokens?id=${made.id}`)).status, 204);

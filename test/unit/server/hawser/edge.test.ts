@@ -179,6 +179,33 @@ test('of two agents with one token the newest wins, once, and the other waits fo
   assert.equal(registry.link((await store.hosts.get('nas')).id)?.instanceId.startsWith('first'), true);
 });
 
+test('two agents that nothing tells apart do not take the place of each other for ever', async (t) => {
+  const { tokens, connect, clock } = await openEdge(t);
+  const { token } = await tokens.create({ name: 'nas' }, ADMIN);
+  const addresses = ['192.0.2.7', '198.51.100.9'] as const;
+  let present = { socket: await connect(token, { address: addresses[1] }), address: addresses[1] as string };
+  let taken = 0;
+  for (let n = 0; n < 40; n++) {
+    clock.advance(12_000);
+    present.socket.say({ type: 'pong' });
+    const address = addresses.find((one) => one !== present.address) ?? '';
+    const socket = await connect(token, { address });
+    if (socket.ofType('welcome').length === 0) {
+      assert.match(socket.ofType('error')[0].message, /AGENT_ID of its own/);
+      continue;
+    }
+    taken++;
+    present = { socket, address };
+  }
+  assert.ok(taken >= 5 && taken <= 6, String(taken));
+  assert.equal(present.socket.closedWith, undefined);
+  // One that has not been heard of for a while is no reason, and whoever is there may begin anew.
+  clock.advance(12_000);
+  assert.equal((await connect(token, { address: present.address })).ofType('welcome').length, 1);
+  clock.advance(31_000);
+  assert.equal((await connect(token, { address: '203.0.113.4' })).ofType('welcome').length, 1);
+});
+
 test('an agent that begins again and again is let in at a rate', async (t) => {
   const { tokens, connect, clock } = await openEdge(t);
   const { token } = await tokens.create({ name: 'nas' }, ADMIN);

@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ask, stream } from '../../../../server/hawser/ask.ts';
+import { EdgeTerminal } from '../../../../server/hawser/edge-terminal.ts';
 import {
+  DROPPED,
   HARD_BUFFER_BYTES,
-  MAX_INVALID,
+  INVALID,
   MAX_OPEN,
   PAUSE_MS,
   PING_MS,
@@ -14,6 +16,7 @@ import {
 } from '../../../../server/hawser/limits.ts';
 import { HawserSession } from '../../../../server/hawser/session.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
+import { waitFor } from '../../../support/wait.ts';
 import { FakeSocket } from './fake-socket.ts';
 
 const GET = { method: 'GET', path: '/x' };
@@ -146,7 +149,9 @@ test('all who wait are told when the socket goes, and never as if all had come',
   await assert.rejects(pinged, { code: 'STREAM_INTERRUPTED' });
   await assert.rejects(async () => await bytes.toArray(), { code: 'STREAM_INTERRUPTED' });
   assert.equal((await session.closed).code, 'STREAM_INTERRUPTED');
-  assert.throws(() => session.begin({ sort: 'request', fail: () => undefined }), { code: 'HOST_OFFLINE' });
+  assert.throws(() => session.begin({ sort: 'request', end: () => undefined, fail: () => undefined }), {
+    code: 'HOST_OFFLINE',
+  });
 });
 
 test('pings go both ways as messages, and silence ends the session', async () => {
@@ -165,12 +170,18 @@ test('pings go both ways as messages, and silence ends the session', async () =>
 });
 
 test('messages that are not valid, of an unknown type, or binary are counted, and too many end the session', async () => {
-  const { socket, session } = setUp();
+  const { socket, clock, session } = setUp();
   socket.say({ type: 'bogus' });
   socket.say('{"type":"ping"}', true);
   socket.say('{');
   assert.deepEqual(session.oddities, { unknownTypes: 1, unknownIds: 0, invalid: 2, dropped: 0 });
-  for (let n = 0; n < MAX_INVALID; n++) socket.say({ type: 'response', requestId: 5 });
+  // A few now and then are no reason, however many they come to.
+  for (let n = 0; n < 3 * INVALID.burst; n++) {
+    clock.advance(1_000 / INVALID.perSecond);
+    socket.say({ type: 'response', requestId: 5 });
+  }
+  assert.equal(socket.closedWith, undefined);
+  for (let n = 0; n <= INVALID.burst; n++) socket.say({ type: 'response', requestId: 5 });
   assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
 });
 
@@ -195,8 +206,61 @@ test('a flood of what nobody waits for is dropped, and ends the session', async 
   const { socket, session } = setUp();
   for (let n = 0; n < 10_000; n++) socket.say({ type: 'ping' });
   assert.ok(socket.ofType('pong').length <= 2_100);
-  for (let n = 0; n < 15_000; n++) socket.say({ type: `t${n}` });
+  assert.equal(socket.closedWith, undefined);
+  for (let n = 0; n < DROPPED.burst; n++) socket.say({ type: `t${n}` });
   assert.equal((await session.closed).code, 'PROTOCOL_ERROR');
+});
+
+test('an answer of another sort than was asked for fails what it is of, and nobody waits for ever', async () => {
+  const { socket, session } = setUp();
+  const asked = ask(session, GET);
+  const terminal = new EdgeTerminal(session);
+  const started = terminal.start({ containerId: 'web', cmd: 'sh', user: '', cols: 80, rows: 24 }, {});
+  const { requestId } = await socket.heard('request');
+  const { execId } = await socket.heard('exec_start');
+  socket.say({ type: 'exec_output', execId: requestId, data: base64('x') });
+  socket.say({ type: 'stream', requestId: execId, data: base64('x') });
+  assert.equal(terminal.bytes.readableLength, 0);
+  socket.say({ type: 'stream_end', requestId });
+  await assert.rejects(asked, { code: 'DOCKER_ERROR' });
+  socket.say({ type: 'response', requestId: execId, statusCode: 200 });
+  await assert.rejects(started, { code: 'MESSAGE_INVALID' });
+  const other = new EdgeTerminal(session);
+  const refused = other.start({ containerId: 'web', cmd: 'sh', user: '', cols: 80, rows: 24 }, {});
+  socket.say({ type: 'error', requestId: other.id, error: 'exec create failed: 404 - no such container' });
+  await assert.rejects(refused, { code: 'CONTAINER_NOT_FOUND' });
+  assert.equal(socket.ofType('exec_input').length, 0);
+  assert.equal(session.open, 0);
+  session.close('SHUTDOWN', 'the test is over');
+});
+
+test('an exec that begins when nobody waits for it any more is told to end', async () => {
+  const { socket, clock, session } = setUp();
+  const terminal = new EdgeTerminal(session);
+  const start = { containerId: 'web', cmd: 'cat', user: '', cols: 80, rows: 24 };
+  const started = terminal.start(start, { timeoutMs: 1_000 });
+  clock.advance(1_000);
+  await assert.rejects(started, { code: 'TIMEOUT' });
+  const { execId } = await socket.heard('exec_start');
+  await waitFor('the end of the exec', () => {
+    clock.advance(100);
+    return socket.ofType('exec_end').length === 1;
+  });
+  clock.advance(1_000);
+  socket.say({ type: 'exec_ready', execId });
+  assert.equal(socket.ofType('exec_end').length, 2);
+  session.close('SHUTDOWN', 'the test is over');
+});
+
+test('a message that is too large ends the session, and says what it was', async () => {
+  const { socket, session } = setUp();
+  const asked = ask(session, GET);
+  const error = Object.assign(new Error('Max payload size exceeded'), { code: 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' });
+  socket.emit('error', error);
+  const { code, message } = await session.closed;
+  assert.deepEqual([code, socket.closedWith?.code], ['FRAME_TOO_LARGE', 1009]);
+  assert.match(message, /cannot be streamed/);
+  await assert.rejects(asked, { code: 'STREAM_INTERRUPTED', message: /too large/ });
 });
 
 test('an agent that does not read is sent no more than so much, and is cut off', async () => {
