@@ -68,8 +68,9 @@ async function authenticate(request: FastifyRequest, reply: FastifyReply, deps: 
 function forgery(request: FastifyRequest, deps: ApiDeps, secret: string): FairleadError | undefined {
   const { origin, 'x-csrf-token': token } = request.headers;
   const isSocket = asksForWebSocket(request.raw);
-  // A WebSocket cannot carry a header of the page's choice, but its origin is the browser's word.
-  const needsOrigin = isSocket || (!isSafe(request) && origin !== undefined);
+  // A WebSocket cannot carry a header of the page's choice, but its origin is the browser's word. So it is of an EventSource of
+  // another page, which reads nothing here, but would keep a stream.
+  const needsOrigin = isSocket || origin !== undefined;
   if (needsOrigin && !isOwnOrigin(request, deps)) {
     const from = origin === undefined ? 'names no origin' : 'comes from a page of another origin';
     return new FairleadError('FORBIDDEN', `the request ${from}: pages of this server are those of its --public-host`);

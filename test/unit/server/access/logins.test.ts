@@ -81,6 +81,53 @@ test('a page of a sibling domain, which may use the cookie, cannot ask anything 
   assert.equal((await ask('same-origin')).status, 200);
 });
 
+/** What the EventSource of a browser sends, of a page of this server. */
+const EVENT_SOURCE = {
+  ...{ accept: 'text/event-stream', 'cache-control': 'no-cache' },
+  ...{ 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' },
+};
+const EVENTS = '/api/v1/events?type=container';
+
+test('an EventSource of a page of this server reads events by cookie, and goes on where it was', async () => {
+  const mine = await served.login('ann', PASSWORD, from());
+  const headers = { ...EVENT_SOURCE, cookie: mine.cookie };
+  const first = await served.open(EVENTS, { headers });
+  const told = Object.entries(first.headers).filter(([name]) => name.startsWith('access-control-'));
+  assert.deepEqual([first.statusCode, first.headers['content-type'], told], [200, 'text/event-stream', []]);
+  let text = '';
+  first.setEncoding('utf8').on('data', (some: string) => {
+    text += some;
+  });
+  const ended = new Promise<unknown>((resolve) => first.once('error', resolve));
+  await waitFor('an event', () => /^id: 8\nevent: container\./m.test(text));
+  const again = await served.open(EVENTS, { headers: { ...headers, 'last-event-id': '8' } });
+  again.on('error', () => undefined).resume();
+  const [, following] = served.fakes.calls.findLast(({ name }) => name === 'events.follow')?.args ?? [];
+  assert.equal((following as { after: number }).after, 8);
+  const csrf = { 'x-csrf-token': mine.csrf };
+  await served.call('/api/v1/logout', { method: 'POST', headers: { cookie: mine.cookie, ...csrf } });
+  await within(1_000, 'the end of the stream', ended);
+  // A browser that is told so does not come back by itself.
+  assert.equal((await served.call(EVENTS, { headers: { ...headers, 'last-event-id': '8' } })).status, 401);
+});
+
+test('an EventSource of any other page keeps no stream, whatever the browser tells of it', async () => {
+  const { cookie } = await served.login('ann', PASSWORD, from());
+  const { 'sec-fetch-site': _site, 'sec-fetch-mode': _mode, 'sec-fetch-dest': _dest, ...plain } = EVENT_SOURCE;
+  const before = served.fakes.calls.filter(({ name }) => name === 'events.follow').length;
+  for (const headers of [
+    { ...EVENT_SOURCE, 'sec-fetch-site': 'same-site', origin: 'https://sibling.example' },
+    { ...EVENT_SOURCE, 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' },
+    // A browser that knows no Fetch Metadata, and a page that hides its origin.
+    { ...plain, origin: 'https://evil.example' },
+    { ...plain, origin: 'null' },
+  ]) {
+    const refused = await served.call(EVENTS, { headers: { ...headers, cookie } });
+    assert.deepEqual([refused.status, refused.body.code], [403, 'FORBIDDEN'], JSON.stringify(headers));
+  }
+  assert.equal(served.fakes.calls.filter(({ name }) => name === 'events.follow').length, before);
+});
+
 test('a WebSocket by cookie needs the origin of this server; one by token needs none', async () => {
   const { cookie } = await served.login('ann', PASSWORD, from());
   const port = String(served.port);
