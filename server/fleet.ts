@@ -11,6 +11,7 @@ import { Events } from './events/events.ts';
 import { Adoption } from './hawser/adoption.ts';
 import { HawserEdge } from './hawser/edge.ts';
 import { HostOfToken } from './hawser/host-of-token.ts';
+import { StandardHosts } from './hawser/standard/standard-hosts.ts';
 import { HASHES, TokenCheck } from './hawser/token-check.ts';
 import { HawserTokens } from './hawser/tokens.ts';
 import { HostMetrics } from './host-metrics/host-metrics.ts';
@@ -44,12 +45,14 @@ export interface Fleet {
   readonly hasher: PasswordHasher;
 }
 
-/** What agents of Hawser connect by. */
+/** Agents of Hawser, whichever side dials. */
 export interface HawserParts {
   readonly tokens: HawserTokens;
   /** Undefined where they may not. */
   readonly edge: HawserEdge | undefined;
   readonly adoption: Adoption;
+  /** Those that listen, and are dialled. */
+  readonly hosts: StandardHosts;
 }
 
 /** @throws FairleadError STORE_UNAVAILABLE */
@@ -76,7 +79,9 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     disconnect: (target, code, reason) => {
       agents.disconnect(target, code, reason);
       // Whose certificate it is about is no agent of Hawser.
-      if (target.serial === undefined) edge?.disconnect(target, code, reason);
+      if (target.serial !== undefined) return;
+      edge?.disconnect(target, code, reason);
+      dialled.disconnect(target.hostId, reason);
     },
   });
   const events = await Events.open({
@@ -117,9 +122,12 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   const volumeTransfers = await VolumeTransfers.open({ store, registry, audit, clock, log, random });
   closers.push(() => volumeTransfers.close());
   const edge = openEdge(options, { store, audit }, { registry, memory, tokens: hawserTokens, refusals });
+  const { secrets } = authority;
+  const dialled = await StandardHosts.open({ store, audit, secrets, registry, clock, random, log, memory });
+  closers.push(() => dialled.close());
   return {
     ...{ registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents },
-    ...{ hawser: { tokens: hawserTokens, edge, adoption }, hasher },
+    ...{ hawser: { tokens: hawserTokens, edge, adoption, hosts: dialled }, hasher },
   };
 }
 

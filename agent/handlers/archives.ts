@@ -1,8 +1,6 @@
 /** Handlers that carry tars: of files in containers, and of images. */
 import { dockerPath } from '../../shared/docker/call.ts';
-import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
-import { failureIn } from '../../shared/docker/progress.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import { loadedIn } from '../../shared/docker/progress.ts';
 import type { containerArchiveGet, containerArchivePut } from '../../shared/messages/container-streams.ts';
 import type { imageLoad, imageSave } from '../../shared/messages/image-streams.ts';
 import { pump } from '../../shared/pump.ts';
@@ -58,18 +56,3 @@ export const handleImageLoad: Handler<typeof imageLoad> = async (stream, { docke
   stream.sendReply({ loaded });
   stream.finish();
 };
-
-/** Docker's words, one record a line. @throws FairleadError for the one that says that it failed */
-function loadedIn(answer: string): string[] {
-  const lines = answer.split('\n').filter((line) => line.trim() !== '');
-  const words = lines.flatMap((line) => {
-    const record = asObject(parseDockerJson(line));
-    const failure = failureIn(record);
-    if (failure !== undefined) throw failure;
-    const { stream: said } = record;
-    return typeof said === 'string' ? [said.trim()] : [];
-  });
-  // A body that is empty, or no tar at all, some Engines take without a word.
-  if (words.length === 0) throw new FairleadError('VALIDATION', 'Docker found no image in the tar');
-  return words;
-}

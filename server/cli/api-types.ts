@@ -7,6 +7,7 @@ import type { ScopeView, WebhookView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
 export type { AdoptionView } from '../routes/adoption.ts';
+export type { HawserHostView } from '../routes/hawser-hosts.ts';
 export type { HawserTokenView } from '../routes/hawser-tokens.ts';
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
 export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';

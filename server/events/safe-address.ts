@@ -42,17 +42,25 @@ export function requireSafeHost({ hostname }: URL): void {
   if (isRefused(hostname)) throw refusal(hostname);
 }
 
-/** Resolves names as ever, and fails for one that leads to such an address, whatever it led to before. */
-export const safeLookup: LookupFunction = (hostname, options, callback) => {
-  dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error !== null) return callback(error, '');
-    const refused = addresses.find(({ address }) => isRefused(address));
-    if (refused !== undefined) return callback(refusal(`${hostname} (${refused.address})`), '');
-    const [first] = addresses;
-    if (options.all === true) callback(null, addresses);
-    else callback(null, first?.address ?? '', first?.family);
-  });
-};
+/**
+ * Resolves names as ever, and fails for one that leads to such an address, whatever it led to before.
+ * @param refuse makes the error for what a name and its address are written as
+ */
+export function lookupBut(refuse: (host: string) => FairleadError): LookupFunction {
+  return (hostname, options, callback) => {
+    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, '');
+      const refused = addresses.find(({ address }) => isRefused(address));
+      if (refused !== undefined) return callback(refuse(`${hostname} (${refused.address})`), '');
+      const [first] = addresses;
+      if (options.all === true) callback(null, addresses);
+      else callback(null, first?.address ?? '', first?.family);
+    });
+  };
+}
+
+/** For webhooks. */
+export const safeLookup: LookupFunction = lookupBut(refusal);
 
 function refusal(host: string): FairleadError {
   const why =

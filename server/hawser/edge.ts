@@ -17,6 +17,7 @@ import { EdgeTransport } from './edge-transport.ts';
 import { HawserLink, instanceOf } from './hawser-link.ts';
 import type { HostOfToken } from './host-of-token.ts';
 import { InboundGate } from './inbound-gate.ts';
+import { EDGE_KINDS } from './kinds.ts';
 import { HELLO_MS } from './limits.ts';
 import { endSocket, HawserSession } from './session.ts';
 import type { TokenCheck } from './token-check.ts';
@@ -223,7 +224,7 @@ export class HawserEdge {
     const once = this.#memories.get(host.id) ?? new Once({ clock, undone: neverSent });
     keepRecent(this.#memories, host.id, once, MAX_MEMORIES);
     const link: HawserLink = new HawserLink({
-      ...{ hostId: host.id, transport: new EdgeTransport(session), hello, once, log, connectedAt },
+      ...{ hostId: host.id, transport: new EdgeTransport(session), kinds: EDGE_KINDS, hello, once, log, connectedAt },
     });
     const before = this.#connections.get(host.id);
     const displaced = before === undefined ? [] : displacedBy(before, link.instanceId);

@@ -17,7 +17,7 @@ import type {
 } from '../hosts/host-link.ts';
 import { eventFeed, Samples } from './host-feeds.ts';
 import { type KindContext, unsupported } from './kind.ts';
-import { servedKinds, serverOf } from './kinds.ts';
+import type { ServedKinds } from './kinds.ts';
 import type { HawserTransport } from './transport.ts';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -28,6 +28,8 @@ const MAX_FACT_CHARS = 64;
 export interface HawserLinkOptions {
   readonly hostId: string;
   readonly transport: HawserTransport;
+  /** What is served over it. */
+  readonly kinds: ServedKinds;
   /** Not the token: nobody behind this needs it. */
   readonly hello: Omit<Hello, 'token'>;
   readonly once: Once;
@@ -110,7 +112,7 @@ export class HawserLink implements HostLink {
   }
 
   async open<K extends StreamKind>(kind: K, params: Params<K>, options: OpenOptions = {}): Promise<LinkStream<K>> {
-    const serve = serverOf(kind, this.#capabilities);
+    const serve = this.#options.kinds.server(kind, this.#capabilities);
     if (serve === undefined) throw unsupported(kind.name);
     options.signal?.throwIfAborted();
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
@@ -125,7 +127,7 @@ export class HawserLink implements HostLink {
       hostname: hello.hostname || hello.agentName,
       ...this.#facts,
       docker: this.#docker,
-      capabilities: servedKinds(this.#capabilities),
+      capabilities: this.#options.kinds.names(this.#capabilities),
       // Agents of Hawser have none.
       policy: { allow: [], deny: [] },
       connectedAt,

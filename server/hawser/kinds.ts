@@ -43,12 +43,18 @@ const NEEDS: Readonly<Record<string, string>> = {
   [hostMetrics.name]: 'metrics',
 };
 
-/** The names of the kinds that an agent with these capabilities can serve. */
-export function servedKinds(capabilities: readonly string[]): string[] {
-  return [...SERVED.keys()].filter((name) => NEEDS[name] === undefined || capabilities.includes(NEEDS[name]));
+/** What agents of one mode serve, by what they say that they can do. */
+export interface ServedKinds {
+  /** The names of the kinds that an agent with these capabilities can serve. */
+  names(capabilities: readonly string[]): string[];
+  server(kind: StreamKind, capabilities: readonly string[]): ServeKind | undefined;
 }
 
-export function serverOf({ name }: StreamKind, capabilities: readonly string[]): ServeKind | undefined {
-  const need = NEEDS[name];
-  return need === undefined || capabilities.includes(need) ? SERVED.get(name) : undefined;
-}
+export const EDGE_KINDS: ServedKinds = {
+  names: (capabilities) =>
+    [...SERVED.keys()].filter((name) => NEEDS[name] === undefined || capabilities.includes(NEEDS[name])),
+  server: ({ name }, capabilities) => {
+    const need = NEEDS[name];
+    return need === undefined || capabilities.includes(need) ? SERVED.get(name) : undefined;
+  },
+};

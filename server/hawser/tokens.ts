@@ -188,7 +188,7 @@ async function hawserHost(tables: Pick<Tables, 'hosts'>, ref: string) {
   if (host.kind !== 'hawser-edge') {
     throw new FairleadError(
       'CONFLICT',
-      `the host ${host.name} has an agent of Fairlead: a token is for hosts of Hawser`,
+      `the host ${host.name} is none whose agent of Hawser connects by itself: a token is for those`,
     );
   }
   if (host.revokedAt !== undefined) {

@@ -126,6 +126,7 @@ export class Hosts {
       await tables.hawserTokens.revokeOf([host.id], now);
       // An older database still has the host, and is to know that it is revoked.
       await tables.hosts.markRevoked(host.id, now, reason);
+      await tables.hawserStandard.delete(host.id);
       await tables.recoveries.deleteOf(host.id);
       await tables.hosts.delete(host.id);
       return revoked;
@@ -262,6 +263,8 @@ function changedTags(
 function absence(host: HostRow): string {
   if (host.revokedAt !== undefined) return 'is revoked';
   if (host.quarantinedAt !== undefined) return 'is in quarantine: release or revoke it';
+  if (host.kind === 'hawser-standard')
+    return 'cannot be reached: `fairlead hawser show` says why; the server goes on trying';
   const agent = host.kind === 'native' ? 'fairlead-agent' : 'the agent of Hawser';
   if (host.lastSeenAt === undefined) return `has not connected yet: is ${agent} running on it?`;
   return 'is not connected; it comes back by itself';

@@ -48,6 +48,7 @@ import { execRoute } from './exec.ts';
 import { execRunRoute } from './exec-run.ts';
 import { fleetListRoutes } from './fleet-lists.ts';
 import { hawserConnectRoutes } from './hawser-connect.ts';
+import { hawserHostRoutes } from './hawser-hosts.ts';
 import { hawserUrl } from './hawser-path.ts';
 import { hawserTokenRoutes } from './hawser-tokens.ts';
 import { healthRoutes } from './health.ts';
@@ -207,6 +208,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   apiTokenRoutes(api, context);
   hawserTokenRoutes(api, context);
   adoptionRoutes(api, context);
+  hawserHostRoutes(api, context);
   hawserConnectRoutes(api, context);
   operatorCertificateRoutes(api, context);
   userRoutes(api, context);
@@ -301,8 +303,10 @@ function endOnClose(api: Api, { clock, hawser }: ApiDeps, live: LiveStreams, web
     // First each stream says to its own client why it ends.
     await setImmediate();
     hawser.edge?.close();
+    const ended = hawser.hosts.close();
     for (const each of webSockets) each.close();
     clock.setTimeout(() => api.server.closeAllConnections(), CLOSE_MS);
+    await ended;
   });
 }
 

@@ -11,7 +11,7 @@ import type { HostsTable } from './schema.ts';
 import { type Db, type Note, readStrings } from './tables.ts';
 
 /** Which protocol a host's agent speaks. */
-export type HostKind = 'native' | 'hawser-edge';
+export type HostKind = 'native' | 'hawser-edge' | 'hawser-standard';
 
 /** A host as it is stored. Times are ms since 1970. */
 export interface HostRow {
@@ -277,7 +277,7 @@ function toHost(row: Selectable<HostsTable>): HostRow {
   return {
     id: row.id,
     name: row.name,
-    kind: row.kind === 'hawser-edge' ? 'hawser-edge' : 'native',
+    kind: row.kind === 'hawser-edge' || row.kind === 'hawser-standard' ? row.kind : 'native',
     os: row.os,
     arch: row.arch,
     hostname: row.hostname,

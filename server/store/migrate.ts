@@ -15,6 +15,7 @@ import { up as hawserTokens } from './migrations/0011-hawser-tokens.ts';
 import { up as stackMigrations } from './migrations/0012-stack-migrations.ts';
 import { up as adoption } from './migrations/0013-adoption.ts';
 import { up as migratedServices } from './migrations/0014-migrated-services.ts';
+import { up as hawserStandard } from './migrations/0015-hawser-standard.ts';
 
 type Migration = (db: Kysely<unknown>) => Promise<void>;
 
@@ -34,6 +35,7 @@ const MIGRATIONS: readonly Migration[] = [
   stackMigrations,
   adoption,
   migratedServices,
+  hawserStandard,
 ];
 
 /** The schema version that this build reads and writes. */

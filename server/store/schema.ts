@@ -307,6 +307,16 @@ export interface HawserTokensTable {
   replaced_by: string | null;
 }
 
+export interface HawserStandardTable {
+  host_id: string;
+  /** JSON. */
+  settings: string;
+  /** Sealed. */
+  secrets: string;
+  changed_by: string;
+  changed_at: number;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -329,5 +339,6 @@ export interface Schema {
   host_metrics: HostMetricsTable;
   volume_transfers: VolumeTransfersTable;
   hawser_tokens: HawserTokensTable;
+  hawser_standard: HawserStandardTable;
   stack_migrations: StackMigrationsTable;
 }

@@ -13,6 +13,7 @@ import { type Certificates, certificatesTable } from './certificates.ts';
 import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
 import { type EventSources, eventSourcesTable } from './event-sources.ts';
 import { type Events, eventsTable } from './events.ts';
+import { type HawserStandardRows, hawserStandardTable } from './hawser-standard.ts';
 import { type HawserTokenRows, hawserTokensTable } from './hawser-tokens.ts';
 import { type HostMetricRows, hostMetricsTable } from './host-metrics.ts';
 import { type HostTrust, hostTrustTable } from './host-trust.ts';
@@ -68,6 +69,7 @@ export interface Tables {
   readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
   readonly hawserTokens: HawserTokenRows;
+  readonly hawserStandard: HawserStandardRows;
 }
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
@@ -149,6 +151,7 @@ export class Store implements Tables {
   readonly webhooks: Webhooks;
   readonly hostMetrics: HostMetricRows;
   readonly hawserTokens: HawserTokenRows;
+  readonly hawserStandard: HawserStandardRows;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
@@ -190,6 +193,7 @@ export class Store implements Tables {
     this.webhooks = tables.webhooks;
     this.hostMetrics = tables.hostMetrics;
     this.hawserTokens = tables.hawserTokens;
+    this.hawserStandard = tables.hawserStandard;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -305,5 +309,6 @@ function tablesOn(db: Db, note: Note): Tables {
     webhooks: webhooksTable(db, note),
     hostMetrics: hostMetricsTable(db),
     hawserTokens: hawserTokensTable(db, note),
+    hawserStandard: hawserStandardTable(db),
   };
 }

@@ -1,5 +1,6 @@
 /** What Docker says of long work, record by record: how far it is, and in the middle of a good answer that it failed. */
 import { FairleadError } from '../errors.ts';
+import { asObject, parseDockerJson } from './json.ts';
 
 /** The largest record that is read. */
 export const MAX_RECORD_BYTES = 64 * 1024;
@@ -25,4 +26,19 @@ export function failureIn({ error, errorDetail }: Readonly<Record<string, unknow
   const said = typeof error === 'string' ? error : JSON.stringify(errorDetail ?? error);
   const text = said.length > MAX_TEXT_CHARS ? `${said.slice(0, MAX_TEXT_CHARS)}…` : said;
   return new FairleadError('DOCKER_ERROR', text);
+}
+
+/** What Docker says of images that it has loaded, one record a line. @throws FairleadError for the one that says that it failed */
+export function loadedIn(answer: string): string[] {
+  const lines = answer.split('\n').filter((line) => line.trim() !== '');
+  const words = lines.flatMap((line) => {
+    const record = asObject(parseDockerJson(line));
+    const failure = failureIn(record);
+    if (failure !== undefined) throw failure;
+    const { stream: said } = record;
+    return typeof said === 'string' ? [said.trim()] : [];
+  });
+  // A body that is empty, or no tar at all, some Engines take without a word.
+  if (words.length === 0) throw new FairleadError('VALIDATION', 'Docker found no image in the tar');
+  return words;
 }

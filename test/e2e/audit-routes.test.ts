@@ -1,6 +1,13 @@
 /** Every route that changes something leaves a row in the audit log: the list of routes comes from the server itself. */
 import assert from 'node:assert/strict';
-import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  randomUUID,
+  X509Certificate,
+} from 'node:crypto';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import tls from 'node:tls';
@@ -150,6 +157,8 @@ const apiToken = async (): Promise<string> => {
   return (await server.api.post('/api/v1/api-tokens', { name: 'short-lived', role: 'viewer' })).body.id;
 };
 
+/** Nothing listens there. */
+const aDialledHost = () => ({ name: `nas-${randomUUID()}`, url: 'https://127.0.0.1:9', token: 'secret' });
 const hawserToken = async (): Promise<string> => {
   return (await server.api.post('/api/hawser/tokens', { name: 'nas' })).body.id;
 };
@@ -271,6 +280,16 @@ const CALLS: Record<string, () => Promise<Call>> = {
     await server.api.post(path, {});
     return { path, action: 'adoption.cancel' };
   },
+  'post /api/v1/hawser-hosts': async () => ({
+    path: '/api/v1/hawser-hosts',
+    body: aDialledHost(),
+    action: 'hawser-host.create',
+  }),
+  'patch /api/v1/hawser-hosts/{host}': async () => ({
+    path: `/api/v1/hawser-hosts/${(await server.api.post('/api/v1/hawser-hosts', aDialledHost())).body.host.id}`,
+    body: { token: 'another' },
+    action: 'hawser-host.update',
+  }),
   'post /api/v1/webhooks': async () => ({ ...webhook, action: 'webhook.create' }),
   'post /api/v1/webhooks/{id}/test': async () => ({
     path: `/api/v1/webhooks/${await webhookId()}/test`,

@@ -1,4 +1,4 @@
-/** `hawser`: hosts with unmodified agents of Hawser, and the tokens by which those connect. */
+/** `hawser`: hosts with unmodified agents of Hawser: those that connect, by tokens, and those that are dialled. */
 import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type { CreatedHawserToken, HawserTokenView, RotatedHawserToken } from '../api-types.ts';
@@ -8,6 +8,7 @@ import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { facts } from '../table.ts';
 import { addAdopt } from './adopt.ts';
+import { addDialled } from './hawser-hosts.ts';
 
 const PATH = '/api/hawser/tokens';
 
@@ -20,6 +21,7 @@ interface CreateOptions {
 export function addHawser(root: Command, cli: Cli): void {
   const hawser = root.command('hawser').description('hosts with an unmodified agent of Hawser');
   addAdopt(hawser, cli);
+  addDialled(hawser, cli);
   const token = hawser.command('token').description('tokens by which agents of Hawser connect');
   addCreate(token, cli);
   addList(token, cli);

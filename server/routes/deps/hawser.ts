@@ -1,4 +1,4 @@
-/** What the routes need of Hawser: its tokens, and its agents that connect by themselves. */
+/** What the routes need of Hawser: its tokens, its agents that connect by themselves, and those that are dialled. */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { AdoptionView } from '../adoption.ts';
@@ -86,7 +86,56 @@ export interface AdoptionService {
   cancel(host: string, actor: Actor): Promise<unknown>;
 }
 
+/** How a host is dialled, and how that goes. */
+export interface HawserHostRecord {
+  readonly hostId: string;
+  readonly hostName: string;
+  readonly url: string;
+  readonly ca?: Maybe<string>;
+  readonly pin?: Maybe<string>;
+  /** Without user and password. */
+  readonly proxy?: Maybe<string>;
+  readonly insecureHttp: boolean;
+  readonly isOnline: boolean;
+  readonly checkedAt?: Maybe<Time>;
+  readonly error?: Maybe<string>;
+  readonly changedBy: string;
+  readonly changedAt: Time;
+}
+
+interface HawserHostRequest {
+  readonly ca?: string | undefined;
+  readonly pin?: string | undefined;
+  readonly proxy?: string | undefined;
+  readonly insecureHttp?: boolean | undefined;
+  readonly url: string;
+  readonly token: string;
+}
+
+export interface HawserHostsService {
+  /** @throws FairleadError VALIDATION, CONFLICT */
+  add(
+    host: HawserHostRequest & { readonly name: string; readonly tags?: readonly string[] | undefined },
+    actor: Actor,
+  ): Promise<HawserHostRecord>;
+  list(page: Page): Promise<Paged<HawserHostRecord>>;
+  /** @throws FairleadError HOST_NOT_FOUND, NOT_FOUND */
+  get(ref: string): Promise<HawserHostRecord>;
+  /** @throws FairleadError HOST_NOT_FOUND, NOT_FOUND, VALIDATION, CONFLICT */
+  change(
+    ref: string,
+    change: { readonly [K in keyof HawserHostRequest]?: HawserHostRequest[K] | null | undefined } & {
+      readonly url?: string | undefined;
+      readonly token?: string | undefined;
+      readonly insecureHttp?: boolean | undefined;
+    },
+    actor: Actor,
+  ): Promise<HawserHostRecord>;
+  close(): Promise<void>;
+}
+
 export interface HawserService {
+  readonly hosts: HawserHostsService;
   readonly tokens: HawserTokensService;
   /** Undefined where agents of Hawser may not connect. */
   readonly edge: HawserEdgeService | undefined;

@@ -292,6 +292,19 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       },
     },
     hawser: {
+      hosts: {
+        add: async (...args) => {
+          await called('hawser.add', ...args);
+          return aHawserHost(args[0].name);
+        },
+        list: async () => ({ items: [aHawserHost('nas')] }),
+        get: async () => aHawserHost('nas'),
+        change: async (...args) => {
+          await called('hawser.change', ...args);
+          return aHawserHost('nas');
+        },
+        close: async () => undefined,
+      },
       tokens: {
         create: async (...args) => {
           await called('hawser.create', ...args);
@@ -380,6 +393,11 @@ const WEBHOOK = {
 
 function aHawserToken(name: string) {
   return { id: 'w1', name, prefix: 'AbCdEfGh', token: 'AbCdEfGh-secret', createdBy: 'a', createdAt: NOW };
+}
+
+function aHawserHost(hostName: string) {
+  const state = { isOnline: true, insecureHttp: false, changedBy: 'a', changedAt: NOW };
+  return { hostId: 'h1', hostName, url: 'https://nas:2376/', ...state };
 }
 
 function aRoot(role: 'current' | 'next') {

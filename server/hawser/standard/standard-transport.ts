@@ -1,0 +1,308 @@
+/** Standard mode: the agent listens, and all that a host is asked is an HTTP request of its own. */
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Clock } from '../../../shared/clock.ts';
+import { answerFailure } from '../../../shared/docker/answer-failure.ts';
+import { isClosedByPeer } from '../../../shared/docker/connection.ts';
+import { readText } from '../../../shared/docker/json.ts';
+import type { BareConnection, RawAnswer, RawExchange, RawRequest } from '../../../shared/docker/raw-exchange.ts';
+import { type ErrorCode, FairleadError } from '../../../shared/errors.ts';
+import { Gathered } from '../../../shared/gathered.ts';
+import type { MemoryPool } from '../../../shared/mux/memory-pool.ts';
+import type { Answer, AskOptions, HawserCall } from '../ask.ts';
+import { HeldBytes, type Sink } from '../held-bytes.ts';
+import { unsupported } from '../kind.ts';
+import { MAX_OPEN, REQUEST_GRACE_MS, REQUEST_MS } from '../limits.ts';
+import type { HawserTransport, Terminal } from '../transport.ts';
+import { WholeAnswers } from '../whole-answers.ts';
+import type { Connections } from './connections.ts';
+import { type AnsweredCall, EndCheck } from './end-check.ts';
+import { MAX_REFUSAL_BYTES, MAX_WHOLE_BYTES, STREAM_BUFFER_BYTES } from './limits.ts';
+
+export interface StandardTransportOptions {
+  readonly connections: Connections;
+  readonly clock: Clock;
+  /** What the streams of all agents may take together; unlimited if absent. */
+  readonly memory?: MemoryPool | undefined;
+  /** A request could not be sent, or was broken off. Must return at once, and not throw. */
+  readonly onTrouble?: () => void;
+}
+
+/** How the connection of an exec ends. */
+export interface BareEnds {
+  readonly onLeave: () => void;
+  readonly onBroken: () => void;
+}
+
+/** A request on its way. */
+export interface Begun extends RawExchange {
+  readonly call: AnsweredCall;
+  /** Monotonic, ms. */
+  readonly sentAt: number;
+}
+
+export class StandardTransport implements HawserTransport {
+  readonly clock: Clock;
+  readonly wholes: WholeAnswers;
+  readonly #connections: Connections;
+  readonly #memory: MemoryPool | undefined;
+  readonly #onTrouble: (() => void) | undefined;
+  readonly #open = new Set<RawExchange>();
+  readonly #closed = Promise.withResolvers<FairleadError>();
+  #end: FairleadError | undefined;
+  #lastSeenAt: number;
+
+  constructor({ connections, clock, memory, onTrouble }: StandardTransportOptions) {
+    this.#onTrouble = onTrouble;
+    this.#connections = connections;
+    this.clock = clock;
+    this.#memory = memory;
+    this.wholes = new WholeAnswers({ clock, memory });
+    this.#lastSeenAt = clock.now();
+  }
+
+  get closed(): Promise<FairleadError> {
+    return this.#closed.promise;
+  }
+
+  get lastSeenAt(): number {
+    return this.#lastSeenAt;
+  }
+
+  /** Requests that are in progress. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  /**
+   * Sends a request, whose body is the caller's affair unless it has none. It ends with the transport.
+   * @throws FairleadError HOST_OFFLINE, OVERLOADED, MESSAGE_INVALID
+   */
+  begin(request: RawRequest): Begun {
+    if (this.#end !== undefined)
+      throw new FairleadError('HOST_OFFLINE', 'the host is not connected; it comes back by itself');
+    if (this.#open.size >= MAX_OPEN)
+      throw new FairleadError('OVERLOADED', `the host has ${MAX_OPEN} requests in progress already`);
+    const exchange = this.#connections.begin(request);
+    this.#open.add(exchange);
+    void exchange.ended.then(() => this.#open.delete(exchange));
+    exchange.answer.catch(() => undefined);
+    const call = { method: request.method, path: request.target };
+    return { ...exchange, call, sentAt: this.clock.monotonic() };
+  }
+
+  /** The head of Docker's answer. @throws FairleadError what the agent says in Docker's place, HOST_OFFLINE, STREAM_INTERRUPTED */
+  async head(begun: Begun): Promise<RawAnswer> {
+    const answer = await begun.answer.catch((error: unknown) => {
+      if (this.#end === undefined) this.#onTrouble?.();
+      throw this.#why(error);
+    });
+    this.#lastSeenAt = this.clock.now();
+    await refuseAgent(answer);
+    return answer;
+  }
+
+  /** The body of an answer, at the pace of its reader; what was cut off fails. Destroyed, it ends the exchange. */
+  body(begun: Begun, answer: RawAnswer): HeldBytes {
+    const pace = new Pace();
+    const bytes = new HeldBytes(pace, () => begun.destroy());
+    this.#flow(begun, answer, bytes, pace);
+    return bytes;
+  }
+
+  /**
+   * A connection that was handed over: what comes out of it, to its end, and by `sink` what goes into it.
+   * @param onLeave ends it, when its reader leaves
+   * @param onBroken is told of an end that was a break, which Docker makes of one with input unread
+   */
+  bare({ source }: BareConnection, sink: Sink, { onLeave, onBroken }: BareEnds): HeldBytes {
+    const pace = new Pace();
+    const bytes = new HeldBytes(pace, onLeave, sink);
+    source.on('error', (error) => {
+      if (!isClosedByPeer(error)) return void bytes.destroy(this.#why(error));
+      onBroken();
+      bytes.finish();
+    });
+    source.once('close', () => {
+      if (this.#end === undefined) bytes.finish();
+      else bytes.destroy(this.#why(this.#end));
+    });
+    source.once('end', () => bytes.finish());
+    source.on('data', (chunk: Buffer) => bytes.receive(chunk));
+    pace.of(source);
+    return bytes;
+  }
+
+  async ask(call: HawserCall, { signal, timeoutMs = REQUEST_MS + REQUEST_GRACE_MS }: AskOptions = {}): Promise<Answer> {
+    signal?.throwIfAborted();
+    const begun = this.#send(call);
+    const { promise: ending, reject } = Promise.withResolvers<never>();
+    const late = new FairleadError('TIMEOUT', `the host did not answer within ${timeoutMs / 1000} s`);
+    const timer = this.clock.setTimeout(() => reject(late), timeoutMs);
+    const onAbort = () => reject(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const whole = this.#whole(begun);
+    whole.catch(() => undefined);
+    try {
+      return await Promise.race([whole, ending]);
+    } finally {
+      timer.cancel();
+      signal?.removeEventListener('abort', onAbort);
+      begun.destroy();
+    }
+  }
+
+  stream(call: HawserCall): HeldBytes {
+    const begun = this.#send(call);
+    const pace = new Pace();
+    const bytes = new HeldBytes(pace, () => begun.destroy());
+    void this.#carry(begun, bytes, pace);
+    return bytes;
+  }
+
+  async openTerminal(): Promise<Terminal> {
+    throw unsupported("Hawser's own exec: the agent listens, and Docker's is used");
+  }
+
+  async ping(): Promise<number> {
+    const at = this.clock.monotonic();
+    await this.ask({ method: 'GET', path: '/_hawser/health' });
+    return this.clock.monotonic() - at;
+  }
+
+  close(code: ErrorCode, reason: string): void {
+    if (this.#end !== undefined) return;
+    this.#end = new FairleadError(code, reason);
+    for (const exchange of [...this.#open]) exchange.destroy();
+    this.#connections.close();
+    this.#closed.resolve(this.#end);
+  }
+
+  #send({ method, path, headers = {}, json, binary }: HawserCall): Begun {
+    const body = json === undefined ? binary : Buffer.from(json, 'utf8');
+    const begun = this.begin({
+      ...{ method, target: path, headers: Object.entries(headers).map(([name, value]) => [name, value]) },
+      body: body === undefined ? 'none' : body.byteLength,
+    });
+    if (body !== undefined) begun.body.end(body);
+    return begun;
+  }
+
+  async #whole(begun: Begun): Promise<Answer> {
+    const answer = await this.head(begun);
+    const { status, headers } = answer;
+    const check = new EndCheck(begun.call, answer);
+    const gathered = new Gathered(MAX_WHOLE_BYTES);
+    try {
+      for await (const chunk of bodyOf(answer) as AsyncIterable<Buffer>) {
+        check.add(chunk);
+        this.#gather(gathered, chunk);
+      }
+    } catch (error) {
+      throw this.#why(error);
+    } finally {
+      this.#memory?.count(-gathered.length);
+    }
+    const failure = check.failure(this.clock.monotonic() - begun.sentAt);
+    if (failure !== undefined) throw failure;
+    return { status, headers: Object.fromEntries(headers), body: gathered.bytes() };
+  }
+
+  /** @throws FairleadError PAYLOAD_TOO_LARGE, OVERLOADED */
+  #gather(gathered: Gathered, chunk: Buffer): void {
+    if (this.#memory?.hasRoom(chunk.byteLength) === false)
+      throw new FairleadError('OVERLOADED', 'the streams of all hosts take all the memory that they may');
+    const before = gathered.length;
+    const isAll = gathered.add(chunk);
+    this.#memory?.count(gathered.length - before);
+    if (!isAll) throw new FairleadError('PAYLOAD_TOO_LARGE', `the answer is larger than ${MAX_WHOLE_BYTES} bytes`);
+  }
+
+  async #carry(begun: Begun, bytes: HeldBytes, pace: Pace): Promise<void> {
+    try {
+      const answer = await this.head(begun);
+      if (answer.status >= 400) throw answerFailure(answer.status, await readText(bodyOf(answer), MAX_REFUSAL_BYTES));
+      this.#flow(begun, answer, bytes, pace);
+    } catch (error) {
+      bytes.destroy(this.#why(error));
+    }
+  }
+
+  #flow(begun: Begun, answer: RawAnswer, bytes: HeldBytes, pace: Pace): void {
+    const source = bodyOf(answer);
+    const check = new EndCheck(begun.call, answer);
+    source.on('error', (error) => bytes.destroy(this.#why(error)));
+    source.once('close', () => {
+      if (!source.readableEnded)
+        bytes.destroy(this.#why(new FairleadError('STREAM_INTERRUPTED', 'the answer broke off')));
+    });
+    source.once('end', () => {
+      const failure = check.failure(this.clock.monotonic() - begun.sentAt);
+      if (failure === undefined) bytes.finish();
+      else bytes.destroy(failure);
+    });
+    source.on('data', (chunk: Buffer) => {
+      check.add(chunk);
+      bytes.receive(chunk);
+    });
+    pace.of(source);
+  }
+
+  /** What went wrong, for whoever waits: the end of the transport where that is why. */
+  #why(error: unknown): FairleadError {
+    const end = this.#end;
+    if (end === undefined) return this.#connections.explain(error);
+    return new FairleadError('STREAM_INTERRUPTED', `the connection to the host was lost: ${end.message}`);
+  }
+}
+
+/** Reads from the agent as long as a stream's reader keeps up: HTTP holds back the rest at its source. */
+class Pace {
+  #source: Readable | undefined;
+  #isHeldUp = false;
+
+  /** Paces `source` from now on. */
+  of(source: Readable): void {
+    this.#source = source;
+    if (this.#isHeldUp) source.pause();
+  }
+
+  set(_holder: unknown, bytes: number): void {
+    const isHeldUp = bytes >= STREAM_BUFFER_BYTES;
+    if (isHeldUp === this.#isHeldUp) return;
+    this.#isHeldUp = isHeldUp;
+    if (isHeldUp) this.#source?.pause();
+    else this.#source?.resume();
+  }
+}
+
+/** @throws FairleadError DOCKER_ERROR for a connection that was handed over unasked */
+export function bodyOf({ body, connection }: RawAnswer): IncomingMessage {
+  if (body !== undefined) return body;
+  connection?.sink.destroy();
+  throw new FairleadError('DOCKER_ERROR', 'the agent handed over the connection unasked');
+}
+
+/** The agent does not want what it is shown, or nothing for a while: it is not to be asked again soon. */
+export class RefusedByAgent extends FairleadError {}
+
+/** Fails what the agent itself has answered: plain text, where Docker's refusals are JSON. */
+async function refuseAgent({ status, headers, body }: RawAnswer): Promise<void> {
+  const type = headers.find(([name]) => name.toLowerCase() === 'content-type')?.[1] ?? '';
+  if (body === undefined || !/^text\/plain\b/i.test(type) || ![401, 429, 502, 503, 504].includes(status)) return;
+  if (status === 401) {
+    body.destroy();
+    const why =
+      'the agent of Hawser does not accept the token that is stored for this host: `fairlead hawser set` changes it';
+    throw new RefusedByAgent('HOST_OFFLINE', why);
+  }
+  if (status === 429) {
+    body.destroy();
+    const why = 'the agent of Hawser takes no requests for a minute: it was shown too many wrong tokens';
+    throw new RefusedByAgent('OVERLOADED', why, { retryAfterSeconds: 60 });
+  }
+  const text = (await readText(body, MAX_REFUSAL_BYTES)).replace(/\p{Cc}+/gu, ' ').slice(0, 500);
+  if (/deadline exceeded|Client\.Timeout|timeout awaiting/i.test(text))
+    throw new FairleadError('TIMEOUT', 'Docker did not answer within the 30 s that an agent of Hawser waits');
+  throw new FairleadError('DOCKER_UNREACHABLE', `the agent of Hawser says: ${text}`);
+}
