@@ -1,6 +1,8 @@
 /** What both of Hawser's modes work with, and what they say of this agent. */
 import type { Logger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
+import { normalPath } from '../../shared/docker/path.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import type { HostPolicy } from '../../shared/messages/control.ts';
 import { VERSION } from '../../shared/version.ts';
 import type { DockerEngine } from '../docker/engine.ts';
@@ -26,4 +28,11 @@ export const TOLD_VERSION = `${HAWSER_VERSION}+fairlead.${VERSION}`;
 export function dockerVersion({ docker }: Pick<HawserContext, 'docker'>): string {
   const { reachable, version } = docker.state;
   return (reachable ? version : undefined) ?? 'unknown';
+}
+
+/** @throws FairleadError VALIDATION for a path and query with more than one reading, which the policy could take for another one than Docker */
+export function requireNormal(target: string): void {
+  if (normalPath(target) !== undefined && /^[!-~]+$/.test(target)) return;
+  const what = 'no `.`, `..`, empty parts, escaped slashes or control characters';
+  throw new FairleadError('VALIDATION', `the path must be one of Docker's API in its normal form: ${what}`);
 }

@@ -7,7 +7,7 @@ import { type HawserRequest, MAX_AGENT_MESSAGE_BYTES } from '../../shared/hawser
 import { dockerRequest } from '../../shared/messages/docker.ts';
 import { type AnswerHead, runRequest } from '../docker/client-exchange.ts';
 import { composeFailure, composeRequest, isOperation, runCompose } from './compose.ts';
-import type { HawserContext } from './context.ts';
+import { type HawserContext, requireNormal } from './context.ts';
 import { chunked, requestBody, requestHeaders, responseBody, responseHeaders } from './edge-body.ts';
 import type { EdgeSession } from './edge-session.ts';
 import { MAX_HELD_BYTES, MAX_REQUESTS, MAX_STREAMS, REQUEST_MS } from './limits.ts';
@@ -104,6 +104,7 @@ export class EdgeRequests {
   /** Runs the exchange with Docker into `sink`. */
   async #exchange(request: HawserRequest, text: string, sink: Writable, aborted: AbortSignal): Promise<AnswerHead> {
     const { method, path: target } = request;
+    requireNormal(target);
     const body = requestBody(request, text);
     let head: AnswerHead | undefined;
     const client = {

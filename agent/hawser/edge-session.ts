@@ -177,6 +177,7 @@ export class EdgeSession {
       this.#welcomed.resolve(true);
     } else if (message.type === 'error') {
       this.#note(message);
+      this.#ended(1008, '');
     } else if (message.type !== 'ping' && message.type !== 'pong') {
       this.close(1002, 'PROTOCOL_ERROR', `the server began with ${message.type} instead of a welcome`);
     }

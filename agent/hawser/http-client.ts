@@ -4,12 +4,12 @@ import type { Socket } from 'node:net';
 import { addAbortSignal, type Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
 import { endToEnd, type HeaderPair } from '../../shared/docker/headers.ts';
-import { normalPath } from '../../shared/docker/path.ts';
 import type { RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { ERRORS, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Gathered } from '../../shared/gathered.ts';
 import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import type { AnswerHead, ExchangeClient } from '../docker/client-exchange.ts';
+import { requireNormal } from './context.ts';
 import { END_MS, WHOLE_BODY_MS } from './limits.ts';
 
 /** What is between the client and this agent: who it is, and how its connection is used. */
@@ -123,10 +123,7 @@ export class HttpClient {
   exchange(): ExchangeClient {
     const { request, response, aborted, protocol } = this;
     const { method = '', url = '', rawHeaders } = request;
-    if (normalPath(url) === undefined || !/^[!-~]+$/.test(url)) {
-      const what = 'no `.`, `..`, empty parts, escaped slashes or control characters';
-      throw new FairleadError('VALIDATION', `the path must be one of Docker's API in its normal form: ${what}`);
-    }
+    requireNormal(url);
     const headers = endToEnd(rawHeaders).filter(([name]) => {
       const lower = name.toLowerCase();
       return !OWN_HEADERS.has(lower) && !OWN_FAMILIES.test(lower);

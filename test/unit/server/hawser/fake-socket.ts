@@ -11,6 +11,8 @@ export class FakeSocket extends EventEmitter {
   readyState = 1;
   bufferedAmount = 0;
   isPaused = false;
+  /** Whether the other end does not read. */
+  isStuck = false;
   /** How often it was paused. */
   pauses = 0;
   readonly sent: Message[] = [];
@@ -24,9 +26,19 @@ export class FakeSocket extends EventEmitter {
     return this as unknown as WebSocket;
   }
 
-  send(text: string): void {
+  /** @param taken is called as if the other end had taken it; never while `isStuck` */
+  send(text: string, taken?: () => void): void {
     this.sent.push(JSON.parse(text));
     this.emit('sent');
+    if (!this.isStuck) taken?.();
+    else if (taken !== undefined) this.once('unstuck', taken);
+  }
+
+  /** The other end reads again. */
+  unstick(): void {
+    this.isStuck = false;
+    this.bufferedAmount = 0;
+    this.emit('unstuck');
   }
 
   close(code: number, reason: string): void {
