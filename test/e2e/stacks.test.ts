@@ -1,7 +1,9 @@
 /** Stacks by API and CLI, on the real Engine, by Compose 2 and Compose 1, and on a host that has neither. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, symlink, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -17,6 +19,8 @@ import { waitFor } from '../support/wait.ts';
 const shared = fileCleanup();
 let server: Server;
 let modern: Enrolled;
+/** Breaks off what connects the host modern with the server. */
+let cut: () => void;
 
 before(async () => {
   await requireDocker();
@@ -42,9 +46,39 @@ async function programDir(found: Record<string, string>): Promise<string> {
 /** A host whose agent finds programs in `path` alone. */
 async function host(name: string, path: string, args: readonly string[] = []): Promise<Enrolled> {
   const agent = await enroll(shared, server, name);
+  if (name === 'modern') cut = await throughHere(agent);
   launch(shared, 'agent', ['run', '--state-dir', agent.stateDir, ...args], { env: { PATH: path } });
   await waitForState(server, name, 'online', 40_000);
   return agent;
+}
+
+/** Lets an agent reach the server through this process alone. @returns what breaks that off, once for each call */
+async function throughHere({ stateDir }: Enrolled): Promise<() => void> {
+  const file = join(stateDir, 'agent.json');
+  const config = JSON.parse(await readFile(file, 'utf8'));
+  const { hostname, port } = new URL(config.agentUrl);
+  const sockets = new Set<Socket>();
+  const relay = createServer((socket) => {
+    const onward = connect({ host: hostname, port: Number(port) });
+    for (const each of [socket, onward]) {
+      sockets.add(each);
+      each.on('error', () => undefined).once('close', () => sockets.delete(each));
+    }
+    socket.pipe(onward).pipe(socket);
+  });
+  relay.listen(0, 'localhost');
+  await once(relay, 'listening');
+  const breakOff = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  defer(shared, () => {
+    relay.close();
+    breakOff();
+  });
+  const url = new URL(config.agentUrl);
+  url.port = String((relay.address() as AddressInfo).port);
+  await writeFile(file, JSON.stringify({ ...config, agentUrl: url.href }));
+  return breakOff;
 }
 
 function fairlead(...args: string[]): Promise<CliRun> {
@@ -235,6 +269,33 @@ test('one change at a time; who leaves ends Compose within a second, and it can 
   assert.ok(performance.now() - left < 2_000, 'Compose ended too late');
   assert.deepEqual([state.state, state.code], ['failed', 'CANCELLED']);
   await stack('rm', 'modern', name);
+});
+
+test('a deployment whose link is cut is told as interrupted, goes on, and can be made again', async (t) => {
+  const name = newStack(t);
+  const body = { compose: STUCK.replace('"false"', '"test", "-e", "/ok"'), env: { TEXT: 'x' } };
+  const records = lines(await server.api.open('PUT', url(name), { body }));
+  const container = await waitFor('the first container', async () => {
+    const { items } = (await server.api.get(url(name))).body;
+    return items.find(({ State }: { State: string }) => State === 'running')?.Id;
+  });
+  cut();
+  const { code, detail } = (await records).at(-1)?.['error'] ?? assert.fail(JSON.stringify(await records));
+  assert.equal(code, 'STREAM_INTERRUPTED', detail);
+  const [revision] = (await server.api.get(url(name, '/revisions'))).body.items;
+  assert.deepEqual([revision.revision, revision.state], [1, 'interrupted']);
+  await waitForState(server, 'modern', 'online');
+  const early = await server.api.request('PUT', url(name), { body });
+  assert.deepEqual([early.status, early.body.code], [409, 'CONFLICT']);
+  assert.match(early.body.detail, /stack\.deploy of the stack .* is in progress here/);
+  const made = await dockerApi('POST', `/containers/${container}/exec`, { Cmd: ['touch', '/ok'] });
+  await dockerApi('POST', `/exec/${made.body.Id}/start`, { Detach: true });
+  await waitFor('what became of it', async () => {
+    const found = (await server.api.get(url(name))).body;
+    return found.revision?.revision === 1 && found.running === 2 ? true : undefined;
+  });
+  const again = await lines(await server.api.open('PUT', url(name), { body }));
+  assert.deepEqual((again.at(-1)?.['result'] as { revision?: number } | undefined)?.revision, 2, JSON.stringify(again));
 });
 
 test('a stack of others is listed, and can be stopped', async (t) => {
