@@ -75,6 +75,7 @@ import { networkRoutes } from './networks.ts';
 import { collectOpenApi, openApiRoutes } from './openapi.ts';
 import { operatorCertificateRoutes } from './operator-certificates.ts';
 import { answerProblem } from './problem.ts';
+import { pruneRoutes } from './prunes.ts';
 import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
 import { stackChangeRoutes } from './stack-changes.ts';
@@ -201,6 +202,7 @@ function registerRoutes(api: Api, context: RouteContext): void {
   imageStreamRoutes(api, context);
   networkRoutes(api, context);
   volumeRoutes(api, context);
+  pruneRoutes(api, context);
   tcpRoute(api, context);
   dockerRoutes(api, context);
   volumeContentRoutes(api, context);

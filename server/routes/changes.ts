@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import { principalOf } from './access.ts';
-import { type AuditedAction, audited, type Verdict } from './audited.ts';
+import { type AuditedAction, audited } from './audited.ts';
 import type { RouteContext } from './context.ts';
 import { takeTurn } from './host-turns.ts';
 import { CHANGE_MS } from './limits.ts';
@@ -83,12 +83,4 @@ function keyOf(request: FastifyRequest, given: string | undefined): string | und
   return createHash('sha256')
     .update(`${principalOf(request).tokenId}\0${key}`)
     .digest('base64url');
-}
-
-/** What the audit log says of a prune that is done. @param bytes that it freed, where Docker tells */
-export function pruned(removed: readonly unknown[], bytes?: number): Verdict {
-  return {
-    result: 'ok',
-    detail: { removed: removed.length, ...(bytes === undefined ? {} : { reclaimedBytes: bytes }) },
-  };
 }

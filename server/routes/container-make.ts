@@ -1,12 +1,12 @@
 /** Makes containers, renames them, and removes all that are stopped. */
 import Type from 'typebox';
-import { containerCreate, containerPrune, containerRename } from '../../shared/messages/container.ts';
+import { containerCreate, containerRename } from '../../shared/messages/container.ts';
 import { told } from '../docker-proxy/call-facts.ts';
 import type { Api } from './app-types.ts';
-import { ChangeHeaders, change, pruned } from './changes.ts';
+import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
-import { DockerBody, filtersQuery, readDockerBody, readFilters } from './docker-words.ts';
-import { LONG_CHANGE_MS, PRUNE_MS } from './limits.ts';
+import { DockerBody, readDockerBody } from './docker-words.ts';
+import { LONG_CHANGE_MS } from './limits.ts';
 import { ContainerParams, HostParams, NoContent } from './schemas.ts';
 
 const strict = { additionalProperties: false };
@@ -16,7 +16,6 @@ const { name, platform } = containerCreate.params.properties;
 export function containerMakeRoutes(api: Api, context: RouteContext): void {
   createRoute(api, context);
   renameRoute(api, context);
-  pruneRoute(api, context);
 }
 
 function createRoute(api: Api, context: RouteContext): void {
@@ -67,30 +66,6 @@ function renameRoute(api: Api, context: RouteContext): void {
       const params = { id: container, name };
       await change(context, request, { kind: containerRename, host, object: container, params, detail: { name } });
       return reply.code(204).send(null);
-    },
-  );
-}
-
-function pruneRoute(api: Api, context: RouteContext): void {
-  api.post(
-    `${PATH}/prune`,
-    {
-      config: { access: 'operator', scope: 'host' },
-      schema: {
-        tags: ['containers'],
-        summary: 'Removes all containers that are stopped',
-        params: HostParams,
-        headers: ChangeHeaders,
-        querystring: Type.Object(filtersQuery, strict),
-        response: { 200: containerPrune.reply },
-      },
-    },
-    async (request) => {
-      const params = readFilters(request.query.filters);
-      return await change(context, request, {
-        ...{ kind: containerPrune, host: request.params.host, params, detail: params, timeoutMs: PRUNE_MS },
-        judge: (reply) => pruned(reply.ContainersDeleted, reply.SpaceReclaimed),
-      });
     },
   );
 }

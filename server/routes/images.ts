@@ -1,20 +1,13 @@
 /** Images of a host: listed, looked at, named and removed. */
 import Type from 'typebox';
-import {
-  imageInspect,
-  imageList,
-  imagePrune,
-  imageRemove,
-  imageTag,
-  RemovedImages,
-} from '../../shared/messages/image.ts';
+import { imageInspect, imageList, imageRemove, imageTag, RemovedImages } from '../../shared/messages/image.ts';
 import type { Api } from './app-types.ts';
-import { ChangeHeaders, change, pruned } from './changes.ts';
+import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
 import { filtersQuery, readFilters } from './docker-words.ts';
 import { answerObject } from './host-answer.ts';
 import { answerPage, type KeyOf, listSchema, sortKey } from './host-lists.ts';
-import { LONG_CHANGE_MS, PRUNE_MS } from './limits.ts';
+import { LONG_CHANGE_MS } from './limits.ts';
 import { DockerAnswer, HostParams, ImageParams, NoContent } from './schemas.ts';
 
 const strict = { additionalProperties: false };
@@ -26,7 +19,6 @@ export function imageRoutes(api: Api, context: RouteContext): void {
   readRoutes(api, context);
   removeRoute(api, context);
   tagRoute(api, context);
-  pruneRoute(api, context);
 }
 
 function readRoutes(api: Api, context: RouteContext): void {
@@ -120,35 +112,6 @@ function tagRoute(api: Api, context: RouteContext): void {
         ...{ kind: imageTag, host, object: image, params: { id: image, ...detail }, detail },
       });
       return reply.code(204).send(null);
-    },
-  );
-}
-
-function pruneRoute(api: Api, context: RouteContext): void {
-  const query = {
-    ...filtersQuery,
-    dangling: flag('1 unless given: those without a name. 0: all that no container uses'),
-  };
-  api.post(
-    `${PATH}/prune`,
-    {
-      config: { access: 'operator', scope: 'host' },
-      schema: {
-        tags: ['images'],
-        summary: 'Removes images that no container uses',
-        params: HostParams,
-        headers: ChangeHeaders,
-        querystring: Type.Object(query, strict),
-        response: { 200: imagePrune.reply },
-      },
-    },
-    async (request) => {
-      const { dangling, filters } = request.query;
-      const params = { ...(dangling === undefined ? {} : { dangling }), ...readFilters(filters) };
-      return await change(context, request, {
-        ...{ kind: imagePrune, host: request.params.host, params, detail: params, timeoutMs: PRUNE_MS },
-        judge: (reply) => pruned(reply.ImagesDeleted, reply.SpaceReclaimed),
-      });
     },
   );
 }

@@ -7,16 +7,15 @@ import {
   networkDisconnect,
   networkInspect,
   networkList,
-  networkPrune,
   networkRemove,
 } from '../../shared/messages/network.ts';
 import type { Api } from './app-types.ts';
-import { ChangeHeaders, change, pruned } from './changes.ts';
+import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
 import { DockerBody, filtersQuery, readDockerBody, readFilters } from './docker-words.ts';
 import { answerObject } from './host-answer.ts';
 import { answerPage, type KeyOf, listSchema, sortKey } from './host-lists.ts';
-import { LONG_CHANGE_MS, PRUNE_MS } from './limits.ts';
+import { LONG_CHANGE_MS } from './limits.ts';
 import { DockerAnswer, HostParams, NetworkParams, NoContent } from './schemas.ts';
 
 const strict = { additionalProperties: false };
@@ -29,7 +28,6 @@ export function networkRoutes(api: Api, context: RouteContext): void {
   createRoute(api, context);
   removeRoute(api, context);
   joinRoutes(api, context);
-  pruneRoute(api, context);
 }
 
 function readRoutes(api: Api, context: RouteContext): void {
@@ -164,30 +162,6 @@ function joinRoutes(api: Api, context: RouteContext): void {
         ...{ kind: networkDisconnect, host, object: network, params: { id: network, ...detail }, detail },
       });
       return reply.code(204).send(null);
-    },
-  );
-}
-
-function pruneRoute(api: Api, context: RouteContext): void {
-  api.post(
-    `${PATH}/prune`,
-    {
-      config: { access: 'operator', scope: 'host' },
-      schema: {
-        tags: ['networks'],
-        summary: 'Removes all networks that no container uses',
-        params: HostParams,
-        headers: ChangeHeaders,
-        querystring: Type.Object(filtersQuery, strict),
-        response: { 200: networkPrune.reply },
-      },
-    },
-    async (request) => {
-      const params = readFilters(request.query.filters);
-      return await change(context, request, {
-        ...{ kind: networkPrune, host: request.params.host, params, detail: params, timeoutMs: PRUNE_MS },
-        judge: (reply) => pruned(reply.NetworksDeleted),
-      });
     },
   );
 }

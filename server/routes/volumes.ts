@@ -1,13 +1,13 @@
 /** Volumes of a host: listed, looked at, made and removed. */
 import Type from 'typebox';
-import { volumeCreate, volumeInspect, volumeList, volumePrune, volumeRemove } from '../../shared/messages/volume.ts';
+import { volumeCreate, volumeInspect, volumeList, volumeRemove } from '../../shared/messages/volume.ts';
 import type { Api } from './app-types.ts';
-import { ChangeHeaders, change, pruned } from './changes.ts';
+import { ChangeHeaders, change } from './changes.ts';
 import type { RouteContext } from './context.ts';
 import { DockerBody, filtersQuery, readDockerBody, readFilters } from './docker-words.ts';
 import { answerObject } from './host-answer.ts';
 import { answerPage, type KeyOf, listSchema, sortKey } from './host-lists.ts';
-import { LONG_CHANGE_MS, PRUNE_MS } from './limits.ts';
+import { LONG_CHANGE_MS } from './limits.ts';
 import { DockerAnswer, HostParams, NoContent, VolumeParams } from './schemas.ts';
 
 const strict = { additionalProperties: false };
@@ -19,7 +19,6 @@ export function volumeRoutes(api: Api, context: RouteContext): void {
   readRoutes(api, context);
   createRoute(api, context);
   removeRoute(api, context);
-  pruneRoute(api, context);
 }
 
 function readRoutes(api: Api, context: RouteContext): void {
@@ -105,30 +104,6 @@ function removeRoute(api: Api, context: RouteContext): void {
         timeoutMs: LONG_CHANGE_MS,
       });
       return reply.code(204).send(null);
-    },
-  );
-}
-
-function pruneRoute(api: Api, context: RouteContext): void {
-  api.post(
-    `${PATH}/prune`,
-    {
-      config: { access: 'operator', scope: 'host' },
-      schema: {
-        tags: ['volumes'],
-        summary: 'Removes volumes that no container uses, and what is in them',
-        params: HostParams,
-        headers: ChangeHeaders,
-        querystring: Type.Object(filtersQuery, strict),
-        response: { 200: volumePrune.reply },
-      },
-    },
-    async (request) => {
-      const params = readFilters(request.query.filters);
-      return await change(context, request, {
-        ...{ kind: volumePrune, host: request.params.host, params, detail: params, timeoutMs: PRUNE_MS },
-        judge: (reply) => pruned(reply.VolumesDeleted, reply.SpaceReclaimed),
-      });
     },
   );
 }
