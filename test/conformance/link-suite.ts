@@ -357,10 +357,10 @@ export function linkConformance(name: string, open: OpenLink): void {
       const results = Promise.allSettled([log, items, typed, terminal.trailer, asked, gone.ping()]);
       cut();
       for (const [n, result] of (await within(2_000, 'the ends', results)).entries()) {
-        assert.ok(
-          result.status === 'rejected' && isFairleadError(result.reason, 'STREAM_INTERRUPTED'),
-          `${n}: ${JSON.stringify(result)}`,
-        );
+        assert.equal(result.status, 'rejected', `${n}`);
+        // Of a host that is dialled, a question may not have gone out yet.
+        const isUnsent = n === 4 && isFairleadError(result.reason, 'HOST_OFFLINE');
+        assert.ok(isUnsent || isFairleadError(result.reason, 'STREAM_INTERRUPTED'), `${n}: ${JSON.stringify(result)}`);
       }
       assert.ok(isFairleadError(await stream.closed, 'STREAM_INTERRUPTED'));
       assert.ok(isFairleadError(await within(1_000, 'the end of the link', gone.closed)));

@@ -7,16 +7,21 @@ import { WebSocketServer } from 'ws';
 import { HANDLERS } from '../../agent/handlers/index.ts';
 import { Dispatcher } from '../../agent/link/dispatch.ts';
 import { HawserEdge, type HawserEdgeOptions } from '../../server/hawser/edge.ts';
+import { StandardHost } from '../../server/hawser/standard/standard-host.ts';
+import { neverSent } from '../../server/hawser/unary.ts';
 import type { HostLink } from '../../server/hosts/host-link.ts';
 import { HostRegistry } from '../../server/hosts/registry.ts';
 import { NativeLink } from '../../server/mesh/native-link.ts';
 import { HAWSER_SOCKETS } from '../../server/routes/web-sockets.ts';
+import { Turns } from '../../server/turns.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { CATALOGUE, STREAM_KINDS } from '../../shared/messages/index.ts';
 import { volumeBrowse } from '../../shared/messages/volume-content.ts';
 import { Session } from '../../shared/mux/session.ts';
+import { Once } from '../../shared/once.ts';
 import { engineAt, PERMISSIVE, SILENT } from '../unit/agent/docker/fake-docker.ts';
 import { HawserAgent } from './hawser-agent.ts';
+import { standardAgent } from './hawser-standard-agent.ts';
 import { memoryPair } from './memory-pair.ts';
 import { greet, HELLO } from './mux.ts';
 import { type Cleanup, defer } from './tmp.ts';
@@ -93,4 +98,20 @@ export const edgeHost: OpenLink = async (cleanup, socket) => {
   const link = await waitFor('the link', () => registry.link(HOST_ID));
   await waitFor('what Docker is', () => link.describe().docker.apiVersion !== undefined);
   return { link, cut: () => agent.kill() };
+};
+
+/** An agent of Hawser that listens, and is dialled. */
+export const standardHost: OpenLink = async (cleanup, socket) => {
+  const registry = new HostRegistry();
+  const agent = await standardAgent(cleanup, { token: 'x', docker: socket });
+  const host = new StandardHost({
+    ...{ hostId: HOST_ID, clock: systemClock, random: () => 0, log: pino({ level: 'silent' }), registry },
+    address: { url: new URL(agent.url), token: 'x' },
+    turns: new Turns(1),
+    once: new Once({ clock: systemClock, undone: neverSent }),
+    isWanted: async () => true,
+  });
+  defer(cleanup, () => host.close('SHUTDOWN', 'the test is over'));
+  const link = await waitFor('the link', () => registry.link(HOST_ID));
+  return { link, cut: () => void agent.stop() };
 };

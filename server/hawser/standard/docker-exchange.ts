@@ -10,6 +10,7 @@ import type { LinkStream, OpenOptions } from '../../hosts/host-link.ts';
 import { hawserStream } from '../hawser-stream.ts';
 import { HeldBytes } from '../held-bytes.ts';
 import { unsupported } from '../kind.ts';
+import { exitCode } from './exec.ts';
 import { handedOver, refusalText } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
 import { type Begun, bodyOf } from './standard-transport.ts';
@@ -50,7 +51,14 @@ export const serveStandardUpgrade: ServeStandard<DockerUpgrade> = async (context
       ];
       return whole({ ...answer, headers }, text, context, options);
     }
-    const { bytes } = handedOver(transport, begun, connection, { hasTerminal: wantsTerminal(body), typesKeys: false });
+    const exec = normalPath(params.target)?.[1] ?? '';
+    // Whoever has an end of the connection has it at once; a break is one only if the process has ended.
+    const confirm = async (isBroken: boolean) => {
+      if (isBroken) await exitCode(context, exec, true);
+    };
+    const bytes = handedOver(transport, begun, connection, {
+      ...{ hasTerminal: wantsTerminal(body), typesKeys: false, confirm },
+    });
     return toStream<DockerUpgrade>(answer, begun, bytes, options);
   });
 };

@@ -12,7 +12,7 @@ import { hawserStream } from '../hawser-stream.ts';
 import { HeldBytes } from '../held-bytes.ts';
 import { unsupported } from '../kind.ts';
 import { json } from '../unary.ts';
-import { connectionOf, type HandedOver, handedOver } from './handed-over.ts';
+import { connectionOf, handedOver } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
 
 type ExecOpen = typeof containerExecOpen;
@@ -31,11 +31,10 @@ export const serveStandardExecOpen: ServeStandard<ExecOpen> = async (context, pa
   const resizer = new Resizer(context, id);
   // Engines before API 1.42 do not take the size with the start.
   if (tty && size !== undefined) await resizer.set(size);
-  const trailer = codeAfter(context, id, exec);
   return hawserStream<ExecOpen>({
     reply: { execId: id, tty },
     bytes: exec.bytes,
-    trailer,
+    trailer: exec.code.then((code) => ({ code })),
     onSignal: ({ resize }) => void resizer.set(resize),
     signal,
   });
@@ -53,9 +52,8 @@ export const serveStandardExecRun: ServeStandard<typeof containerExecRun> = asyn
     () => exec.bytes.destroy(new FairleadError('TIMEOUT', late)),
     longestMs,
   );
-  const code = codeAfter(context, id, exec);
   const output = gather(exec.bytes, maxOutputBytes);
-  const trailer = Promise.all([code, output]).then(([{ code: exitCode }, kept]) => ({ exitCode, ...kept }));
+  const trailer = Promise.all([exec.code, output]).then(([exitCode, kept]) => ({ exitCode, ...kept }));
   trailer.then(
     () => timer.cancel(),
     () => timer.cancel(),
@@ -92,16 +90,24 @@ async function createExec(
   throw new FairleadError('DOCKER_ERROR', 'Docker made an exec without an id');
 }
 
+/** An exec that was started. */
+interface Started {
+  readonly bytes: HeldBytes;
+  /** Its exit code, which is known before the bytes end. Rejects with what they fail with. */
+  readonly code: Promise<number>;
+}
+
 /** @throws FairleadError what Docker refuses, HOST_OFFLINE, the reason of `signal` */
 async function startExec(
-  { transport }: StandardContext,
+  context: StandardContext,
   id: string,
   {
     tty,
     signal,
     size,
   }: { readonly tty: boolean; readonly signal?: AbortSignal | undefined; readonly size?: Size | undefined },
-): Promise<HandedOver> {
+): Promise<Started> {
+  const { transport } = context;
   signal?.throwIfAborted();
   const sized = tty && size !== undefined ? { ConsoleSize: [size.rows, size.cols] } : {};
   const body = Buffer.from(JSON.stringify({ Detach: false, Tty: tty, ...sized }));
@@ -115,7 +121,13 @@ async function startExec(
   try {
     const answer = await transport.head(begun);
     const connection = await connectionOf(transport, begun, answer);
-    return handedOver(transport, begun, connection, { hasTerminal: tty, typesKeys: true });
+    const { promise: code, resolve, reject } = Promise.withResolvers<number>();
+    code.catch(() => undefined);
+    const confirm = async (isBroken: boolean) => resolve(await exitCode(context, id, isBroken));
+    const bytes = handedOver(transport, begun, connection, { hasTerminal: tty, typesKeys: true, confirm });
+    bytes.once('error', reject);
+    bytes.once('close', () => reject(new FairleadError('CANCELLED', 'the exec was left')));
+    return { bytes, code };
   } catch (error) {
     begun.destroy();
     signal?.throwIfAborted();
@@ -125,23 +137,13 @@ async function startExec(
   }
 }
 
-/** The exit code, once the output has ended. Rejects with what the bytes fail with. */
-function codeAfter(context: StandardContext, id: string, { bytes, isBroken }: HandedOver): Promise<{ code: number }> {
-  const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
-  bytes.once('end', resolve).once('error', reject);
-  bytes.once('close', () => reject(new FairleadError('CANCELLED', 'the exec was left')));
-  const code = ended.then(async () => ({ code: await exitCode(context, id, isBroken()) }));
-  code.catch(() => undefined);
-  return code;
-}
-
 /** @throws FairleadError STREAM_INTERRUPTED for a process that runs on although its output has ended */
-async function exitCode(context: StandardContext, id: string, isBroken: boolean): Promise<number> {
+export async function exitCode(context: StandardContext, id: string, isBroken: boolean): Promise<number> {
   const longestMs = isBroken ? BROKEN_GRACE_MS : POLL.longestMs;
   let waitedMs = 0;
   for (let waitMs = POLL.firstMs; ; waitMs = Math.min(2 * waitMs, POLL.maxMs)) {
     const path = dockerPath`/exec/${id}/json`;
-    const { Running, ExitCode } = asObject(await json(context, { method: 'GET', path }, {}));
+    const { Running, ExitCode } = asObject(await json(context, { method: 'GET', path }, {}).catch(interrupted));
     if (Running === false && typeof ExitCode === 'number' && Number.isInteger(ExitCode)) return ExitCode;
     if (waitedMs >= longestMs)
       throw new FairleadError(
@@ -151,6 +153,12 @@ async function exitCode(context: StandardContext, id: string, isBroken: boolean)
     await sleep(waitMs, context.transport.clock);
     waitedMs += waitMs;
   }
+}
+
+/** What cannot be asked any more has not ended in order. */
+function interrupted(error: unknown): never {
+  if (!isFairleadError(error, 'HOST_OFFLINE')) throw error;
+  throw new FairleadError('STREAM_INTERRUPTED', `the connection to the exec broke: ${error.message}`, { cause: error });
 }
 
 /** Each output in base64, cut where it is longer. */

@@ -10,22 +10,18 @@ import { Gathered } from '../../../shared/gathered.ts';
 import type { HeldBytes } from '../held-bytes.ts';
 import { JsonEnd } from './json-end.ts';
 import { AFTER_INPUT_MS, FAREWELL_MS, MAX_REFUSAL_BYTES, REFUSAL_MS } from './limits.ts';
-import { type Begun, bodyOf, type StandardTransport } from './standard-transport.ts';
+import { type BareEnds, type Begun, bodyOf, type StandardTransport } from './standard-transport.ts';
 
 /** What a terminal takes for "interrupt" and "end of input". */
 const CTRL_C_CTRL_D = Buffer.from([0x03, 0x04]);
 const CTRL_D = CTRL_C_CTRL_D.subarray(1);
 
-export interface HandedOver {
-  readonly bytes: HeldBytes;
-  /** Whether the connection broke instead of ending; to be asked once the bytes have ended. */
-  readonly isBroken: () => boolean;
-}
-
 export interface HandOverOptions {
   readonly hasTerminal: boolean;
   /** What a terminal is told when its input ends, or its user leaves; a client of Docker's own API does that itself. */
   readonly typesKeys: boolean;
+  /** As that of a bare connection. */
+  readonly confirm: BareEnds['confirm'];
 }
 
 /** Joins a stream of the mesh and an exec's connection. */
@@ -33,11 +29,10 @@ export function handedOver(
   transport: StandardTransport,
   begun: Begun,
   connection: BareConnection,
-  { hasTerminal, typesKeys }: HandOverOptions,
-): HandedOver {
+  { hasTerminal, typesKeys, confirm }: HandOverOptions,
+): HeldBytes {
   const { sink } = connection;
   const { clock } = transport;
-  let isBroken = false;
   let timer: Timer | undefined;
   const endInput = () => {
     if (hasTerminal && typesKeys) sink.write(CTRL_D);
@@ -57,16 +52,11 @@ export function handedOver(
         done();
       },
     },
-    {
-      onLeave: leave,
-      onBroken: () => {
-        isBroken = true;
-      },
-    },
+    { onLeave: leave, confirm },
   );
   bytes.once('close', () => timer?.cancel());
   bytes.once('end', () => begun.destroy());
-  return { bytes, isBroken: () => isBroken };
+  return bytes;
 }
 
 function endlessInput(): FairleadError {

@@ -31,6 +31,8 @@ export const FAREWELL_MS = 1_000;
 /** How often an agent that answers is looked after, and how soon again when it did not. */
 export const HEALTH_MS = 15_000;
 export const HEALTH_RETRY_MS = 2_000;
+/** The least between two looks, however many requests meet trouble. */
+export const HEALTH_LEAST_MS = 250;
 /** Time for one look. */
 export const HEALTH_TIMEOUT_MS = 10_000;
 /** Looks in a row that fail until the host counts as offline. */

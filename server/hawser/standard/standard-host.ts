@@ -15,7 +15,15 @@ import type { Turns } from '../../turns.ts';
 import { HawserLink } from '../hawser-link.ts';
 import { type AgentAddress, Connections } from './connections.ts';
 import { STANDARD_KINDS } from './kinds.ts';
-import { HEALTH_FAILURES, HEALTH_MS, HEALTH_RETRY_MS, HEALTH_TIMEOUT_MS, RECONNECT, REFUSED_MS } from './limits.ts';
+import {
+  HEALTH_FAILURES,
+  HEALTH_LEAST_MS,
+  HEALTH_MS,
+  HEALTH_RETRY_MS,
+  HEALTH_TIMEOUT_MS,
+  RECONNECT,
+  REFUSED_MS,
+} from './limits.ts';
 import { RefusedByAgent, StandardTransport } from './standard-transport.ts';
 
 const text = (maxLength: number) => Type.String({ maxLength });
@@ -179,7 +187,9 @@ export class StandardHost {
       } catch (error) {
         failures += 1;
         this.#closing.signal.throwIfAborted();
-        if (failures < HEALTH_FAILURES && !(error instanceof RefusedByAgent)) continue;
+        // Nothing listens there any more, or not for this server: that need not be asked twice.
+        const isSure = isFairleadError(error, 'HOST_OFFLINE') || error instanceof RefusedByAgent;
+        if (failures < HEALTH_FAILURES && !isSure) continue;
         transport.close('STREAM_INTERRUPTED', error instanceof Error ? error.message : 'the agent does not answer');
         throw error;
       }
@@ -189,7 +199,7 @@ export class StandardHost {
   /** Waits for `ms`, or until a request has met trouble, but not for less than it takes to look again. */
   async #pause(ms: number): Promise<void> {
     const { clock } = this.#options;
-    const least = Math.min(ms, HEALTH_RETRY_MS);
+    const least = Math.min(ms, HEALTH_LEAST_MS);
     const { promise: troubled, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     const over = new AbortController();

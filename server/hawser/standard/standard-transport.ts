@@ -6,7 +6,7 @@ import { answerFailure } from '../../../shared/docker/answer-failure.ts';
 import { isClosedByPeer } from '../../../shared/docker/connection.ts';
 import { readText } from '../../../shared/docker/json.ts';
 import type { BareConnection, RawAnswer, RawExchange, RawRequest } from '../../../shared/docker/raw-exchange.ts';
-import { type ErrorCode, FairleadError } from '../../../shared/errors.ts';
+import { type ErrorCode, FairleadError, isFairleadError } from '../../../shared/errors.ts';
 import { Gathered } from '../../../shared/gathered.ts';
 import type { MemoryPool } from '../../../shared/mux/memory-pool.ts';
 import type { Answer, AskOptions, HawserCall } from '../ask.ts';
@@ -31,7 +31,8 @@ export interface StandardTransportOptions {
 /** How the connection of an exec ends. */
 export interface BareEnds {
   readonly onLeave: () => void;
-  readonly onBroken: () => void;
+  /** Rejects if it was not: the process goes on. @param isBroken it did not end, which Docker may do that leaves input unread */
+  readonly confirm: (isBroken: boolean) => Promise<void>;
 }
 
 /** A request on its way. */
@@ -112,22 +113,26 @@ export class StandardTransport implements HawserTransport {
 
   /**
    * A connection that was handed over: what comes out of it, to its end, and by `sink` what goes into it.
-   * @param onLeave ends it, when its reader leaves
-   * @param onBroken is told of an end that was a break, which Docker makes of one with input unread
+   * @param ends asked, once it has ended or was broken off, whether that was the end; told when its reader leaves
    */
-  bare({ source }: BareConnection, sink: Sink, { onLeave, onBroken }: BareEnds): HeldBytes {
+  bare({ source }: BareConnection, sink: Sink, { onLeave, confirm }: BareEnds): HeldBytes {
     const pace = new Pace();
     const bytes = new HeldBytes(pace, onLeave, sink);
+    let hasEnded = false;
+    const end = (isBroken: boolean) => {
+      if (hasEnded) return;
+      hasEnded = true;
+      if (isBroken) this.#onTrouble?.();
+      confirm(isBroken).then(
+        () => bytes.finish(),
+        (error: unknown) => bytes.destroy(this.#why(error)),
+      );
+    };
     source.on('error', (error) => {
-      if (!isClosedByPeer(error)) return void bytes.destroy(this.#why(error));
-      onBroken();
-      bytes.finish();
+      if (isClosedByPeer(error)) end(true);
+      else bytes.destroy(this.#why(error));
     });
-    source.once('close', () => {
-      if (this.#end === undefined) bytes.finish();
-      else bytes.destroy(this.#why(this.#end));
-    });
-    source.once('end', () => bytes.finish());
+    source.once('end', () => end(false)).once('close', () => end(true));
     source.on('data', (chunk: Buffer) => bytes.receive(chunk));
     pace.of(source);
     return bytes;
@@ -166,7 +171,12 @@ export class StandardTransport implements HawserTransport {
 
   async ping(): Promise<number> {
     const at = this.clock.monotonic();
-    await this.ask({ method: 'GET', path: '/_hawser/health' });
+    try {
+      await this.ask({ method: 'GET', path: '/_hawser/health' });
+    } catch (error) {
+      if (!isFairleadError(error, 'HOST_OFFLINE')) throw error;
+      throw new FairleadError('STREAM_INTERRUPTED', error.message, { cause: error });
+    }
     return this.clock.monotonic() - at;
   }
 
@@ -231,7 +241,10 @@ export class StandardTransport implements HawserTransport {
   #flow(begun: Begun, answer: RawAnswer, bytes: HeldBytes, pace: Pace): void {
     const source = bodyOf(answer);
     const check = new EndCheck(begun.call, answer);
-    source.on('error', (error) => bytes.destroy(this.#why(error)));
+    source.on('error', (error) => {
+      if (this.#end === undefined) this.#onTrouble?.();
+      bytes.destroy(this.#why(error));
+    });
     source.once('close', () => {
       if (!source.readableEnded)
         bytes.destroy(this.#why(new FairleadError('STREAM_INTERRUPTED', 'the answer broke off')));
