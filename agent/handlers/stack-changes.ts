@@ -1,8 +1,7 @@
 /** Handlers that change stacks: deploy, remove, start, stop, restart, pull, scale. */
 import { FairleadError } from '../../shared/errors.ts';
-import * as kinds from '../../shared/messages/stack.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import type { StackChangeKind, StackParams } from '../stacks/steps.ts';
+import { STACK_CHANGE_KINDS, type StackChangeKind, type StackParams } from '../../shared/stacks/change.ts';
 import type { Handler } from './handler.ts';
 
 /** Serves each of these kinds: the reply comes before anything is touched, the trailer once all is done. */
@@ -20,12 +19,7 @@ const handleStackChange: Handler<StackChangeKind> = async (given, { stacks }) =>
 };
 
 /** Each of these kinds with what serves it. */
-export const STACK_CHANGES: readonly [StackChangeKind, Handler<StackChangeKind>][] = [
-  kinds.stackDeploy,
-  kinds.stackRemove,
-  kinds.stackStart,
-  kinds.stackStop,
-  kinds.stackRestart,
-  kinds.stackPull,
-  kinds.stackScale,
-].map((kind) => [kind, handleStackChange]);
+export const STACK_CHANGES: readonly [StackChangeKind, Handler<StackChangeKind>][] = STACK_CHANGE_KINDS.map((kind) => [
+  kind,
+  handleStackChange,
+]);

@@ -2,7 +2,7 @@
 
 import { toDockerTime } from '../../shared/docker/time.ts';
 import type { stackLogs } from '../../shared/messages/stack.ts';
-import { MergedLogs } from '../stacks/merged-logs.ts';
+import { MergedLogs } from '../../shared/stacks/merged-logs.ts';
 import type { Handler } from './handler.ts';
 
 export const handleStackLogs: Handler<typeof stackLogs> = async (stream, { docker }) => {

@@ -1,6 +1,6 @@
 /** Handlers that look at stacks: list, status. */
 import type { stackList, stackStatus } from '../../shared/messages/stack.ts';
-import { containersOf, summaries } from '../stacks/project.ts';
+import { containersOf, summaries } from '../../shared/stacks/project.ts';
 import type { Handler } from './handler.ts';
 
 export const handleStackList: Handler<typeof stackList> = async (stream, { docker }) => {

@@ -13,9 +13,10 @@ import {
   ComposeRequest,
 } from '../../shared/hawser/compose.ts';
 import * as kinds from '../../shared/messages/stack.ts';
+import type { StackChangeKind } from '../../shared/stacks/change.ts';
 import { fits, validate } from '../../shared/validate.ts';
 import { requireKind } from '../policy/denied-kind.ts';
-import type { StackChangeKind, StackParams } from '../stacks/steps.ts';
+import type { StackParams } from '../stacks/steps.ts';
 import type { HawserContext } from './context.ts';
 import { MAX_COMPOSE_OUTPUT_CHARS } from './limits.ts';
 

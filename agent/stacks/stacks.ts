@@ -7,6 +7,8 @@ import { checkCompose, checkResolved } from '../../shared/compose/compose-file.t
 import { checkEnv, masker } from '../../shared/compose/env.ts';
 import { FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { STACK_SECONDS, type StackChange, type StackProgress } from '../../shared/messages/stack.ts';
+import { requireServices, type StackChangeKind } from '../../shared/stacks/change.ts';
+import { ProgressLines } from '../../shared/stacks/progress.ts';
 import type { DockerEngine } from '../docker/engine.ts';
 import { stateError } from '../identity/state-dir.ts';
 import type { PolicySubject } from '../policy/policy.ts';
@@ -14,17 +16,8 @@ import { type ChildEnd, type ChildSpec, runChild } from './child.ts';
 import { type ComposeProgram, findCompose } from './compose-program.ts';
 import { DockerGate } from './docker-gate.ts';
 import { envFile } from './env-file.ts';
-import { ProgressLines } from './progress.ts';
 import { clientConfig } from './registry-logins.ts';
-import {
-  checkStep,
-  lookStep,
-  type StackChangeKind,
-  type StackLook,
-  type StackParams,
-  type Step,
-  stepsOf,
-} from './steps.ts';
+import { checkStep, lookStep, type StackLook, type StackParams, type Step, stepsOf } from './steps.ts';
 
 /** Changes at once, of all stacks: each is a program or two. */
 const MAX_CHANGES = 4;
@@ -424,13 +417,6 @@ function settled(signal: AbortSignal): Promise<void> {
 /** What is to be shown nowhere, by any names. */
 function passwordsOf({ logins = [] }: StackParams): Record<string, string> {
   return Object.fromEntries(logins.map(({ password }, at) => [`login ${at}`, password]));
-}
-
-/** @throws FairleadError VALIDATION */
-function requireServices({ services = {}, state = {} }: Work['params'], there: readonly string[]): void {
-  const missing = Object.keys({ ...services, ...state }).filter((name) => !there.includes(name));
-  if (missing.length === 0) return;
-  throw new FairleadError('VALIDATION', `the stack has no service ${missing.join(', ')}; it has ${there.join(', ')}`);
 }
 
 function failure(step: Step, { code, output }: ChildEnd, reason: string, maxChars: number | undefined): FairleadError {

@@ -1,34 +1,21 @@
 /** What Compose is run for, and with which arguments, for each change of a stack. */
 import { FairleadError } from '../../shared/errors.ts';
-import type { Params } from '../../shared/messages/kind.ts';
-import type * as kinds from '../../shared/messages/stack.ts';
 import type { StackState } from '../../shared/messages/stack.ts';
+import type { StackParams as AskedParams, StackChangeKind } from '../../shared/stacks/change.ts';
 import type { ComposeProgram } from './compose-program.ts';
 import type { RegistryLogin } from './registry-logins.ts';
 
-export type StackChangeKind =
-  | typeof kinds.stackDeploy
-  | typeof kinds.stackRemove
-  | typeof kinds.stackStart
-  | typeof kinds.stackStop
-  | typeof kinds.stackRestart
-  | typeof kinds.stackPull
-  | typeof kinds.stackScale;
-
-/** What is asked for, of any of the kinds: which of it there is, is the affair of the kind. */
-export type StackParams = Pick<Params<StackChangeKind>, 'stack' | 'changeId' | 'timeoutSeconds'> &
-  Partial<Omit<Params<typeof kinds.stackDeploy>, 'stack'>> &
-  Partial<Pick<Params<typeof kinds.stackRemove>, 'volumes'>> &
-  Partial<Pick<Params<typeof kinds.stackScale>, 'services'>> & {
-    /** Services that alone are meant; absent or none: all. */
-    readonly only?: readonly string[];
-    /** Leaves alone what those depend on. */
-    readonly noDeps?: boolean;
-    /** Makes containers anew also where nothing has changed. */
-    readonly recreate?: boolean;
-    /** By which images are pulled, beside those of the host's owner. */
-    readonly logins?: readonly RegistryLogin[];
-  };
+/** What is asked for, and what an agent that serves others as well may be told beside it. */
+export type StackParams = AskedParams & {
+  /** Services that alone are meant; absent or none: all. */
+  readonly only?: readonly string[];
+  /** Leaves alone what those depend on. */
+  readonly noDeps?: boolean;
+  /** Makes containers anew also where nothing has changed. */
+  readonly recreate?: boolean;
+  /** By which images are pulled, beside those of the host's owner. */
+  readonly logins?: readonly RegistryLogin[];
+};
 
 /** What Compose is asked that changes nothing. */
 export type StackLook = { readonly what: 'ps' } | { readonly what: 'logs'; readonly tail: number | 'all' };

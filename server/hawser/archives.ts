@@ -6,10 +6,12 @@ import { failureIn, MAX_RECORD_BYTES, NOT_THERE, pullQuery } from '../../shared/
 import { FairleadError } from '../../shared/errors.ts';
 import type { containerArchiveGet } from '../../shared/messages/container-streams.ts';
 import type { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
+import type { Params } from '../../shared/messages/kind.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
 import { refuseBy, requireWholeTar } from './refusal-stream.ts';
+import type { HawserTransport } from './transport.ts';
 import { json } from './unary.ts';
 
 const STAT_HEADER = 'x-docker-container-path-stat';
@@ -43,18 +45,8 @@ export const serveImageSave: ServeKind<typeof imageSave> = async (context, { ref
   return hawserStream<typeof imageSave>({ reply: {}, bytes, signal });
 };
 
-export const serveImagePull: ServeKind<typeof imagePull> = async (
-  context,
-  { reference, platform, auth },
-  { signal },
-) => {
-  const headers = auth === undefined ? {} : { 'X-Registry-Auth': auth };
-  const bytes = context.transport.stream({
-    method: 'POST',
-    path: `/images/create?${pullQuery(reference, platform)}`,
-    headers,
-  });
-  refuseBy(bytes);
+export const serveImagePull: ServeKind<typeof imagePull> = async (context, params, { signal }) => {
+  const bytes = pullStream(context.transport, params);
   const onAbort = () => bytes.destroy(signal?.reason);
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
@@ -76,6 +68,40 @@ export const serveImagePull: ServeKind<typeof imagePull> = async (
     signal?.removeEventListener('abort', onAbort);
   }
 };
+
+/** What Docker says while it pulls an image, which has no end of time. @throws FairleadError HOST_OFFLINE, OVERLOADED */
+function pullStream(
+  transport: HawserTransport,
+  { reference, platform, auth }: Omit<Params<typeof imagePull>, 'idempotencyKey'>,
+): HeldBytes {
+  const headers = auth === undefined ? {} : { 'X-Registry-Auth': auth };
+  const bytes = transport.stream({ method: 'POST', path: `/images/create?${pullQuery(reference, platform)}`, headers });
+  refuseBy(bytes);
+  return bytes;
+}
+
+/**
+ * Pulls an image to the end.
+ * @throws FairleadError NOT_FOUND, DOCKER_ERROR, STREAM_INTERRUPTED, the reason of `signal`
+ */
+export async function pullImage(
+  transport: HawserTransport,
+  image: { readonly reference: string; readonly platform: string | undefined },
+  { signal, onRecord }: { readonly signal: AbortSignal; onRecord(record: Record<string, unknown>): void },
+): Promise<void> {
+  signal.throwIfAborted();
+  const { platform, ...named } = image;
+  const bytes = pullStream(transport, platform === undefined ? named : (image as Params<typeof imagePull>));
+  const onAbort = () => bytes.destroy(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    const records = jsonLines(bytes, MAX_RECORD_BYTES);
+    for (let next = await nextOf(records); next !== undefined; next = await nextOf(records)) onRecord(next);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    bytes.destroy();
+  }
+}
 
 /** The next record. @throws FairleadError for one that says that the pull has failed */
 async function nextOf(records: AsyncGenerator<Record<string, unknown>>): Promise<Record<string, unknown> | undefined> {

@@ -21,6 +21,8 @@ export interface AskOptions {
   readonly signal?: AbortSignal | undefined;
   /** The agent itself waits for 30 s at most. */
   readonly timeoutMs?: number | undefined;
+  /** Takes what newer agents send of some answers before the answer itself. */
+  readonly onData?: ((bytes: Buffer) => void) | undefined;
 }
 
 /** Docker's answer. */
@@ -32,10 +34,13 @@ export interface Answer {
 
 /** @throws FairleadError TIMEOUT, DOCKER_UNREACHABLE, STREAM_INTERRUPTED, OVERLOADED, PAYLOAD_TOO_LARGE, the reason of `signal` */
 export async function ask(session: HawserSession, call: HawserCall, options: AskOptions = {}): Promise<Answer> {
-  const { signal, timeoutMs = REQUEST_MS + REQUEST_GRACE_MS } = options;
+  const { signal, timeoutMs = REQUEST_MS + REQUEST_GRACE_MS, onData } = options;
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<HawserResponse>();
-  const id = session.begin({ sort: 'request', response: resolve, fail: reject, end: () => reject(noAnswer()) });
+  const id = session.begin({
+    ...{ sort: 'request', response: resolve, fail: reject, end: () => reject(noAnswer()) },
+    ...(onData === undefined ? {} : { data: onData }),
+  });
   const late = new FairleadError('TIMEOUT', `the host did not answer within ${timeoutMs / 1000} s`);
   const timer = session.clock.setTimeout(() => reject(late), timeoutMs);
   const onAbort = () => reject(signal?.reason);

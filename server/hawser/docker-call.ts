@@ -9,6 +9,7 @@ import { FairleadError } from '../../shared/errors.ts';
 import type { dockerRequest } from '../../shared/messages/docker.ts';
 import type { Params } from '../../shared/messages/kind.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
+import { isSince } from './agent-version.ts';
 import type { Answer, HawserCall } from './ask.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
@@ -23,7 +24,7 @@ type DockerParams = Params<DockerRequest>;
 /** Images that one save may name. */
 const MAX_SAVED_IMAGES = 16;
 /** The release from which on all agents take bodies that are no JSON. */
-const BINARY_SINCE = [0, 2, 46];
+const BINARY_SINCE = [0, 2, 46] as const;
 
 const JSON_TYPE = 'application/json';
 const TAR_TYPE = 'application/x-tar';
@@ -60,7 +61,7 @@ async function callOf(context: KindContext, params: DockerParams, { feed, signal
     return call;
   }
   const isJson = /^application\/(?:[\w.-]+\+)?json\b/i.test(find(headers, 'content-type') ?? '');
-  if (!isJson && !takesBinary(context.facts.agentVersion)) {
+  if (!isJson && !isSince(context.facts.agentVersion, BINARY_SINCE)) {
     throw unsupported(
       'uploads: its version takes no request bodies but JSON; Hawser 0.2.46 takes small ones, and fairlead-agent any',
     );
@@ -80,14 +81,6 @@ function jsonText(bytes: Buffer): string {
     throw new FairleadError('VALIDATION', 'the body is not the JSON that its content type says', { cause: error });
   }
   return text;
-}
-
-function takesBinary(version: string): boolean {
-  const parts = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number) ?? [0, 0, 0];
-  for (const [at, least] of BINARY_SINCE.entries()) {
-    if ((parts[at] ?? 0) !== least) return (parts[at] ?? 0) > least;
-  }
-  return true;
 }
 
 /** One value for each name, as the agent sets them; what is between two neighbours is not passed on. */

@@ -13,6 +13,7 @@ export class EdgeTransport implements HawserTransport {
   readonly clock: Clock;
   readonly closed: Promise<FairleadError>;
   readonly wholes: WholeAnswers;
+  readonly streamsOutput = true;
   readonly #session: HawserSession;
 
   constructor(session: HawserSession) {

@@ -18,6 +18,7 @@ import type {
 import { eventFeed, Samples } from './host-feeds.ts';
 import { type KindContext, unsupported } from './kind.ts';
 import type { ServedKinds } from './kinds.ts';
+import { StackMemory } from './stack-memory.ts';
 import type { HawserTransport } from './transport.ts';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -81,6 +82,7 @@ export class HawserLink implements HostLink {
         return { ...link.#facts, agentVersion: agentVersion(hello), hostname: hello.hostname || hello.agentName };
       },
       samples: this.#samples,
+      stacks: new StackMemory(),
       events: () => link.#events(),
     };
   }

@@ -2,8 +2,10 @@
 import { Duplex } from 'node:stream';
 import { FairleadError } from '../../shared/errors.ts';
 import { codeOf } from '../../shared/mux/stream-error.ts';
+import { PRESSING } from '../../shared/stacks/docker-reader.ts';
 import { Backlog, PIECE_BYTES } from './backlog.ts';
 import type { InboundGate } from './inbound-gate.ts';
+import { SOFT_BUFFER_BYTES } from './limits.ts';
 import type { WholeAnswers } from './whole-answers.ts';
 
 /** Counts what a stream holds. */
@@ -78,6 +80,11 @@ export class HeldBytes extends Duplex {
     this.#endOnce();
   }
 
+  /** Whether so much waits that the host's other streams are held up soon. Says so by an event when that begins. */
+  get isPressing(): boolean {
+    return this.#counted > SOFT_BUFFER_BYTES / 2;
+  }
+
   /** Whether all that is to come has come, and was handed on. */
   get hasFinished(): boolean {
     return this.#isFinished && this.#backlog.length === 0;
@@ -149,7 +156,9 @@ export class HeldBytes extends Duplex {
 
   #count(): void {
     if (this.destroyed) return;
+    const wasPressing = this.isPressing;
     this.#counted = this.readableLength + this.#backlog.length;
+    if (this.isPressing && !wasPressing) this.emit(PRESSING);
     this.#gate.set(this, this.#counted);
   }
 }

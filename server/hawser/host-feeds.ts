@@ -6,12 +6,11 @@ import type { HawserMetrics } from '../../shared/hawser/messages.ts';
 import type { DockerState } from '../../shared/messages/control.ts';
 import type { hostEvents } from '../../shared/messages/host-events.ts';
 import type { HostSample, hostMetrics } from '../../shared/messages/metrics.ts';
+import { openStream } from './docker-reader.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { ServeKind } from './kind.ts';
-import { refuseBy } from './refusal-stream.ts';
 import type { HawserTransport } from './transport.ts';
-import { hawserCall } from './unary.ts';
 
 /** Agents measure every 30 s, the first time so long after they have connected. */
 const NEXT_SAMPLE_MS = 45_000;
@@ -39,15 +38,7 @@ export function eventFeed(transport: HawserTransport, states: DockerStates, log:
       return states.state;
     },
     onState: (listener) => states.onState(listener),
-    stream: async ({ signal, ...call }) => {
-      signal?.throwIfAborted();
-      const bytes = transport.stream(hawserCall(call));
-      refuseBy(bytes);
-      const onAbort = () => bytes.destroy(signal?.reason);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      bytes.once('close', () => signal?.removeEventListener('abort', onAbort));
-      return bytes;
-    },
+    stream: async (call) => openStream(transport, call),
     explain: (error) => error,
   };
   const feed = new EventFeed({ docker, log });

@@ -7,6 +7,7 @@ import type { Once } from '../../shared/once.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import type { Answer, AskOptions, HawserCall } from './ask.ts';
 import type { Samples } from './host-feeds.ts';
+import type { StackMemory } from './stack-memory.ts';
 import type { HawserTransport } from './transport.ts';
 
 export interface KindContext {
@@ -24,6 +25,8 @@ export interface KindContext {
   readonly samples: Samples;
   /** The host's events, from the first time that somebody asks for them. */
   readonly events: () => EventFeed;
+  /** The changes of its stacks, as far as this session knows them. */
+  readonly stacks: StackMemory;
   /** What was done for which idempotency key, over all sessions of the host. */
   readonly once: Once;
 }

@@ -8,12 +8,16 @@ import { hostEvents } from '../../shared/messages/host-events.ts';
 import { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
 import type { StreamKind } from '../../shared/messages/kind.ts';
 import { hostMetrics } from '../../shared/messages/metrics.ts';
+import { stackList, stackLogs, stackStatus } from '../../shared/messages/stack.ts';
+import { STACK_CHANGE_KINDS, type StackChangeKind } from '../../shared/stacks/change.ts';
 import { serveArchiveGet, serveImagePull, serveImageSave } from './archives.ts';
 import { serveHostInfo, serveLogStream, serveStats } from './container-streams.ts';
 import { serveDockerRequest } from './docker-call.ts';
 import { serveExecOpen, serveExecRun } from './exec.ts';
 import { serveHostEvents, serveHostMetrics } from './host-feeds.ts';
-import type { ServeKind } from './kind.ts';
+import { type ServeKind, unsupported } from './kind.ts';
+import { serveStackChange } from './stack-change.ts';
+import { serveStackList, serveStackLogs, serveStackStatus } from './stack-read.ts';
 import { serveUnary } from './unary.ts';
 
 /** A kind's name with what serves it. The map forgets whose parameters that takes; it is looked up by the kind alone. */
@@ -35,18 +39,28 @@ const SERVED: ReadonlyMap<string, ServeKind> = new Map([
   serve(imagePull, serveImagePull),
   serve(imageSave, serveImageSave),
   serve(dockerRequest, serveDockerRequest),
+  serve(stackList, serveStackList),
+  serve(stackStatus, serveStackStatus),
+  serve(stackLogs, serveStackLogs),
+  ...STACK_CHANGE_KINDS.map((kind) => serve<StackChangeKind>(kind, serveStackChange(kind))),
 ]);
 
 /** What an agent says that it can do beside requests. */
 const NEEDS: Readonly<Record<string, string>> = {
   [containerExecOpen.name]: 'exec',
   [hostMetrics.name]: 'metrics',
+  ...Object.fromEntries(STACK_CHANGE_KINDS.map(({ name }) => [name, 'compose'])),
+};
+/** What gives an agent a capability that it lacks. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  compose: 'install Docker Compose where the agent runs, and restart it',
 };
 
 /** What agents of one mode serve, by what they say that they can do. */
 export interface ServedKinds {
   /** The names of the kinds that an agent with these capabilities can serve. */
   names(capabilities: readonly string[]): string[];
+  /** What serves a kind, if these agents do. @throws FairleadError UNSUPPORTED that names the capability which this one lacks */
   server(kind: StreamKind, capabilities: readonly string[]): ServeKind | undefined;
 }
 
@@ -55,6 +69,8 @@ export const EDGE_KINDS: ServedKinds = {
     [...SERVED.keys()].filter((name) => NEEDS[name] === undefined || capabilities.includes(NEEDS[name])),
   server: ({ name }, capabilities) => {
     const need = NEEDS[name];
-    return need === undefined || capabilities.includes(need) ? SERVED.get(name) : undefined;
+    if (need === undefined || capabilities.includes(need)) return SERVED.get(name);
+    const remedy = REMEDIES[need] ?? 'a newer agent may have it';
+    throw unsupported(`${name}: it does not have the capability ${need}; ${remedy}`);
   },
 };

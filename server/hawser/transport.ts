@@ -12,6 +12,8 @@ export interface HawserTransport {
   readonly closed: Promise<FairleadError>;
   /** When the agent was last heard of; ms since 1970. */
   readonly lastSeenAt: number;
+  /** Whether an agent that is asked to may send data before an answer, which `AskOptions.onData` gets then. */
+  readonly streamsOutput?: true;
   /** Bounds answers that came whole and are not read yet. */
   readonly wholes: WholeAnswers;
   /**

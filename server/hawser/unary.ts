@@ -33,7 +33,7 @@ export function serveUnary(call: UnaryCall): ServeKind {
 }
 
 /** A stream that has nothing to come but items. */
-function over(reply: Reply<StreamKind>, items: readonly Item<StreamKind>[] = []) {
+export function over(reply: Reply<StreamKind>, items: readonly Item<StreamKind>[] = []) {
   const bytes = HeldBytes.none();
   bytes.resume();
   return hawserStream<StreamKind>({

@@ -10,6 +10,7 @@ import { checkEnv } from '../../shared/compose/env.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { Item, Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import * as kinds from '../../shared/messages/stack.ts';
+import type { StackChangeKind } from '../../shared/stacks/change.ts';
 import type { HostLink, LinkStream } from '../hosts/host-link.ts';
 import type { RevisionAction, RevisionRow, StackKey } from '../store/stack-revisions.ts';
 import { SlowTurns } from '../turns.ts';
@@ -26,15 +27,6 @@ const MAX_BYTES = 8 * 1024 * 1024;
 
 /** Those that say nothing of whether the host had begun. */
 const UNKNOWN_ENDS = ['STREAM_INTERRUPTED', 'SHUTDOWN', 'TIMEOUT', 'CANCELLED', 'UNAUTHORIZED'] as const;
-
-export type ChangeKind =
-  | typeof kinds.stackDeploy
-  | typeof kinds.stackRemove
-  | typeof kinds.stackStart
-  | typeof kinds.stackStop
-  | typeof kinds.stackRestart
-  | typeof kinds.stackPull
-  | typeof kinds.stackScale;
 
 /** Which stack, by the way to its host. */
 export interface StackTarget {
@@ -261,7 +253,7 @@ export class Stacks {
     return await this.revisions.finish(revision);
   }
 
-  async #change<K extends Exclude<ChangeKind, typeof kinds.stackDeploy>>(
+  async #change<K extends Exclude<StackChangeKind, typeof kinds.stackDeploy>>(
     kind: K,
     target: StackTarget,
     params: Omit<Params<K>, 'stack' | 'changeId' | 'timeoutSeconds'>,
@@ -270,7 +262,7 @@ export class Stacks {
   ): Promise<RunningChange<void>> {
     const release = this.#take(keyOf(target), kind, options);
     try {
-      const stream = await this.#open(kind as ChangeKind, target, params, randomUUID(), options);
+      const stream = await this.#open(kind as StackChangeKind, target, params, randomUUID(), options);
       const done = stream.trailer.then(after).finally(release);
       return new RunningChange(stream.reply.compose, done, stream, left);
     } catch (error) {
@@ -279,7 +271,7 @@ export class Stacks {
     }
   }
 
-  async #open<K extends ChangeKind>(
+  async #open<K extends StackChangeKind>(
     kind: K,
     { link, stack }: StackTarget,
     params: object,

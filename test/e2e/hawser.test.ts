@@ -20,7 +20,7 @@ before(async () => {
   await requireDocker();
   server = await startServer(cleanup);
   token = await newToken({ name: 'nas' });
-  agent = connect(token.token);
+  agent = connect(token.token, { capabilities: ['exec', 'metrics', 'events', 'compose'] });
   await agent.welcome;
   await waitForState(server, 'nas', 'online');
 });
@@ -176,6 +176,42 @@ test('runs a command to its end, and gives files and images out as whole tars', 
   assert.match(none.body.detail, /could not find/i);
   const pulled = await server.api.post('/api/v1/hosts/nas/images/pull', { reference: 'localhost:9/no-such:1' });
   assert.match(pulled.text, /DOCKER_ERROR|NOT_FOUND/);
+});
+
+test('deploys a stack, shows it, reads its logs, and takes it back', async () => {
+  const name = `fl-hawser-stack-${process.pid}`;
+  const path = `/api/v1/hosts/nas/stacks/${name}`;
+  defer(cleanup, async () => {
+    const filters = JSON.stringify({ label: [`com.docker.compose.project=${name}`] });
+    const { body } = await dockerApi('GET', `/containers/json?all=1&filters=${encodeURIComponent(filters)}`);
+    for (const { Id } of body) await dockerApi('DELETE', `/containers/${Id}?force=1`);
+  });
+  const service = (word: string) => ({
+    ...{ image: TEST_IMAGE, network_mode: 'none', labels: [TEST_LABEL], stop_grace_period: '1s' },
+    command: ['sh', '-c', `echo ${word}; trap "exit 0" TERM; sleep 1000 & wait`],
+  });
+  const compose = JSON.stringify({ services: { web: service('$WORD'), db: service('stored') } });
+  const deployed = await server.api.request('PUT', path, {
+    body: { compose, env: { WORD: 'hello-world' } },
+  });
+  assert.match(deployed.text, /"revision":1,.*"state":"deployed"/, deployed.text);
+  const { body } = await server.api.get(path);
+  assert.deepEqual([body.running, body.change.state], [2, 'done']);
+  await waitFor('both lines of the logs', async () => {
+    const { text } = await server.api.get(`${path}/logs`);
+    return text.includes('hello-world') && text.includes('stored');
+  });
+  const shown = await server.api.get(`${path}/revisions/1`);
+  assert.ok(!shown.text.includes('hello-world'), shown.text);
+  const scaled = await server.api.post(`${path}/scale`, { services: { web: 2 } });
+  assert.equal(scaled.status, 204, scaled.text);
+  assert.equal((await server.api.get(path)).body.running, 3);
+  const other = JSON.stringify({ services: { web: service('other') } });
+  const orphans = await server.api.request('PUT', path, { body: { compose: other } });
+  assert.match(orphans.text, /\(db\).*prune/);
+  const removed = await server.api.delete(path);
+  assert.equal(removed.status, 204, removed.text);
+  assert.equal((await server.api.get(path)).status, 404);
 });
 
 test('tells its events, and what it uses', async () => {

@@ -3,8 +3,11 @@
  * so in no order, answers whole or cut at 4096 bytes without a status, bodies of streamed requests dropped, execs that say
  * nothing of how they end. It asks the real Docker socket.
  */
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { DOCKER_SOCKET } from './docker.ts';
@@ -152,6 +155,7 @@ export class HawserAgent {
   }
 
   async #answer(message: Message): Promise<void> {
+    if (message.path === '/_hawser/compose') return await this.#compose(message);
     const response = await this.#docker(message.method, message.path, message.headers, bodyOf(message));
     const chunks: Buffer[] = [];
     for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
@@ -168,6 +172,25 @@ export class HawserAgent {
       ...(body.byteLength === 0 ? {} : { body: body.toString(isBinary ? 'base64' : 'utf8') }),
       ...(isBinary ? { isBinary: true } : {}),
     });
+  }
+
+  /** By the Compose of this machine, which gets the file on its standard input. */
+  async #compose({ requestId, body }: Message): Promise<void> {
+    const { operation, projectName, composeFile, services = [], envVars = {} } = body;
+    const flags: Record<string, string[]> = { up: ['-d', '--remove-orphans'], down: ['--remove-orphans'] };
+    const file = composeFile === undefined ? [] : ['-f', '-'];
+    const args = ['compose', '-p', projectName, ...file, operation, ...(flags[operation] ?? []), ...services];
+    const child = spawn('docker', args, { env: { ...process.env, ...envVars }, stdio: ['pipe', 'pipe', 'pipe'] });
+    child.stdin.on('error', () => undefined); // it may end before it has read everything
+    child.stdin.end(composeFile ?? '');
+    const [output, error, [exitCode]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'close'),
+    ]);
+    const success = exitCode === 0;
+    const reply = { success, output, exitCode, ...(success ? {} : { error }) };
+    this.send({ type: 'response', requestId, statusCode: success ? 200 : 500, body: JSON.stringify(reply) });
   }
 
   async #stream({ requestId, method, path, headers }: Message): Promise<void> {

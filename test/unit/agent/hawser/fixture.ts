@@ -4,9 +4,10 @@ import { pino } from 'pino';
 import { DockerEngine } from '../../../../agent/docker/engine.ts';
 import type { HawserContext } from '../../../../agent/hawser/context.ts';
 import type { ChangeCaller } from '../../../../agent/stacks/stacks.ts';
-import type { StackChangeKind, StackParams } from '../../../../agent/stacks/steps.ts';
+import type { StackParams } from '../../../../agent/stacks/steps.ts';
 import { type Ca, createCa, openCa } from '../../../../certs/authority.ts';
 import { type Clock, systemClock } from '../../../../shared/clock.ts';
+import type { StackChangeKind } from '../../../../shared/stacks/change.ts';
 import { type Cleanup, defer } from '../../../support/tmp.ts';
 import { fakeDocker, type Hijacked } from '../docker/fake-docker.ts';
 

@@ -82,13 +82,15 @@ test('a reader that does not read has no more than its bytes in memory, however 
 test('what comes in one turn is counted before it is read', () => {
   const clock = new FakeClock();
   let isPaused = false;
+  let pressed = 0;
   const pause = () => {
     isPaused = true;
   };
   const bytes = new HeldBytes(new InboundGate({ clock, pause, resume: () => undefined }), () => undefined);
+  bytes.on('pressing', () => pressed++);
   bytes.resume();
   bytes.read(0);
   for (let sent = 0; sent <= SOFT_BUFFER_BYTES + PIECE_BYTES; sent += 4096) bytes.receive(SOURCE.subarray(0, 4096));
-  assert.equal(isPaused, true);
+  assert.deepEqual([isPaused, bytes.isPressing, pressed], [true, true, 1]);
   bytes.destroy();
 });

@@ -1,11 +1,11 @@
 /** The log of one container of a stack, as records that are taken one by one. */
 import { pipeline, type Readable } from 'node:stream';
-import { dockerPath } from '../../shared/docker/call.ts';
-import { demuxToRecords, type LogRecord } from '../../shared/docker/demux.ts';
-import { asObject } from '../../shared/docker/json.ts';
-import { isFairleadError } from '../../shared/errors.ts';
-import type { StackLogLine } from '../../shared/messages/stack.ts';
-import type { DockerEngine } from '../docker/engine.ts';
+import { dockerPath } from '../docker/call.ts';
+import { demuxToRecords, type LogRecord } from '../docker/demux.ts';
+import { asObject } from '../docker/json.ts';
+import { isFairleadError } from '../errors.ts';
+import type { StackLogLine } from '../messages/stack.ts';
+import { type DockerReader, PRESSING, type SharedBytes } from './docker-reader.ts';
 
 export interface LogOptions {
   readonly follow: boolean;
@@ -25,6 +25,7 @@ export interface LogContainer {
 export class LogSource {
   readonly container: LogContainer;
   readonly #onChange: () => void;
+  #bytes: SharedBytes | undefined;
   #records: Readable | undefined;
   #head: LogRecord | undefined;
   #isOver = false;
@@ -41,22 +42,21 @@ export class LogSource {
   }
 
   /** Asks Docker for it. What fails here shows when it is taken. Never rejects. */
-  async open(docker: DockerEngine, options: LogOptions, signal: AbortSignal): Promise<void> {
+  async open(docker: DockerReader, options: LogOptions, signal: AbortSignal): Promise<void> {
     try {
       const path = dockerPath`/containers/${this.container.id}/json`;
       const inspected = asObject(await docker.json({ method: 'GET', path, signal }));
       const tty = asObject(inspected['Config'])['Tty'] === true;
       const { follow, tail, since, until } = options;
-      const bytes = await docker.stream({
-        method: 'GET',
-        path: dockerPath`/containers/${this.container.id}/logs`,
-        query: {
-          ...{ stdout: 1, stderr: 1, timestamps: 1, follow: Number(follow), tail },
-          ...(since === undefined ? {} : { since }),
-          ...(until === undefined ? {} : { until }),
-        },
-        signal,
-      });
+      const query = {
+        ...{ stdout: 1, stderr: 1, timestamps: 1, follow: Number(follow), tail },
+        ...(since === undefined ? {} : { since }),
+        ...(until === undefined ? {} : { until }),
+      };
+      const call = { method: 'GET' as const, path: dockerPath`/containers/${this.container.id}/logs`, query, signal };
+      const bytes = await docker.stream(call, tty);
+      this.#bytes = bytes;
+      bytes.on(PRESSING, this.#onChange);
       this.#records = pipeline(bytes, demuxToRecords({ tty, timestamps: true }), (error) => this.#end(error));
       this.#records.on('readable', this.#onChange);
     } catch (error) {
@@ -91,6 +91,11 @@ export class LogSource {
   /** Whether nothing more will come. */
   get isOver(): boolean {
     return this.#isOver && this.peek() === undefined && (this.#records?.readableLength ?? 0) === 0;
+  }
+
+  /** Whether it cannot wait for others, whatever their times: it is held up no longer. */
+  get isPressing(): boolean {
+    return this.#bytes?.isPressing === true;
   }
 
   close(): void {

@@ -3,10 +3,10 @@
  * as they come from then on; containers that start later join in.
  */
 
-import { asObject, type DockerObject, jsonLines } from '../../shared/docker/json.ts';
-import { FairleadError } from '../../shared/errors.ts';
-import { MAX_LOG_LINES, type StackLogLine } from '../../shared/messages/stack.ts';
-import type { DockerEngine } from '../docker/engine.ts';
+import { asObject, type DockerObject, jsonLines } from '../docker/json.ts';
+import { FairleadError } from '../errors.ts';
+import { MAX_LOG_LINES, type StackLogLine } from '../messages/stack.ts';
+import type { DockerReader } from './docker-reader.ts';
 import { type LogContainer, type LogOptions, LogSource } from './log-source.ts';
 import { containersOf, nameOf, PROJECT_LABEL, serviceOf } from './project.ts';
 
@@ -27,7 +27,7 @@ export interface StackLogOptions extends LogOptions {
 }
 
 export class MergedLogs {
-  readonly #docker: DockerEngine;
+  readonly #docker: DockerReader;
   readonly #options: StackLogOptions;
   readonly #signal: AbortSignal;
   readonly #sources = new Map<string, LogSource>();
@@ -38,13 +38,13 @@ export class MergedLogs {
   #failure: { readonly error: unknown } | undefined;
   #wake = Promise.withResolvers<void>();
 
-  constructor(docker: DockerEngine, options: StackLogOptions, signal: AbortSignal) {
+  constructor(docker: DockerReader, options: StackLogOptions, signal: AbortSignal) {
     this.#docker = docker;
     this.#options = options;
     this.#signal = signal;
   }
 
-  /** Begins. @returns how many containers there are @throws FairleadError NOT_FOUND, OVERLOADED, as DockerEngine */
+  /** Begins. @returns how many containers there are @throws FairleadError NOT_FOUND, OVERLOADED, as DockerReader */
   async open(): Promise<number> {
     const { stack, follow, tail, since, until } = this.#options;
     // Before the list, so that nothing which starts meanwhile is missed.
@@ -110,7 +110,10 @@ export class MergedLogs {
     return lines;
   }
 
-  /** The log whose next line comes first; undefined while one is still to be waited for, or none has any. */
+  /**
+   * The log whose next line comes first; undefined while one is still to be waited for, or none has any. One that cannot wait
+   * goes before all others.
+   */
   #next(): LogSource | undefined {
     let first: { readonly source: LogSource; readonly time: string } | undefined;
     let isMissing = false;
@@ -119,6 +122,8 @@ export class MergedLogs {
       if (time === undefined) {
         if (source.isOver) this.#forget(source);
         else if (!source.isLive) isMissing = true;
+      } else if (source.isPressing) {
+        return source;
       } else if (first === undefined || time < first.time) {
         first = { source, time };
       }

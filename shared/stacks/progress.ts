@@ -1,5 +1,5 @@
 /** What Compose says as it works: as much of it as its reader keeps up with, and the end of it for who asks why. */
-import { MAX_PROGRESS_CHARS, type StackProgress } from '../../shared/messages/stack.ts';
+import { MAX_PROGRESS_CHARS, type StackProgress } from '../messages/stack.ts';
 
 /** Lines that wait to be sent. Who does not read must not hold up Compose. */
 const MAX_WAITING = 500;

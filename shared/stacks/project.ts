@@ -1,9 +1,9 @@
 /** Stacks as Docker knows them: containers with the labels of Compose, whoever has deployed them. */
 
-import { asObjects, type DockerObject } from '../../shared/docker/json.ts';
-import type { Item } from '../../shared/messages/kind.ts';
-import type { stackList } from '../../shared/messages/stack.ts';
-import type { DockerEngine } from '../docker/engine.ts';
+import { asObjects, type DockerObject } from '../docker/json.ts';
+import type { Item } from '../messages/kind.ts';
+import type { stackList } from '../messages/stack.ts';
+import type { DockerReader } from './docker-reader.ts';
 
 export const PROJECT_LABEL = 'com.docker.compose.project';
 const SERVICE_LABEL = 'com.docker.compose.service';
@@ -12,9 +12,9 @@ const MAX_LIST_BYTES = 32 * 1024 * 1024;
 const MAX_NAME_CHARS = 255;
 const MAX_SERVICES = 1000;
 
-/** Docker's own objects of all containers of a stack, or of all stacks; stopped ones, too. @throws as DockerEngine */
+/** Docker's own objects of all containers of a stack, or of all stacks; stopped ones, too. @throws as DockerReader */
 export async function containersOf(
-  docker: DockerEngine,
+  docker: DockerReader,
   stack: string | undefined,
   signal: AbortSignal,
 ): Promise<DockerObject[]> {

@@ -1,9 +1,9 @@
 /** What is passed on of the lines of Compose. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ProgressLines } from '../../../../agent/stacks/progress.ts';
 import { masker } from '../../../../shared/compose/env.ts';
 import { StackProgress } from '../../../../shared/messages/stack.ts';
+import { ProgressLines } from '../../../../shared/stacks/progress.ts';
 import { fits } from '../../../../shared/validate.ts';
 
 async function shown(line: string, env: Record<string, string>) {
