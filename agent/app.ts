@@ -17,6 +17,7 @@ import { VERSION } from '../shared/version.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { feedOf } from './docker/event-feed.ts';
+import { EXECS_DIRECTORY, LeftExecs } from './docker/left-execs.ts';
 import { HANDLERS } from './handlers/index.ts';
 import type { HawserConfig } from './hawser/config.ts';
 import { Hawser } from './hawser/hawser.ts';
@@ -81,7 +82,9 @@ export async function runAgent(
   try {
     const credentials = await Credentials.load(config.stateDir);
     const { renewBeforeMs } = config;
-    const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log });
+    const execs = await LeftExecs.load(join(config.stateDir, EXECS_DIRECTORY), deps.log);
+    const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log, execs });
+    docker.onState(({ reachable }) => void (reachable && execs.end(docker)));
     try {
       const roots = knownRoots(credentials, config.stateDir, deps, stop);
       const directory = join(config.stateDir, VOLUMES_DIRECTORY);

@@ -8,6 +8,7 @@ import type { HeaderPair } from '../../shared/docker/headers.ts';
 import { endToEnd } from '../../shared/docker/headers.ts';
 import { normalPath } from '../../shared/docker/path.ts';
 import type { BareConnection, RawAnswer, RawExchange, RawRequest } from '../../shared/docker/raw-exchange.ts';
+import { isFairleadError } from '../../shared/errors.ts';
 import { ExactLength } from '../../shared/exact-length.ts';
 import { pump } from '../../shared/pump.ts';
 import type { PolicySubject } from '../policy/policy.ts';
@@ -58,6 +59,8 @@ export async function runRequest(
     const answer = await Promise.race([exchange.answer, isSent.then(() => exchange.answer)]);
     exec?.answered(answer.status);
     await passOn(client, answer);
+    // Detached: it is to run on without anybody.
+    exec?.over();
   });
 }
 
@@ -89,6 +92,7 @@ export async function runUpgrade(
     await join(client, answer, answer.connection);
     if (exec !== undefined && source.readableEnded) await endIfLeft(exec.follow(), context);
     client.finish([]);
+    if (exec !== undefined) await endIfLost(exec.follow(), context);
   });
 }
 
@@ -178,6 +182,8 @@ interface StartedExec {
   answered(status: number): void;
   /** Follows it, from the first call on: Docker has been told to start it. */
   follow(): RunningExec;
+  /** Says that it goes on by itself. */
+  over(): void;
 }
 
 /** @throws FairleadError DENIED_BY_HOST for an exec that could not be ended when its client leaves */
@@ -199,6 +205,9 @@ function startedExec(target: string, { docker }: ExchangeContext): StartedExec |
       running ??= new RunningExec(docker, id);
       return running;
     },
+    over() {
+      running?.over();
+    },
   };
 }
 
@@ -209,6 +218,20 @@ function startedExec(target: string, { docker }: ExchangeContext): StartedExec |
 async function endIfLeft(running: RunningExec, context: ExchangeContext): Promise<void> {
   const state = await running.inspect({}).catch(() => undefined);
   if (state?.tty === true && state.running) await end(running, context);
+}
+
+/**
+ * Ends an exec whose Docker was lost, which closes the connection as the end of the process does. One that Docker has let go
+ * of otherwise has ended, or was left by the keys for that: then it goes on by itself.
+ */
+async function endIfLost(running: RunningExec, context: ExchangeContext): Promise<void> {
+  try {
+    await running.inspect({});
+    running.over();
+  } catch (error) {
+    if (!isFairleadError(error)) throw error;
+    if (error.code === 'DOCKER_UNREACHABLE') await end(running, context);
+  }
 }
 
 async function end(running: RunningExec, { log }: ExchangeContext): Promise<void> {

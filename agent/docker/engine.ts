@@ -18,6 +18,7 @@ import { deniesAct, type PolicySubject } from '../policy/policy.ts';
 import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
 import { connectionFailure, unreachable } from './failure.ts';
+import type { LeftExecs } from './left-execs.ts';
 import { Modem } from './modem.ts';
 
 /** How often Docker is asked whether it is there, while it is and while it is not. */
@@ -40,6 +41,8 @@ export interface EngineOptions {
   readonly policy: HostPolicy;
   readonly clock: Clock;
   readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** Where execs are kept that run for somebody; absent: an agent that is killed leaves them running. */
+  readonly execs?: Pick<LeftExecs, 'begun' | 'over'>;
 }
 
 /**
@@ -50,6 +53,7 @@ export interface EngineOptions {
  */
 export class DockerEngine {
   readonly clock: Clock;
+  readonly execs: EngineOptions['execs'];
   readonly #address: DockerAddress;
   readonly #policy: HostPolicy;
   readonly #log: EngineOptions['log'];
@@ -64,6 +68,7 @@ export class DockerEngine {
   /** @throws FairleadError VALIDATION for an address that is none */
   constructor(options: EngineOptions) {
     this.clock = options.clock;
+    this.execs = options.execs;
     this.#log = options.log;
     this.#policy = options.policy;
     this.#address = parseDockerAddress(options.socket);

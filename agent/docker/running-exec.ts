@@ -42,20 +42,32 @@ export class RunningExec {
   /** Found right after the start, so that the process can be ended also when Docker no longer answers. */
   readonly #process: Promise<ExecProcess | undefined>;
 
-  /** Follows an exec that Docker has just been told to start. */
-  constructor(docker: DockerEngine, id: string) {
+  /**
+   * Follows an exec that Docker has just been told to start.
+   * @param isKept whether the next agent is to end it if this one does not come to that
+   */
+  constructor(docker: DockerEngine, id: string, { isKept = true }: { isKept?: boolean } = {}) {
     this.#docker = docker;
     this.id = id;
+    if (isKept) docker.execs?.begun(id);
     this.#process = this.#findProcess();
+  }
+
+  /** Says that its process has ended, or goes on by itself from here on. Idempotent. */
+  over(): void {
+    this.#docker.execs?.over(this.id);
   }
 
   /** @throws FairleadError STREAM_INTERRUPTED when Docker no longer knows it */
   async inspect(call: { signal?: AbortSignal; timeoutMs?: number }): Promise<ExecState> {
     try {
       const path = dockerPath`/exec/${this.id}/json`;
-      return execState(asObject(await this.#docker.json({ method: 'GET', path, ...call })));
+      const state = execState(asObject(await this.#docker.json({ method: 'GET', path, ...call })));
+      if (!state.running && state.exitCode !== null) this.over();
+      return state;
     } catch (error) {
       if (!isFairleadError(error, 'NOT_FOUND') && !isFairleadError(error, 'CONTAINER_NOT_FOUND')) throw error;
+      this.over();
       const why = 'Docker no longer knows the exec: it was restarted, or the container is gone';
       throw new FairleadError('STREAM_INTERRUPTED', why, { cause: error });
     }
@@ -71,7 +83,10 @@ export class RunningExec {
   async end(): Promise<boolean> {
     try {
       const process = await Promise.race([this.#process, sleep(FOUND_MS, this.#docker.clock)]);
-      if (process !== undefined && (await endProcess(process, this.#docker.clock))) return true;
+      if (process !== undefined && (await endProcess(process, this.#docker.clock))) {
+        this.over();
+        return true;
+      }
       const { running, exitCode, pid } = await this.inspect({ timeoutMs: END_CALL_MS });
       return !running && (exitCode !== null || pid === 0);
     } catch (error) {

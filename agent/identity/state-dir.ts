@@ -56,7 +56,7 @@ const FILES = {
   journal: JOURNAL_FILE,
 } as const;
 const IDENTITY_FILES: ReadonlySet<string> = new Set(Object.values(FILES));
-const OUR_FILES: ReadonlySet<string> = new Set([...IDENTITY_FILES, 'run.json', 'compose', 'volumes']);
+const OUR_FILES: ReadonlySet<string> = new Set([...IDENTITY_FILES, 'run.json', 'compose', 'volumes', 'execs']);
 /** As atomic-file.ts names its temporary files. */
 const LEFTOVER = /^(.+)\.[0-9a-f]{12}\.tmp$/;
 

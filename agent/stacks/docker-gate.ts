@@ -23,6 +23,7 @@ export class DockerGate {
   readonly #kind: PolicySubject;
   readonly #docker: DockerEngine;
   #denial: FairleadError | undefined;
+  #loss: FairleadError | undefined;
 
   /** @param kind as which the host's policy judges what is asked. @throws FairleadError VALIDATION, the file system's error */
   static async open(path: string, kind: PolicySubject, docker: DockerEngine): Promise<DockerGate> {
@@ -54,6 +55,11 @@ export class DockerGate {
     return this.#denial;
   }
 
+  /** How Docker was lost under a call, if it was: the first time. */
+  get loss(): FairleadError | undefined {
+    return this.#loss;
+  }
+
   /** Ends what goes on and takes nothing more. Idempotent. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => {
@@ -68,9 +74,11 @@ export class DockerGate {
     response.once('close', () => gone.abort(new FairleadError('CANCELLED', 'Compose went away')));
     try {
       await this.#passOn(request, response, gone.signal);
-    } catch (error) {
+    } catch (caught) {
+      const error = this.#docker.explain(caught);
       if (isFairleadError(error, 'DENIED_BY_HOST')) this.#denial ??= error;
-      refuse(response, this.#docker.explain(error));
+      if (isFairleadError(error, 'DOCKER_UNREACHABLE')) this.#loss ??= error;
+      refuse(response, error);
     }
   }
 

@@ -308,7 +308,9 @@ export class Stacks {
       ...(maxOutputChars === undefined ? {} : { maxOutputChars }),
     });
     if (end.code === 0) return end;
-    if (gate.denial !== undefined) throw gate.denial;
+    const { denial, loss } = gate;
+    if (denial !== undefined) throw denial;
+    if (loss !== undefined) throw new FairleadError(loss.code, `compose ${step.name} failed: ${loss.message}`);
     throw failure(step, end, lines.reason, maxOutputChars);
   }
 

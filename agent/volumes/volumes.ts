@@ -54,6 +54,8 @@ export class Volumes {
   readonly #unsubscribe: () => void;
   readonly #timer: Timer;
   #cleared: Promise<void> | undefined;
+  /** Whether Docker was lost while a helper was there, which then may have stayed. */
+  #mayHaveLeft = false;
 
   /** What is left of a process before this one is put right once Docker is there. */
   constructor(options: VolumesOptions) {
@@ -97,8 +99,14 @@ export class Volumes {
       try {
         return await work(helper);
       } finally {
-        if (!(await helper.close())) log.warn({ volume, helper: id }, 'a helper could not be removed yet');
+        if (!(await helper.close())) {
+          this.#mayHaveLeft = true;
+          log.warn({ volume, helper: id }, 'a helper could not be removed yet');
+        }
       }
+    } catch (error) {
+      if (isFairleadError(error, 'DOCKER_UNREACHABLE')) this.#mayHaveLeft = true;
+      throw error;
     } finally {
       this.#helpers.delete(id);
     }
@@ -197,6 +205,7 @@ export class Volumes {
     this.#whenCleared().catch((error: unknown) => {
       this.#options.log.warn({ err: error }, 'what an earlier run left of volumes could not be put right yet');
     });
+    if (this.#mayHaveLeft) void this.#sweep();
   }
 
   async #clear(): Promise<void> {
@@ -232,8 +241,11 @@ export class Volumes {
     try {
       const transfers = await this.#sweepSpools();
       if (transfers > 0) log.info({ transfers }, 'dropped transfers that nobody asks for any more');
-      if (docker.state.reachable) await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
+      if (!docker.state.reachable) return;
+      this.#mayHaveLeft = false;
+      await sweepHelpers(docker, owner, (id) => this.#helpers.has(id));
     } catch (error) {
+      this.#mayHaveLeft = true;
       log.warn({ err: error }, 'what is left of volumes could not be looked through');
     }
   }

@@ -26,7 +26,7 @@ const strict = { additionalProperties: false };
 const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
 
 const resume = flag(
-  '1 unless given: what is followed goes on where it stopped when the host was away for 5 minutes at most',
+  '1 unless given: what is followed goes on where it stopped when the host, or its Docker, was away for 5 minutes at most',
 );
 
 const LogsQuery = Type.Object(

@@ -1,4 +1,4 @@
-/** Lets what a client follows outlast the absence of its host, for a while. */
+/** Lets what a client follows outlast the absence of its host, or of the Docker there, for a while. */
 import type { FastifyRequest } from 'fastify';
 import { Backoff } from '../../shared/backoff.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -8,16 +8,15 @@ import type { HostLink } from '../hosts/host-link.ts';
 import type { HostLinks } from './host-links.ts';
 import { COMEBACK_MS } from './limits.ts';
 
-/** What ends a stream together with its session. */
-const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['STREAM_INTERRUPTED', 'SHUTDOWN', 'REPLACED']);
-/** What a host that has just come back may answer for a moment: it has much to do, and its Docker may still be starting. */
-const NOT_YET: ReadonlySet<ErrorCode> = new Set([
-  ...INTERRUPTIONS,
-  'HOST_OFFLINE',
-  'TIMEOUT',
-  'OVERLOADED',
+/** What ends a stream that was open: the end of its session, or a Docker that stopped, was killed, or starts anew. */
+const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set([
+  'STREAM_INTERRUPTED',
+  'SHUTDOWN',
+  'REPLACED',
   'DOCKER_UNREACHABLE',
 ]);
+/** What a host that has just come back may answer for a moment: it has much to do. */
+const NOT_YET: ReadonlySet<ErrorCode> = new Set([...INTERRUPTIONS, 'HOST_OFFLINE', 'TIMEOUT', 'OVERLOADED']);
 /** Those who wait for one host do not come back in the same moment. */
 const BACKOFF = { minMs: 200, maxMs: 5_000 };
 /** What lived so long was no failed attempt. */
@@ -61,7 +60,7 @@ export class HostComeback {
    * @param error what ended the stream, or what opening it again failed with
    * @param livedMs how long the stream had been open; 0 for an attempt that failed
    * @throws `error` if that is no interruption; FairleadError HOST_OFFLINE when the host stays away or is revoked,
-   *   HOST_NOT_FOUND; the signal's reason
+   *   DOCKER_UNREACHABLE when its Docker does, HOST_NOT_FOUND; the signal's reason
    */
   async link(error: unknown, livedMs: number): Promise<HostLink> {
     const { links, clock, request, hostId, signal } = this.#options;
@@ -77,7 +76,7 @@ export class HostComeback {
     const late = new AbortController();
     const timer = clock.setTimeout(() => late.abort(staysAway()), this.#deadline - clock.monotonic());
     try {
-      if (clock.monotonic() >= this.#deadline) throw staysAway();
+      if (clock.monotonic() >= this.#deadline) throw error.code === 'DOCKER_UNREACHABLE' ? error : staysAway();
       return await links.onReturn(request, hostId, AbortSignal.any([signal, late.signal]));
     } finally {
       timer.cancel();

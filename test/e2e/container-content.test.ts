@@ -2,8 +2,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { before, test } from 'node:test';
@@ -12,7 +10,8 @@ import type { WebSocket } from 'ws';
 import { dockerApi, TEST_IMAGE, testContainer } from '../support/docker.ts';
 import type { Answer } from '../support/http.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
-import { type Cleanup, defer, fileCleanup } from '../support/tmp.ts';
+import { startRegistry } from '../support/registry.ts';
+import { defer, fileCleanup } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
@@ -210,55 +209,6 @@ test('images are saved as one tar, and loaded again; a broken tar is an error', 
   assert.deepEqual(codeOf(await server.api.get(images('/fl-test-none:1/archive'))), [404, 'NOT_FOUND']);
 });
 
-/** A registry of one image with one layer, at 127.0.0.1, where Docker asks for no TLS. @param wants judges credentials */
-async function registry(cleanup: Cleanup, wants?: (authorization: string | undefined) => boolean) {
-  const { gzipSync } = await import('node:zlib');
-  const layerTar = await tarOf({ 'hello.txt': `hello ${randomBytes(8).toString('hex')}` });
-  const layer = gzipSync(layerTar);
-  const digest = (bytes: Uint8Array) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-  const os = { architecture: process.arch === 'x64' ? 'amd64' : process.arch, os: 'linux' };
-  const rootfs = { type: 'layers', diff_ids: [digest(layerTar)] };
-  const config = Buffer.from(JSON.stringify({ ...os, config: { Labels: { 'fairlead.test': '1' } }, rootfs }));
-  const media = (name: string) => `application/vnd.docker.${name}`;
-  const type = media('distribution.manifest.v2+json');
-  const manifest = Buffer.from(
-    JSON.stringify({
-      ...{ schemaVersion: 2, mediaType: type },
-      config: { mediaType: media('container.image.v1+json'), size: config.length, digest: digest(config) },
-      layers: [{ mediaType: media('image.rootfs.diff.tar.gzip'), size: layer.length, digest: digest(layer) }],
-    }),
-  );
-  const blobs: Record<string, Buffer> = { [digest(layer)]: layer, [digest(config)]: config };
-  let isBroken = false;
-  const http = createServer(({ url = '', headers }, response) => {
-    const answer = (status: number, body: Uint8Array | string, more = {}) =>
-      void response.writeHead(status, { 'content-length': Buffer.byteLength(body), ...more }).end(body);
-    if (wants?.(headers.authorization) === false)
-      return answer(401, '{}', { 'www-authenticate': 'Basic realm="test"' });
-    if (url === '/v2/') return answer(200, '{}');
-    const blob = blobs[/\/blobs\/(.+)$/.exec(url)?.[1] ?? ''];
-    if (blob !== undefined) return answer(200, isBroken && blob === layer ? Buffer.alloc(blob.length) : blob);
-    if (/\/manifests\/(?:latest|1|sha256:.*)$/.test(url)) {
-      return answer(200, manifest, { 'docker-content-digest': digest(manifest), 'content-type': type });
-    }
-    const errors = [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown' }];
-    return answer(404, JSON.stringify({ errors }), { 'content-type': 'application/json' });
-  });
-  http.listen(0, '127.0.0.1');
-  await once(http, 'listening');
-  defer(cleanup, () => {
-    http.closeAllConnections();
-    http.close();
-  });
-  const name = `127.0.0.1:${(http.address() as AddressInfo).port}/fl-test/${randomBytes(6).toString('hex')}`;
-  defer(cleanup, () => dockerApi('DELETE', `/images/${name}:latest`));
-  defer(cleanup, () => dockerApi('DELETE', `/images/${name}:1`));
-  const breakLayer = () => {
-    isBroken = true;
-  };
-  return { name, breakLayer };
-}
-
 const pull = (body: object, headers = {}) => server.api.request('POST', images('/pull'), { body, headers });
 
 function records({ text }: Answer): { status?: string; error?: { code: string; detail: string } }[] {
@@ -269,7 +219,7 @@ function records({ text }: Answer): { status?: string; error?: { code: string; d
 }
 
 test('an image is pulled, with Docker’s own words on the way', async (t) => {
-  const { name } = await registry(t);
+  const { name } = await startRegistry(t);
   const pulled = await pull({ reference: name });
   assert.equal(pulled.status, 200, pulled.text);
   assert.match(records(pulled).at(-1)?.status ?? '', /^Status: Downloaded newer image/);
@@ -279,7 +229,7 @@ test('an image is pulled, with Docker’s own words on the way', async (t) => {
 });
 
 test('a pull that fails is an error, before its first word and behind it', async (t) => {
-  const { name, breakLayer } = await registry(t);
+  const { name, breakLayer } = await startRegistry(t);
   const unknown = await pull({ reference: `${name}:2` });
   assert.deepEqual(codeOf(unknown), [404, 'NOT_FOUND'], unknown.text);
   breakLayer();
@@ -300,7 +250,7 @@ test('a pull that fails is an error, before its first word and behind it', async
 test('credentials reach the registry, and no log', async (t) => {
   const secret = `pw-${randomBytes(12).toString('hex')}`;
   const basic = `Basic ${Buffer.from(`ann:${secret}`).toString('base64')}`;
-  const { name } = await registry(t, (authorization) => authorization === basic);
+  const { name } = await startRegistry(t, { wants: (authorization) => authorization === basic });
   assert.ok((await pull({ reference: `${name}:1` })).status >= 400);
   const [serveraddress] = name.split('/');
   const auth = Buffer.from(JSON.stringify({ username: 'ann', password: secret, serveraddress })).toString('base64url');

@@ -27,7 +27,7 @@ test('a stopped Engine: the host stays online, calls say DOCKER_UNREACHABLE, and
   await addHost(t, server, 'shed', ['--docker', proxy.path]);
   const { id } = await testContainer(t);
   await waitForDocker('shed', true);
-  const log = await server.api.open('GET', `/api/v1/hosts/shed/containers/${id}/logs?follow=1`);
+  const log = await server.api.open('GET', `/api/v1/hosts/shed/containers/${id}/logs?follow=1&resume=0`);
   const cut = new Promise<string>((resolve) => {
     log.once('error', () => resolve('error'));
     log.once('end', () => resolve('end'));

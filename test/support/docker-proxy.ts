@@ -16,12 +16,16 @@ export class DockerProxy {
   readonly #lines: string[] = [];
   #server: Server | undefined;
 
-  private constructor(path: string) {
+  readonly #engine: string;
+
+  private constructor(path: string, engine: string) {
     this.path = path;
+    this.#engine = engine;
   }
 
-  static async start(cleanup: Cleanup): Promise<DockerProxy> {
-    const proxy = new DockerProxy(join(await tempDir(cleanup, 'docker'), 'docker.sock'));
+  /** @param engine the socket of the Engine that it stands in front of */
+  static async start(cleanup: Cleanup, engine = DOCKER_SOCKET): Promise<DockerProxy> {
+    const proxy = new DockerProxy(join(await tempDir(cleanup, 'docker'), 'docker.sock'), engine);
     defer(cleanup, () => proxy.stop());
     await proxy.listen();
     return proxy;
@@ -56,7 +60,7 @@ export class DockerProxy {
   }
 
   #forward(socket: Socket): void {
-    const upstream = createConnection({ path: DOCKER_SOCKET, allowHalfOpen: true });
+    const upstream = createConnection({ path: this.#engine, allowHalfOpen: true });
     socket.allowHalfOpen = true;
     this.#connections.set(socket, '');
     socket.once('data', (data: Buffer) => this.#lines.push(data.toString('latin1').split('\r\n', 1)[0] ?? ''));

@@ -41,33 +41,72 @@ export interface TestContainer {
   readonly name: string;
 }
 
-/** Docker's answer to `dockerApi`. */
+/** Docker's answer to `api`. */
 export interface DockerAnswer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every kind
   body: any;
 }
 
-/** Makes sure that an Engine answers and has TEST_IMAGE. @throws Error that says what to do */
-export async function requireDocker(): Promise<void> {
+/** One Engine, past everything that is under test. */
+export interface TestDocker {
+  readonly socket: string;
+  /** One exchange with it. */
+  api(method: string, path: string, body?: unknown): Promise<DockerAnswer>;
+  /** As `api`, for bodies that are tars. */
+  bytes(method: string, path: string, body?: Buffer | Readable): Promise<{ status: number; body: Buffer }>;
+  /** Makes sure that it answers and has TEST_IMAGE. @throws Error that says what to do */
+  require(): Promise<void>;
+  /** Makes a container of its own for a test and starts it; removed after the test. */
+  container(cleanup: Cleanup, options?: ContainerOptions): Promise<TestContainer>;
+}
+
+/** The Engine at a socket. */
+export function dockerAt(socket: string): TestDocker {
+  const send = (method: string, path: string, body: Buffer | Readable | undefined, type: string) =>
+    exchange(socket, method, path, body, type);
+  const docker: TestDocker = {
+    socket,
+    async api(method, path, body) {
+      const json = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+      const response = await send(method, path, json, 'application/json');
+      const answer = await text(response);
+      const isJson = (response.headers['content-type'] ?? '').includes('json');
+      return { status: response.statusCode ?? 0, body: isJson && answer !== '' ? JSON.parse(answer) : answer };
+    },
+    async bytes(method, path, body) {
+      const response = await send(method, path, body, 'application/x-tar');
+      return { status: response.statusCode ?? 0, body: await buffer(response) };
+    },
+    require: () => requireImage(docker),
+    container: (cleanup, options = {}) => makeContainer(docker, cleanup, options),
+  };
+  return docker;
+}
+
+/** The Engine that tests share. */
+export const sharedDocker = dockerAt(DOCKER_SOCKET);
+/** These are those of the shared Engine. */
+export const { api: dockerApi, bytes: dockerBytes, require: requireDocker, container: testContainer } = sharedDocker;
+
+async function requireImage(docker: TestDocker): Promise<void> {
   try {
-    await dockerApi('GET', '/_ping');
+    await docker.api('GET', '/_ping');
   } catch (error) {
     throw new Error(
-      `These tests need a Docker Engine, and none answers at ${DOCKER_SOCKET}. Start one (dockerd), or name its ` +
+      `These tests need a Docker Engine, and none answers at ${docker.socket}. Start one (dockerd), or name its ` +
         'socket in FAIRLEAD_TEST_DOCKER.',
       { cause: error },
     );
   }
-  const image = await dockerApi('GET', `/images/${TEST_IMAGE}/json`);
-  if (image.status !== 200 || image.body.Config?.Labels?.[TEST_LABEL] !== IMAGE_VERSION) await importImage();
+  const image = await docker.api('GET', `/images/${TEST_IMAGE}/json`);
+  if (image.status !== 200 || image.body.Config?.Labels?.[TEST_LABEL] !== IMAGE_VERSION) await importImage(docker);
 }
 
-/** Makes a container of its own for a test and starts it; removed after the test. */
-export async function testContainer(cleanup: Cleanup, options: ContainerOptions = {}): Promise<TestContainer> {
-  await requireDocker();
+async function makeContainer(docker: TestDocker, cleanup: Cleanup, options: ContainerOptions): Promise<TestContainer> {
+  await docker.require();
   const name = `fl-test-${randomBytes(6).toString('hex')}`;
-  const created = await must('POST', `/containers/create?name=${name}`, {
+  const created = await must(docker, 'POST', `/containers/create?name=${name}`, {
     Image: TEST_IMAGE,
     Cmd: options.cmd ?? IDLE,
     Tty: options.tty ?? false,
@@ -77,38 +116,20 @@ export async function testContainer(cleanup: Cleanup, options: ContainerOptions 
     HostConfig: { NetworkMode: 'none' },
     ...options.config,
   });
-  defer(cleanup, () => dockerApi('DELETE', `/containers/${name}?force=1&v=1`));
-  if (options.start !== false) await must('POST', `/containers/${name}/start`);
+  defer(cleanup, () => docker.api('DELETE', `/containers/${name}?force=1&v=1`));
+  if (options.start !== false) await must(docker, 'POST', `/containers/${name}/start`);
   return { id: created.Id, name };
 }
 
-/** One exchange with the Engine, past everything that is under test. */
-export async function dockerApi(method: string, path: string, body?: unknown): Promise<DockerAnswer> {
-  const json = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-  const response = await send(method, path, json, 'application/json');
-  const answer = await text(response);
-  const isJson = (response.headers['content-type'] ?? '').includes('json');
-  return { status: response.statusCode ?? 0, body: isJson && answer !== '' ? JSON.parse(answer) : answer };
-}
-
-/** As `dockerApi`, for bodies that are tars. */
-export async function dockerBytes(
-  method: string,
-  path: string,
-  body?: Buffer,
-): Promise<{ status: number; body: Buffer }> {
-  const response = await send(method, path, body, 'application/x-tar');
-  return { status: response.statusCode ?? 0, body: await buffer(response) };
-}
-
 // biome-ignore lint/suspicious/noExplicitAny: as in DockerAnswer
-async function must(method: string, path: string, body?: unknown): Promise<any> {
-  const answer = await dockerApi(method, path, body);
+async function must(docker: TestDocker, method: string, path: string, body?: unknown): Promise<any> {
+  const answer = await docker.api(method, path, body);
   if (answer.status < 300) return answer.body;
   throw new Error(`${method} ${path}: Docker answered ${answer.status}: ${JSON.stringify(answer.body)}`);
 }
 
-function send(
+function exchange(
+  socketPath: string,
   method: string,
   path: string,
   body: Buffer | Readable | undefined,
@@ -116,7 +137,7 @@ function send(
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': type };
-    const outgoing = request({ socketPath: DOCKER_SOCKET, method, path, agent, headers }, resolve);
+    const outgoing = request({ socketPath, method, path, agent, headers }, resolve);
     outgoing.on('error', reject);
     if (body === undefined || Buffer.isBuffer(body)) outgoing.end(body);
     else body.pipe(outgoing);
@@ -124,7 +145,7 @@ function send(
 }
 
 /** Imports the image. Two test files may do so at once: the later one wins, and the other's is cleared away. */
-async function importImage(): Promise<void> {
+async function importImage(docker: TestDocker): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'fairlead-image-'));
   try {
     const tar = await packRoot(dir);
@@ -134,11 +155,10 @@ async function importImage(): Promise<void> {
       ['changes', 'ENV PATH=/bin'],
     ]);
     const path = `/images/create?fromSrc=-&repo=${repo}&tag=${tag}&${changes}`;
-    const response = await send('POST', path, createReadStream(tar), 'application/x-tar');
-    const answer = await text(response);
-    if (response.statusCode !== 200 || answer.includes('"error"')) throw new Error(`docker import failed: ${answer}`);
+    const { status, body } = await docker.bytes('POST', path, createReadStream(tar));
+    if (status !== 200 || body.includes('"error"')) throw new Error(`docker import failed: ${body}`);
     const filters = { dangling: ['true'], label: [TEST_LABEL] };
-    await dockerApi('POST', `/images/prune?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+    await docker.api('POST', `/images/prune?filters=${encodeURIComponent(JSON.stringify(filters))}`);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

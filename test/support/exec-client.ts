@@ -50,8 +50,13 @@ export class ExecClient {
     for (const name of ['cols', 'rows', 'user', 'workdir'] as const) {
       if (params[name] !== undefined) query.set(name, String(params[name]));
     }
-    const webSocket = api.webSocket(`/api/v1/hosts/${host}/containers/${container}/exec?${query}`);
-    const client = new ExecClient(webSocket, params.separate === true);
+    return await ExecClient.at(api, `/api/v1/hosts/${host}/containers/${container}/exec?${query}`, params.separate);
+  }
+
+  /** Of any route that speaks as exec does. */
+  static async at(api: Api, path: string, separate = false): Promise<ExecClient> {
+    const webSocket = api.webSocket(path);
+    const client = new ExecClient(webSocket, separate);
     await once(webSocket, 'open');
     return client;
   }

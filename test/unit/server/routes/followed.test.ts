@@ -205,18 +205,18 @@ test('what ends it in the end is told: another container, a host that is gone, a
 });
 
 test('a host that stays away ends it after 5 minutes; one whose Docker still starts is asked again', async (t) => {
-  let isUp = true;
+  let away: ErrorCode | undefined;
   const answer = () => {
-    if (!isUp) throw new FairleadError('DOCKER_UNREACHABLE', 'Docker still starts');
+    if (away !== undefined) throw new FairleadError(away, 'not yet');
     return { tty: false };
   };
   const { url, clock, host, stream } = await following(t, { 'container.log.stream': answer });
   const gathered = gather(await get(`${url}${BASE}/logs?follow=1`, 'application/x-ndjson'));
   const first = await stream(0);
-  isUp = false;
+  away = 'DOCKER_UNREACHABLE';
   first.interrupt(lost());
   await stream(3);
-  isUp = true;
+  away = undefined;
   const next = await waitFor('another stream', async () => {
     clock.advance(5_000);
     const last = host.asked.at(-1)?.stream;
@@ -224,7 +224,7 @@ test('a host that stays away ends it after 5 minutes; one whose Docker still sta
   });
   next.output.write(entry(1, 'one\n'));
   await waitFor('a line', () => gathered.text.includes('one'));
-  isUp = false;
+  away = 'HOST_OFFLINE';
   next.interrupt(lost());
   const before = clock.monotonic();
   await waitFor('the end', () => {
@@ -235,6 +235,41 @@ test('a host that stays away ends it after 5 minutes; one whose Docker still sta
   assert.equal(await gathered.end, 'broken');
   const last = gathered.text.trim().split('\n').at(-1) ?? '';
   assert.equal(JSON.parse(last).error.code, 'HOST_OFFLINE');
+});
+
+test('a Docker that breaks off is waited for as a host is, and is named when it stays away', async (t) => {
+  let isUp = true;
+  const gone = () => new FairleadError('DOCKER_UNREACHABLE', 'Docker is not reachable: it broke off the connection');
+  const answer = () => {
+    if (!isUp) throw gone();
+    return { tty: false };
+  };
+  const { url, clock, stream } = await following(t, { 'container.log.stream': answer });
+  const gathered = gather(await get(`${url}${BASE}/logs?follow=1`, 'application/x-ndjson'));
+  const first = await stream(0);
+  first.output.write(entry(1, 'one\n'));
+  await waitFor('a line', () => gathered.text.includes('one'));
+  first.interrupt(gone());
+  const second = await stream(1);
+  second.output.write(Buffer.concat([entry(1, 'one\n'), entry(2, 'two\n')]));
+  await waitFor('the next line', () => gathered.text.includes('two'));
+  isUp = false;
+  second.interrupt(gone());
+  const before = clock.monotonic();
+  await waitFor('the end', () => {
+    clock.advance(2_500);
+    return gathered.text.includes('error');
+  });
+  assert.ok(clock.monotonic() - before >= COMEBACK_MS);
+  assert.equal(await gathered.end, 'broken');
+  const records = gathered.text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    records.map(({ line, error }) => line ?? error.code),
+    ['one', 'two', 'DOCKER_UNREACHABLE'],
+  );
 });
 
 test('who does not want it, or reads no more than there is, is told of an interruption at once', async (t) => {
