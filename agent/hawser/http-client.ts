@@ -42,7 +42,7 @@ export class HttpClient {
   readonly #ending = new AbortController();
   readonly #clock: Clock;
   /** Present as long as an upgrade is asked for and not answered. */
-  #bare: { readonly socket: Duplex; readonly head: Buffer } | undefined;
+  #bare: Duplex | undefined;
   /** The connection, once it is bare bytes. */
   #joined: Duplex | undefined;
 
@@ -67,11 +67,13 @@ export class HttpClient {
     for (const end of [request.socket, socket]) end.allowHalfOpen = true;
     // A connection that breaks is seen by its close.
     socket.on('error', () => socket.destroy());
+    // Now, since the client may have ended its half already: behind that end nothing can be put back.
+    if (head.byteLength > 0) socket.unshift(head);
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket as Socket);
     const client = new HttpClient(request, response, clock);
-    client.#bare = { socket, head };
+    client.#bare = socket;
     response.once('finish', () => client.#endSocket(socket));
     socket.once('close', () => client.end(clientGone()));
     return client;
@@ -179,17 +181,15 @@ export class HttpClient {
 
   /** Takes the connection out of HTTP's hands. */
   #join({ status, reason, headers }: AnswerHead): void {
-    const bare = this.#bare;
-    if (bare === undefined) throw new Error('an upgrade is asked for before it is made');
     const { protocol } = this;
-    const { socket, head } = bare;
+    const socket = this.#bare;
+    if (socket === undefined) throw new Error('an upgrade is asked for before it is made');
     this.#bare = undefined;
     this.#joined = socket;
     this.response.detachSocket(socket as Socket);
     // With 200 an Engine that knows no 101 has handed the connection over; its clients know that, too.
     const upgrade = status === 101 ? `Connection: Upgrade\r\nUpgrade: ${protocol}\r\n` : '';
     const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
-    if (head.byteLength > 0) socket.unshift(head);
     socket.write(`HTTP/1.1 ${status} ${reason}\r\n${upgrade}${lines}\r\n`, 'latin1');
   }
 

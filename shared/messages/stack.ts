@@ -20,7 +20,8 @@ export const ComposeText = Type.String({ minLength: 1, maxLength: MAX_COMPOSE_CH
 export const StackEnv = Type.Record(
   Type.String({ minLength: 1, maxLength: 128, pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }),
   Type.String({ maxLength: 32 * 1024 }),
-  { maxProperties: 256 },
+  // Without it, names that do not fit would be let through.
+  { maxProperties: 256, additionalProperties: false },
 );
 export type StackEnv = Static<typeof StackEnv>;
 
@@ -96,7 +97,7 @@ export const stackList = {
 export const StackState = Type.Record(
   ServiceName,
   Type.Object({ containers: Type.Integer({ minimum: 1, maximum: 1000 }), runs: Type.Boolean() }, closed),
-  { maxProperties: MAX_SERVICES },
+  { maxProperties: MAX_SERVICES, additionalProperties: false },
 );
 export type StackState = Static<typeof StackState>;
 
@@ -196,6 +197,7 @@ export const stackStatus = {
 export const Scale = Type.Record(ServiceName, Type.Integer({ minimum: 0, maximum: 1000 }), {
   minProperties: 1,
   maxProperties: MAX_SERVICES,
+  additionalProperties: false,
 });
 
 export const stackScale = change(0x0909, 'stack.scale', { ...content, services: Scale });

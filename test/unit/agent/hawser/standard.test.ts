@@ -282,6 +282,14 @@ test('a connection that Docker hands over is joined, and each half of it ends by
     await waitFor('the end', () => client.readableEnded);
     assert.ok(client.received.endsWith('the output'));
     assert.deepEqual([received[0], received.slice(1).join('')], [`POST ${path} ${body}`, 'typed']);
+    // All at once, and the end of it before there is an answer.
+    received.length = 0;
+    const hasty = bare(t, port);
+    const length = `Content-Length: ${body.length}`;
+    hasty.end(`${head('POST', path, 'Connection: Upgrade', 'Upgrade: tcp', length)}${body}typed`);
+    await waitFor('the end', () => hasty.readableEnded);
+    assert.match(hasty.received, /^HTTP\/1\.1 101 [\s\S]*the output$/);
+    assert.equal(received.slice(1).join(''), 'typed');
   }
 });
 
