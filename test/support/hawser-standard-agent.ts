@@ -48,6 +48,10 @@ export interface StandardAgent {
   readonly url: string;
   readonly port: number;
   readonly faults: StandardFaults;
+  /** Made anew at each start of a real one. */
+  readonly identity: { agentId: string };
+  /** Requests that have no answer yet. */
+  readonly busy: number;
   /** What it was asked, as `GET /path`, in order. */
   readonly asked: string[];
   /** Tokens that it was shown. */
@@ -64,6 +68,8 @@ export async function standardAgent(cleanup: Cleanup, options: StandardAgentOpti
   const tokens = new Set<string>();
   const connections = new Set<Socket>();
   const startedAt = Date.now();
+  const identity = { agentId: options.agentId ?? '1111-2222' };
+  let busy = 0;
   const admit = (request: IncomingMessage): number | undefined => {
     asked.push(`${request.method} ${request.url}`);
     const token = String(request.headers['x-hawser-token'] ?? '');
@@ -74,6 +80,10 @@ export async function standardAgent(cleanup: Cleanup, options: StandardAgentOpti
   const server = options.tls ? https.createServer(options.tls) : http.createServer();
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const path = request.url?.split('?')[0] ?? '';
+    busy++;
+    response.once('close', () => {
+      busy--;
+    });
     if (path === '/_hawser/health') {
       asked.push(`GET ${path}`);
       return void json(response, faults.isHealthy ? 200 : 503, { status: faults.isHealthy ? 'healthy' : 'unhealthy' });
@@ -84,7 +94,7 @@ export async function standardAgent(cleanup: Cleanup, options: StandardAgentOpti
     if (path === '/_hawser/info') {
       if (!faults.isHealthy) return void plain(response, 503, 'unhealthy');
       const uptime = Math.floor((Date.now() - startedAt) / 1000);
-      const names = { agentId: options.agentId ?? '1111-2222', agentName: 'std', hawserVersion: '0.2.14' };
+      const names = { ...identity, agentName: 'std', hawserVersion: '0.2.14' };
       return void json(response, 200, { ...names, dockerVersion: '20.10.24', mode: 'standard', uptime });
     }
     passOn(request, response, options.docker, isStreaming(request) ? undefined : faults.limitMs);
@@ -117,6 +127,10 @@ export async function standardAgent(cleanup: Cleanup, options: StandardAgentOpti
     url: `${options.tls ? 'https' : 'http'}://127.0.0.1:${port}`,
     port,
     faults,
+    identity,
+    get busy() {
+      return busy;
+    },
     asked,
     tokens,
     connections,

@@ -1,0 +1,112 @@
+/** By what an agent that listens is known: a request, and the token with it, goes to no other. */
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { before, test } from 'node:test';
+import { type AgentAddress, Connections } from '../../../../../server/hawser/standard/connections.ts';
+import { checkSettings } from '../../../../../server/hawser/standard/settings.ts';
+import { StandardTransport } from '../../../../../server/hawser/standard/standard-transport.ts';
+import { systemClock as clock } from '../../../../../shared/clock.ts';
+import { type StandardAgent, standardAgent } from '../../../../support/hawser-standard-agent.ts';
+import { type Cleanup, defer, fileCleanup } from '../../../../support/tmp.ts';
+import { testCa } from '../../../certs/fixtures.ts';
+
+const cleanup = fileCleanup();
+let agent: StandardAgent;
+let caPem: string;
+let certPem: string;
+let otherCa: string;
+
+before(async () => {
+  const [{ ca }, other] = await Promise.all([testCa(), testCa()]);
+  const issued = await ca.issueServer({ publicHosts: ['127.0.0.1'], clock });
+  [caPem, certPem, otherCa] = [ca.certPem, issued.certPem, other.ca.certPem];
+  const tls = { key: issued.keyPem, cert: issued.certPem };
+  agent = await standardAgent(cleanup, { token: 'secret', docker: '/nowhere', tls });
+});
+
+const pin = () => new X509Certificate(certPem).fingerprint256.replaceAll(':', '').toLowerCase();
+
+/** What the agent says of itself to whoever dials it so. */
+async function look(scope: Cleanup, more: Partial<AgentAddress>): Promise<number> {
+  const address = { url: new URL(agent.url), token: 'secret', ...more };
+  const transport = new StandardTransport({ connections: new Connections({ address, clock }), clock });
+  defer(scope, async () => transport.close('SHUTDOWN', 'the test is over'));
+  return (await transport.ask({ method: 'GET', path: '/_hawser/info' })).status;
+}
+
+test('the CA that was given is trusted, and no other', async (t) => {
+  assert.equal(await look(t, { ca: caPem }), 200);
+  const asked = agent.asked.length;
+  await assert.rejects(look(t, { ca: otherCa }), { code: 'HOST_OFFLINE', message: /certificate/ });
+  await assert.rejects(look(t, {}), { code: 'HOST_OFFLINE', message: /certificate/ });
+  assert.equal(agent.asked.length, asked);
+});
+
+test('a pinned certificate is trusted whoever signed it, and no other is shown anything', async (t) => {
+  assert.equal(await look(t, { pin: pin() }), 200);
+  const asked = agent.asked.length;
+  const wrong = look(t, { pin: '0'.repeat(64) });
+  await assert.rejects(wrong, { code: 'HOST_OFFLINE', message: new RegExp(`not the one.*sha256:${pin()}`) });
+  assert.equal(agent.asked.length, asked);
+});
+
+test('a proxy passes on what it cannot read, and says so when it does not', async (t) => {
+  const seen: (string | undefined)[] = [];
+  let isOpen = true;
+  const proxy = createServer();
+  proxy.on('connect', (request, client) => {
+    seen.push(`${request.url} ${request.headers['proxy-authorization']}`);
+    client.on('error', () => undefined);
+    if (!isOpen) return void client.end('HTTP/1.1 407 No\r\n\r\n');
+    const upstream = connect(agent.port, '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(client).pipe(upstream);
+    });
+    upstream.on('error', () => client.destroy());
+    client.on('close', () => upstream.destroy());
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  defer(t, async () => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  const way = { proxy: `http://u:p@127.0.0.1:${(proxy.address() as AddressInfo).port}/`, ca: caPem };
+  assert.equal(await look(t, way), 200);
+  assert.deepEqual(seen, [`127.0.0.1:${agent.port} Basic ${Buffer.from('u:p').toString('base64')}`]);
+  isOpen = false;
+  await assert.rejects(look(t, way), { code: 'HOST_OFFLINE', message: /proxy did not let/ });
+  const wrong = { ...way, pin: '0'.repeat(64), ca: undefined };
+  isOpen = true;
+  await assert.rejects(look(t, wrong), { code: 'HOST_OFFLINE', message: /not the one/ });
+});
+
+test('nothing that listens is told from what breaks', async (t) => {
+  await assert.rejects(look(t, { url: new URL('https://127.0.0.1:1') }), { code: 'HOST_OFFLINE', message: /refused/ });
+  const plain = look(t, { url: new URL(agent.url.replace('https', 'http')) });
+  await assert.rejects(plain, { code: 'STREAM_INTERRUPTED' });
+});
+
+test('settings are refused that would give something away', () => {
+  const asked = { url: 'https://nas:2376', token: 'secret' };
+  assert.deepEqual(checkSettings(asked).secrets, { token: 'secret' });
+  const colons = new X509Certificate(certPem).fingerprint256;
+  assert.equal(checkSettings({ ...asked, pin: colons }).settings.pin, `sha256:${pin()}`);
+  const refused: [object, RegExp][] = [
+    [{ url: 'http://nas:2375' }, /in clear/],
+    [{ url: 'ftp://nas' }, /url is not valid/],
+    [{ url: 'https://nas/?token=x' }, /no query/],
+    [{ url: 'https://[::ffff:169.254.169.254]/' }, /credentials/],
+    [{ token: 'two words' }, /token/],
+    [{ token: 'x\r\ny' }, /token/],
+    [{ ca: 'no PEM' }, /PEM/],
+    [{ ca: caPem, pin: pin() }, /ca or pin/],
+    [{ pin: 'sha256:00' }, /64 hex/],
+    [{ proxy: 'socks5://p:1' }, /proxy is not valid/],
+    [{ url: 'http://nas:2375', insecureHttp: true, proxy: 'http://p:1' }, /read the token/],
+  ];
+  for (const [more, message] of refused)
+    assert.throws(() => checkSettings({ ...asked, ...more }), { code: 'VALIDATION', message });
+});
