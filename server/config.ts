@@ -1,130 +1,23 @@
-/** The configuration of fairlead-server: its flags as one schema, and the checks that go beyond a schema. */
+/** The configuration of fairlead-server: what its flags stand for, and the checks that go beyond their schema. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { access, constants, open, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import Type, { type Static } from 'typebox';
-import { durationFlag, parseDuration } from '../shared/duration.ts';
-import { FairleadError } from '../shared/errors.ts';
-import { choice, type FlagOptions, LogLevel } from '../shared/flags.ts';
+import { parseDuration } from '../shared/duration.ts';
+import type { LogLevel } from '../shared/flags.ts';
 import { type AuditConfig, parseAudit, parseRetention } from './audit-flags.ts';
 import { type Balancers, parseBalancers } from './doors/balancers.ts';
 import type { MetricsConfig } from './host-metrics/host-metrics.ts';
-import { METRICS_FLAGS, parseMetrics } from './metrics-flags.ts';
+import { parseMetrics } from './metrics-flags.ts';
+import { invalid, parsePem, readSmallFile, requireFolder, requireReadable } from './named-files.ts';
 import type { ListenAddress } from './public-hosts.ts';
-import { machineBytes, STREAM_MEMORY_MIB, streamMemoryBytes } from './stream-memory.ts';
+import type { ServerFlags } from './server-flags.ts';
+import { machineBytes, streamMemoryBytes } from './stream-memory.ts';
 
-/** Larger files are neither passphrases nor certificates. */
-const MAX_FILE_BYTES = 256 * 1024;
 /** Shorter lives leave no time to renew, longer ones none to notice a stolen key. */
 const MIN_AGENT_CERT_LIFE_MS = 10_000;
 const MAX_AGENT_CERT_LIFE_MS = 90 * 24 * 3_600_000;
 const MAX_DNS_NAME_CHARS = 253;
 const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
-
-const text = (options: FlagOptions & { default: string }) => Type.String({ minLength: 1, ...options });
-const file = (description: string) =>
-  Type.Optional(Type.String({ minLength: 1, description, metavar: 'file', expects: 'the path of a file' }));
-const flag = (description: string) => Type.Boolean({ description, default: false });
-
-export const ServerFlags = Type.Object({
-  dataDir: text({ description: 'where the server keeps everything', metavar: 'dir', default: './data' }),
-  apiListen: text({
-    description: 'where the API listens; port 0 takes a free one',
-    metavar: 'host:port',
-    default: '0.0.0.0:8440',
-  }),
-  agentListen: text({
-    description: 'where agents connect; port 0 takes a free one',
-    metavar: 'host:port',
-    default: '0.0.0.0:8443',
-  }),
-  publicHost: Type.Array(Type.String(), {
-    description:
-      'names and addresses under which the server is reached, the first one for URLs (by default: what it finds out)',
-    metavar: 'name[,name...]',
-    default: [],
-  }),
-  caPassphraseFile: file("a file with the passphrase that the CA's key rests under"),
-  changeCaPassphraseFile: file(
-    "a file with a new passphrase: puts the CA's keys under it, says so and exits; what opens them now is given as ever",
-  ),
-  changeCaToMasterKey: flag("the same, but puts the CA's keys under a new <data-dir>/master.key"),
-  caRequestFile: file(
-    'asks for another intermediate below an offline root while no server runs, as when the old one has expired: writes the request here and exits',
-  ),
-  caImportFile: file('takes in what `fairlead ca sign` made of that request, and exits'),
-  apiTls: choice(['internal', 'off', 'files'], {
-    description: 'the certificate of the API: one of our CA, none (behind a TLS proxy only), or your own',
-    default: 'internal',
-  }),
-  apiCert: file('the certificate chain of the API in PEM, with --api-tls files; a changed one is put in place'),
-  apiKey: file('its private key in PEM'),
-  trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
-  proxyProtocol: Type.Array(Type.String(), {
-    description:
-      'addresses and networks of TCP balancers, whose connections to both ports must begin with a PROXY v2 header',
-    metavar: 'from[,from...]',
-    default: [],
-  }),
-  streamMemory: Type.Optional(
-    Type.Integer({
-      ...STREAM_MEMORY_MIB,
-      description:
-        'MiB that the streams of all agents may take together; beyond, new ones are refused (by default: a quarter of the memory, 128 to 1024)',
-      metavar: 'mib',
-      expects: `a whole number of MiB from ${STREAM_MEMORY_MIB.minimum} to ${STREAM_MEMORY_MIB.maximum}`,
-    }),
-  ),
-  auditRetention: text({
-    description: 'how long rows of the audit log are kept, as 90d or 2y; never: for ever',
-    metavar: 'time',
-    default: '400d',
-  }),
-  auditFile: file('a file that every row of the audit log is appended to, as NDJSON'),
-  auditWebhook: Type.Optional(
-    Type.String({ minLength: 1, description: 'a URL that every row of the audit log is posted to', metavar: 'url' }),
-  ),
-  auditWebhookSecretFile: file('a file with the secret that signs what is posted (HMAC-SHA256)'),
-  auditWebhookCaFile: file("the CA of the URL's certificate in PEM (by default: those of the system)"),
-  eventRetention: text({
-    description: 'how long events are kept, as 30d or 1y; never: for ever',
-    metavar: 'time',
-    default: '30d',
-  }),
-  maxEvents: Type.Integer({
-    minimum: 1_000,
-    maximum: 1_000_000_000,
-    description: 'how many events are kept; beyond, the oldest go sooner',
-    metavar: 'count',
-    default: 1_000_000,
-    expects: 'a whole number from 1000 up',
-  }),
-  webhookLinkLocal: flag('lets webhooks go to link-local addresses, and to those at which clouds hand out credentials'),
-  agentCertLife: durationFlag({
-    description: "how long agents' certificates live, from 10s to 90d; they are renewed in time",
-    default: '30d',
-  }),
-  recoverWithin: durationFlag({
-    description: 'how long ago a certificate may have expired for its host to get a new one unasked; 0: ask always',
-    default: '0',
-  }),
-  ...METRICS_FLAGS,
-  hawser: choice(['on', 'off'], {
-    description: 'whether agents of Hawser may connect to the API, each by a token that was made for it',
-    default: 'on',
-  }),
-  agentFiles: Type.Optional(
-    Type.String({
-      minLength: 1,
-      description:
-        'a folder with executables of the agent, as npm run build:agent writes them (by default: <data-dir>/agent-files, and where that has none, those that were built here)',
-      metavar: 'dir',
-    }),
-  ),
-  logLevel: LogLevel,
-  resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
-});
 
 /** All that the server is told from outside. Holds paths, not secrets. */
 export interface ServerConfig {
@@ -171,7 +64,7 @@ export type ApiTls =
  * The configuration that `flags` stand for. Every file that it names can be read and holds what it should.
  * @throws FairleadError VALIDATION that names the flag
  */
-export async function readConfig(flags: Static<typeof ServerFlags>): Promise<ServerConfig> {
+export async function readConfig(flags: ServerFlags): Promise<ServerConfig> {
   const apiListen = parseListen('--api-listen', flags.apiListen);
   const agentListen = parseListen('--agent-listen', flags.agentListen);
   if (apiListen.port !== 0 && apiListen.port === agentListen.port && apiListen.host === agentListen.host) {
@@ -314,7 +207,7 @@ function isHost(host: string): boolean {
 function parseSecretChange({
   changeCaPassphraseFile: path,
   changeCaToMasterKey,
-}: Static<typeof ServerFlags>): Pick<ServerConfig, 'changeCaSecret'> {
+}: ServerFlags): Pick<ServerConfig, 'changeCaSecret'> {
   if (path !== undefined && changeCaToMasterKey) {
     throw invalid('--change-ca-passphrase-file and --change-ca-to-master-key exclude each other');
   }
@@ -323,10 +216,7 @@ function parseSecretChange({
 }
 
 /** @throws FairleadError VALIDATION */
-function parseIntermediate({
-  caRequestFile,
-  caImportFile,
-}: Static<typeof ServerFlags>): Pick<ServerConfig, 'intermediate'> {
+function parseIntermediate({ caRequestFile, caImportFile }: ServerFlags): Pick<ServerConfig, 'intermediate'> {
   if (caRequestFile !== undefined && caImportFile !== undefined) {
     throw invalid('--ca-request-file and --ca-import-file exclude each other: the request is signed in between');
   }
@@ -335,7 +225,7 @@ function parseIntermediate({
 }
 
 /** @throws FairleadError VALIDATION */
-function parseApiTls({ apiTls, apiCert, apiKey }: Static<typeof ServerFlags>): ApiTls {
+function parseApiTls({ apiTls, apiCert, apiKey }: ServerFlags): ApiTls {
   if (apiTls === 'files') {
     if (apiCert === undefined || apiKey === undefined) {
       throw invalid(`--api-tls files needs ${apiCert === undefined ? '--api-cert' : '--api-key'}`);
@@ -358,54 +248,4 @@ function firstOfChain(pem: string): X509Certificate {
 /** What an offline root has signed, in PEM. @throws FairleadError VALIDATION */
 export async function readCaImport(path: string): Promise<string> {
   return await readSmallFile('--ca-import-file', path);
-}
-
-async function readSmallFile(name: string, path: string): Promise<string> {
-  try {
-    const handle = await open(path, 'r');
-    try {
-      const { size } = await handle.stat();
-      if (size > MAX_FILE_BYTES) throw invalid(`${name}: ${path} is larger than ${MAX_FILE_BYTES} bytes`);
-      return await handle.readFile('utf8');
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    throw cause instanceof FairleadError ? cause : unreadable(name, path, cause);
-  }
-}
-
-async function requireReadable(name: string, path: string): Promise<void> {
-  try {
-    await access(path, constants.R_OK);
-  } catch (cause) {
-    throw unreadable(name, path, cause);
-  }
-}
-
-async function requireFolder(name: string, path: string): Promise<void> {
-  const isFolder = await stat(path).then(
-    (found) => found.isDirectory(),
-    (cause: unknown) => {
-      throw unreadable(name, path, cause);
-    },
-  );
-  if (!isFolder) throw invalid(`${name}: ${path} is no folder`);
-}
-
-function unreadable(name: string, path: string, cause: unknown): FairleadError {
-  const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-  return new FairleadError('VALIDATION', `${name}: ${path} cannot be read (${why})`, { cause });
-}
-
-function parsePem<T>(name: string, path: string, what: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    throw new FairleadError('VALIDATION', `${name}: ${path} does not hold ${what}`, { cause });
-  }
-}
-
-function invalid(message: string): FairleadError {
-  return new FairleadError('VALIDATION', message);
 }

@@ -7,7 +7,8 @@ import { flagsOf, type LogLevel, readFlags } from '../shared/flags.ts';
 import { VERSION } from '../shared/version.ts';
 import { type App, startApp } from './app.ts';
 import { changeCaSecret, renewIntermediate } from './ca.ts';
-import { readConfig, type ServerConfig, ServerFlags } from './config.ts';
+import { readConfig, type ServerConfig } from './config.ts';
+import { ServerFlags } from './server-flags.ts';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 /** A stop is over by then, whatever hangs. */

@@ -5,13 +5,8 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { createCa, openCa } from '../../../certs/authority.ts';
-import {
-  readApiCertificate,
-  readAuditWebhook,
-  readCaPassphrase,
-  readConfig,
-  ServerFlags,
-} from '../../../server/config.ts';
+import { readApiCertificate, readAuditWebhook, readCaPassphrase, readConfig } from '../../../server/config.ts';
+import { ServerFlags } from '../../../server/server-flags.ts';
 import { machineBytes, streamMemoryBytes } from '../../../server/stream-memory.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { flagsOf, readFlags } from '../../../shared/flags.ts';

@@ -9,6 +9,7 @@ const PUBLIC = [
   'GET /healthz',
   'GET /readyz',
   'GET /ca.pem',
+  'GET /download/{os}/{arch}/{file}',
   'GET /api/v1/ca',
   'GET /api/hawser/edge',
   'POST /api/v1/enroll',
