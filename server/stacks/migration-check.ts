@@ -12,8 +12,10 @@ import * as kinds from '../../shared/messages/stack.ts';
 import * as volumes from '../../shared/messages/volume.ts';
 import * as transfers from '../../shared/messages/volume-content.ts';
 import type { HostLink } from '../hosts/host-link.ts';
+import type { HeldStacks } from './going-changes.ts';
+import { readAll } from './read-all.ts';
 import type { StackContent } from './revisions.ts';
-import { type HeldStacks, readAll, type Stacks, type StackTarget } from './stacks.ts';
+import type { Stacks, StackTarget } from './stacks.ts';
 
 const PROJECT = 'com.docker.compose.project';
 const SERVICE = 'com.docker.compose.service';

@@ -9,10 +9,11 @@ import type { MigrationProgress, MigrationStep, StackMigrationRow } from '../sto
 import type { RevisionRow, StackKey } from '../store/stack-revisions.ts';
 import type { VolumeTransfers } from '../volumes/volume-transfers.ts';
 import { copyImage } from './copy-image.ts';
+import type { HeldStacks } from './going-changes.ts';
 import type { CarriedVolume, MigrationPlan } from './migration-check.ts';
 import { ProgressLog } from './progress-log.ts';
 import type { RunningChange } from './running-change.ts';
-import { type ChangeOptions, type HeldStacks, PATIENT_TURN_MS, type Stacks, type StackTarget } from './stacks.ts';
+import { type ChangeOptions, PATIENT_TURN_MS, type Stacks, type StackTarget } from './stacks.ts';
 
 /** How long a host may be away in the middle of a migration. */
 const RETURN_MS = 10 * 60_000;

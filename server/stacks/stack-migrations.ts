@@ -12,9 +12,10 @@ import type { HostRegistry } from '../hosts/registry.ts';
 import type { StackMigrationRow } from '../store/stack-migrations.ts';
 import type { Store } from '../store/store.ts';
 import type { VolumeTransfers } from '../volumes/volume-transfers.ts';
+import type { HeldStacks } from './going-changes.ts';
 import { Migration, type MigrationDeps } from './migration.ts';
 import { type MigrationEnds, type MigrationPlan, planMigration } from './migration-check.ts';
-import type { HeldStacks, Stacks } from './stacks.ts';
+import type { Stacks } from './stacks.ts';
 
 /** Migrations that go on at once. */
 const MAX_RUNNING = 16;

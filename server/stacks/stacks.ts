@@ -8,12 +8,14 @@ import type { Clock } from '../../shared/clock.ts';
 import { checkCompose } from '../../shared/compose/compose-file.ts';
 import { checkEnv } from '../../shared/compose/env.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import type { Item, Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
+import type { Item, Params } from '../../shared/messages/kind.ts';
 import * as kinds from '../../shared/messages/stack.ts';
 import type { StackChangeKind } from '../../shared/stacks/change.ts';
 import type { HostLink, LinkStream } from '../hosts/host-link.ts';
 import type { RevisionAction, RevisionRow, StackKey } from '../store/stack-revisions.ts';
 import { SlowTurns } from '../turns.ts';
+import { GoingChanges, type HeldStacks } from './going-changes.ts';
+import { readAll } from './read-all.ts';
 import { noRevisions, type Revisions, type StackContent } from './revisions.ts';
 import { RunningChange } from './running-change.ts';
 
@@ -21,10 +23,6 @@ import { RunningChange } from './running-change.ts';
 const READY_MS = 120_000;
 /** Changes that go on at once: of one caller's at a host, and of all at it, which is what an agent takes; and those that may wait. */
 const CHANGE_TURNS = { what: 'changes of stacks', ofCaller: 3, ofHost: 4, waiting: 64 };
-/** Of one answer of a host. */
-const MAX_ITEMS = 1_000;
-const MAX_BYTES = 8 * 1024 * 1024;
-
 /** Those that say nothing of whether the host had begun. */
 const UNKNOWN_ENDS = ['STREAM_INTERRUPTED', 'SHUTDOWN', 'TIMEOUT', 'CANCELLED', 'UNAUTHORIZED'] as const;
 
@@ -45,13 +43,6 @@ export interface ChangeOptions {
   readonly turnMs?: number | undefined;
 }
 
-/** Stacks that nobody else may change. */
-export interface HeldStacks {
-  has(key: StackKey): boolean;
-  /** Idempotent. */
-  release(): void;
-}
-
 export interface DeployOptions extends ChangeOptions {
   /** Pulls all images first. */
   readonly pull?: boolean | undefined;
@@ -70,13 +61,6 @@ export interface StackStatus {
   readonly change: kinds.StackChange | undefined;
 }
 
-interface Going {
-  readonly kind: string;
-  readonly by: string;
-  /** ms since 1970. */
-  readonly since: number;
-}
-
 export interface StacksOptions {
   readonly revisions: Revisions;
   readonly clock: Clock;
@@ -85,16 +69,14 @@ export interface StacksOptions {
 
 export class Stacks {
   readonly revisions: Revisions;
-  readonly #clock: Clock;
   readonly #log: StacksOptions['log'];
-  /** As many entries as changes go on. */
-  readonly #going = new Map<string, Going>();
+  readonly #going: GoingChanges;
   readonly #turns: SlowTurns;
 
   constructor({ revisions, clock, log }: StacksOptions) {
     this.revisions = revisions;
-    this.#clock = clock;
     this.#log = log;
+    this.#going = new GoingChanges(clock);
     this.#turns = new SlowTurns(CHANGE_TURNS, clock);
   }
 
@@ -114,18 +96,7 @@ export class Stacks {
 
   /** Keeps others from changing these stacks. @throws FairleadError CONFLICT that says what goes on with one of them */
   hold(keys: readonly StackKey[], what: string, by: string): HeldStacks {
-    const releases: (() => void)[] = [];
-    const release = () => {
-      for (const each of releases) each();
-    };
-    try {
-      for (const key of keys) releases.push(this.#take(key, { name: what }, { by }));
-    } catch (error) {
-      release();
-      throw error;
-    }
-    const names = new Set(keys.map(nameOf));
-    return { has: (key) => names.has(nameOf(key)), release };
+    return this.#going.hold(keys, what, by);
   }
 
   /**
@@ -202,7 +173,7 @@ export class Stacks {
   async status({ link, stack }: StackTarget, signal: AbortSignal): Promise<StackStatus> {
     const { reply, items } = await readAll(link, kinds.stackStatus, { stack }, signal);
     const key = { hostId: link.hostId, stack };
-    if (reply.change !== undefined && !this.#going.has(nameOf(key))) await this.revisions.settle(key, reply.change);
+    if (reply.change !== undefined && !this.#going.has(key)) await this.revisions.settle(key, reply.change);
     return { containers: items, change: reply.change };
   }
 
@@ -215,7 +186,7 @@ export class Stacks {
     checkEnv(content.env);
     checkCompose(content.compose);
     const key = keyOf(target);
-    const release = this.#take(key, kinds.stackDeploy, options);
+    const release = this.#going.take(key, kinds.stackDeploy.name, options);
     let revision: RevisionRow | undefined;
     try {
       const begun = await this.revisions.begin(key, content, { ...about, by: options.by });
@@ -260,7 +231,7 @@ export class Stacks {
     options: ChangeOptions,
     after: () => Promise<void> = async () => undefined,
   ): Promise<RunningChange<void>> {
-    const release = this.#take(keyOf(target), kind, options);
+    const release = this.#going.take(keyOf(target), kind.name, options);
     try {
       const stream = await this.#open(kind as StackChangeKind, target, params, randomUUID(), options);
       const done = stream.trailer.then(after).finally(release);
@@ -292,29 +263,6 @@ export class Stacks {
     }
   }
 
-  /** @returns what lets others change the stack again, idempotent @throws FairleadError CONFLICT that says what goes on */
-  #take(
-    key: StackKey,
-    { name }: Pick<StreamKind, 'name'>,
-    { by, held }: Pick<ChangeOptions, 'by' | 'held'>,
-  ): () => void {
-    if (held?.has(key)) return () => undefined;
-    const id = nameOf(key);
-    const going = this.#going.get(id);
-    if (going !== undefined) {
-      const since = new Date(going.since).toISOString();
-      throw new FairleadError(
-        'CONFLICT',
-        `the stack ${key.stack} is being changed: ${going.kind} by ${going.by} since ${since}; wait for its end`,
-      );
-    }
-    const mine = { kind: name, by, since: this.#clock.now() };
-    this.#going.set(id, mine);
-    return () => {
-      if (this.#going.get(id) === mine) this.#going.delete(id);
-    };
-  }
-
   async #current(key: StackKey): Promise<RevisionRow> {
     const revision = await this.revisions.current(key);
     if (revision === undefined) throw noRevisions(key);
@@ -343,40 +291,10 @@ function keyOf({ link, stack }: StackTarget): StackKey {
   return { hostId: link.hostId, stack };
 }
 
-function nameOf({ hostId, stack }: StackKey): string {
-  return `${hostId}/${stack}`;
-}
-
 function left(): FairleadError {
   return new FairleadError('CANCELLED', 'whoever asked for the change of the stack has left');
 }
 
 function withEnv({ compose, env }: StackContent) {
   return Object.keys(env).length === 0 ? { compose } : { compose, env };
-}
-
-/** All that a kind of items answers. @throws FairleadError OVERLOADED if it is more than is taken in */
-export async function readAll<K extends StreamKind>(
-  link: HostLink,
-  kind: K,
-  params: Params<K>,
-  signal: AbortSignal,
-): Promise<{ reply: Reply<K>; items: Item<K>[] }> {
-  const stream = await link.open(kind, params, { signal });
-  const items: Item<K>[] = [];
-  let bytes = 0;
-  try {
-    for await (const item of stream.items()) {
-      signal.throwIfAborted();
-      bytes += JSON.stringify(item).length;
-      if (items.length >= MAX_ITEMS || bytes > MAX_BYTES) {
-        throw new FairleadError('OVERLOADED', "the host's answer is larger than what is taken in");
-      }
-      items.push(item);
-    }
-  } catch (error) {
-    stream.reset(isFairleadError(error) ? error : new FairleadError('INTERNAL', 'the server failed at the answer'));
-    throw error;
-  }
-  return { reply: stream.reply, items };
 }
