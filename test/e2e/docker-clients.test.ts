@@ -1,4 +1,4 @@
-/** Other clients of Docker's API, unmodified: a context of the CLI, BuildKit, both sorts of Compose, and dockerode. */
+/** Other clients of Docker's API, unmodified: a context of the CLI, BuildKit, both sorts of Compose, dockerode, testcontainers. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -10,6 +10,7 @@ import Docker from 'dockerode';
 import { type CliRun, runCliHere } from '../support/cli.ts';
 import { dockerApi, requireDocker, TEST_IMAGE, TEST_LABEL, testContainer } from '../support/docker.ts';
 import { directly, meshHost, programs, runClient, type Target, throughMesh } from '../support/docker-client.ts';
+import { ROOT } from '../support/launcher.ts';
 import { addHost, type Enrolled, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
 
@@ -208,4 +209,22 @@ test('dockerode: an exec whose input ends, a log, an archive and an error', asyn
   assert.match(log, /said/);
   assert.match(await text(await container.getArchive({ path: '/etc/passwd' })), /guest/);
   await assert.rejects(docker.getContainer('no-such').inspect(), { statusCode: 404, reason: 'no such container' });
+});
+
+test('testcontainers does the same through the mesh and at the socket', async (t) => {
+  const session = join(ROOT, 'test/support/testcontainers-session.ts');
+  // Without these it pulls images of its own: a reaper, and one that looks for the host's address.
+  const env = { TESTCONTAINERS_RYUK_DISABLED: 'true', TESTCONTAINERS_HOST_OVERRIDE: 'localhost' };
+  const [socket, mesh] = await Promise.all([
+    directly(t).then((target) => runClient(t, target, [process.execPath, session], { env })),
+    certificates(t, '--host', host.name).then((dir) => {
+      const { port } = new URL(server.runtime.apiUrl);
+      const target = { DOCKER_HOST: `tcp://localhost:${port}`, DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: dir };
+      return runClient(t, target, [process.execPath, session], { env });
+    }),
+  ]);
+  assert.equal(socket.code, 0, socket.stderr);
+  assert.deepEqual(mesh, socket);
+  assert.match(socket.stdout, /^exec: {"exitCode":3,"stdout":"by the environment\\n","stderr":"err\\n"}/);
+  assert.match(socket.stdout, /log: .*"ready".*"stopping"/);
 });
