@@ -245,3 +245,72 @@ test('a server that is silent, or welcomes nobody, or says what is no message, i
   assert.deepEqual([end.code, end.retryAfterMs], ['REFUSED', 60_000]);
   assert.match(end.reason, /Reconnection throttled/);
 });
+
+test('whatever a server says, the session goes on or ends, and the agent lives', async (t) => {
+  const made = await fixture(t, (_given, response) => response.end('{}'));
+  const values = [
+    undefined,
+    null,
+    '',
+    'x',
+    7,
+    -1,
+    Number.MAX_VALUE,
+    true,
+    [],
+    {},
+    [{}],
+    'a'.repeat(70_000),
+    '../..',
+    '\u0000',
+  ];
+  const fields = [
+    'requestId',
+    'execId',
+    'method',
+    'path',
+    'headers',
+    'body',
+    'data',
+    'cols',
+    'containerId',
+    'isBinary',
+  ];
+  const types = [
+    'request',
+    'stream_end',
+    'exec_start',
+    'exec_input',
+    'exec_resize',
+    'exec_end',
+    'error',
+    'welcome',
+    'ping',
+  ];
+  const good = {
+    ...{
+      requestId: 'r',
+      execId: 'e',
+      method: 'GET',
+      path: '/x',
+      containerId: 'c',
+      cmd: 'sh',
+      user: '',
+      cols: 1,
+      rows: 1,
+    },
+    data: '',
+  };
+  for (const type of types) {
+    for (const field of fields) {
+      const { session, socket } = await openedEdge(t, made);
+      for (const value of values) socket.say({ type, ...good, [field]: value });
+      socket.say({ type: 'ping', timestamp: 1 });
+      assert.ok(session.ending.aborted || socket.ofType('pong').length > 0, `${type} ${field}`);
+      session.close(1000, 'SHUTDOWN', 'the next one');
+      await within(5_000, `the end of ${type} ${field}`, session.settled());
+    }
+  }
+  const unexpected = made.lines.filter((line) => /unexpectedly|could not be handled/.test(line));
+  assert.deepEqual(unexpected, []);
+});

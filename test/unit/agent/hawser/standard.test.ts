@@ -351,6 +351,20 @@ test('Compose is served by what changes stacks here, with the replies of Hawser'
   assert.match(none.json.error, /unsupported compose operation: config/);
 });
 
+test('one address has so many connections at most, and its others go on', async (t) => {
+  const { port } = await over(t, (_request, response) => response.end('OK'));
+  const held = Array.from({ length: 256 }, () => bare(t, port));
+  await Promise.all(held.map((socket) => once(socket, 'connect')));
+  const [first = assert.fail()] = held;
+  first.write(head('GET', '/_ping'));
+  await waitFor('an answer', () => first.received.includes('OK'));
+  const more = bare(t, port);
+  await waitFor('the end of one too many', () => more.readableEnded || more.destroyed);
+  assert.equal(more.received, '');
+  held.pop()?.destroy();
+  await waitFor('a place', async () => (await ask(port, 'GET', '/_ping')).status === 200);
+});
+
 test('says what is wrong with the place to listen on', async (t) => {
   const { port, context } = await over(t, (_request, response) => response.end());
   const again = HawserStandard.open({ host: '127.0.0.1', port, token: TOKEN }, context);
