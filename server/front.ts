@@ -12,6 +12,7 @@ import { type ApiTls, apiTls } from './api-tls.ts';
 import { auditMetrics } from './audit-metrics.ts';
 import { OfflineRoot } from './authority/offline-root.ts';
 import type { Fleet } from './fleet.ts';
+import { InstallScript } from './install-script.ts';
 import { Metrics } from './metrics.ts';
 import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
@@ -60,6 +61,7 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     ...{ store, stacks, transfers: volumeTransfers, registry, audit, clock, log },
   });
   closers.push(() => stackMigrations.close());
+  const agentFiles = new AgentFiles(agentFolders(config));
   const api = await buildApi({
     ...{
       hosts,
@@ -84,7 +86,11 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
     stacks,
     stackMigrations,
-    agentFiles: new AgentFiles(agentFolders(config)),
+    agentFiles,
+    installScript: new InstallScript({
+      ...{ agentFiles, urls },
+      apiCa: () => (config.apiTls.mode === 'internal' ? authority.trust().pem : undefined),
+    }),
     publicHosts: names,
     ready: () => readiness(store, urls()),
     version: VERSION,

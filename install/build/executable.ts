@@ -40,12 +40,17 @@ export interface Made {
 
 /** Makes `<outDir>/<os>/<arch>/fairlead-agent`, `.gz` and `.sha256` for each target; a folder is replaced as a whole. */
 export async function buildExecutables(targets: readonly Target[], outDir: string): Promise<Made[]> {
+  const made: Made[] = [];
+  for (const target of targets) made.push(await publish(await buildExecutable(target), target, outDir));
+  return made;
+}
+
+/** The bytes of the executable for `target`: the same each time. */
+export async function buildExecutable(target: Target): Promise<Buffer> {
   const work = await mkdtemp(join(tmpdir(), 'fairlead-build-'));
   try {
     await bundleAgent(join(work, BUNDLE));
-    const made: Made[] = [];
-    for (const target of targets) made.push(await publish(await makeExecutable(work, target), target, outDir));
-    return made;
+    return await makeExecutable(work, target);
   } finally {
     await rm(work, { recursive: true, force: true });
   }

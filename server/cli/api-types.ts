@@ -50,6 +50,7 @@ export interface CreatedEnrollmentToken {
   expiresAt: string;
   caFingerprint: string;
   enrollCommand: string;
+  installCommand: string;
 }
 
 /** A token by which fairlead-agent takes a host over. */

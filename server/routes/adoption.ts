@@ -58,7 +58,7 @@ export function adoptionRoutes(api: Api, { deps }: RouteContext): void {
     async (request, reply) => {
       const made = await adoption.offer(request.params.host, request.body ?? {}, actorOf(request));
       const { hostId, hostName } = made;
-      return reply.code(201).send({ ...createdEnrollmentToken(deps, made), hostId, hostName });
+      return reply.code(201).send({ ...(await createdEnrollmentToken(deps, made)), hostId, hostName });
     },
   );
 

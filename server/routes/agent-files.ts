@@ -21,6 +21,19 @@ const FileParams = Type.Object({
 });
 
 export function agentFileRoutes(api: Api, { deps }: RouteContext): void {
+  api.get(
+    '/install.sh',
+    {
+      config: { access: 'public', scope: 'none' },
+      schema: {
+        tags: ['agents'],
+        summary: 'The script that installs the agent, with the CA and the sums of the executables in it',
+        produces: ['text/x-shellscript'],
+      },
+    },
+    async (_request, reply) => reply.type('text/x-shellscript; charset=utf-8').send(await deps.installScript.text()),
+  );
+
   const downloads = new Slots('downloads of agents', AGENT_DOWNLOADS);
 
   api.get(

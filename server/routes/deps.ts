@@ -15,6 +15,7 @@ import type { EventsService } from './deps/events.ts';
 import type { HawserService } from './deps/hawser.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
+import type { InstallScriptService } from './deps/install-script.ts';
 import type { StackMigrationsService, StacksService } from './deps/stacks.ts';
 import type { VolumeTransfersService } from './deps/volumes.ts';
 import type { WebhooksService } from './deps/webhooks.ts';
@@ -78,6 +79,7 @@ export interface ApiDeps {
   readonly authority: AuthorityView;
   readonly backups: BackupsService;
   readonly agentFiles: AgentFilesService;
+  readonly installScript: InstallScriptService;
   readonly events: EventsService;
   readonly stacks: StacksService;
   readonly stackMigrations: StackMigrationsService;

@@ -29,23 +29,24 @@ export const CreatedEnrollmentToken = Type.Object({
   token: Type.String({ description: 'Shown this once' }),
   expiresAt: Instant,
   caFingerprint: Type.String(),
-  enrollCommand: Type.String({ description: 'Enrolls the machine it is run on' }),
-  installCommand: Type.String({ description: 'Enrolls the machine it is run on and starts the agent' }),
+  enrollCommand: Type.String({ description: 'Enrolls the machine it is run on, where the agent is installed' }),
+  installCommand: Type.String({
+    description: 'For a shell: installs the agent on the machine it is run on, enrolls it and starts the agent',
+  }),
 });
 
 /** @param deps say where this server is */
-export function createdEnrollmentToken(
-  deps: Pick<RouteDeps, 'urls' | 'authority'>,
+export async function createdEnrollmentToken(
+  deps: Pick<RouteDeps, 'urls' | 'authority' | 'installScript'>,
   made: { readonly id: string; readonly token: string; readonly expiresAt: Time },
-): Type.Static<typeof CreatedEnrollmentToken> {
-  const enrollCommand = `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`;
+): Promise<Type.Static<typeof CreatedEnrollmentToken>> {
   return {
     id: made.id,
     token: made.token,
     expiresAt: instant(made.expiresAt),
     caFingerprint: deps.authority.caFingerprint,
-    enrollCommand,
-    installCommand: `${enrollCommand} && fairlead-agent run`,
+    enrollCommand: `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`,
+    installCommand: await deps.installScript.command(made.token),
   };
 }
 
@@ -63,7 +64,7 @@ export function enrollmentTokenRoutes(api: Api, { deps }: RouteContext): void {
     },
     async (request, reply) => {
       const made = await deps.enrollment.createToken(request.body ?? {}, actorOf(request));
-      return reply.code(201).send(createdEnrollmentToken(deps, made));
+      return reply.code(201).send(await createdEnrollmentToken(deps, made));
     },
   );
 

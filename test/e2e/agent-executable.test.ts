@@ -1,17 +1,17 @@
-/** The agent as one file, as it is built for hosts without Node. */
+/** The agent as one file, as it is built for hosts without Node, and its way onto them. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { before, test } from 'node:test';
+import { before, type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import { buildExecutables, type Made } from '../../install/build/executable.ts';
+import { buildExecutable, buildExecutables, type Made } from '../../install/build/executable.ts';
 import { VERSION } from '../../shared/version.ts';
-import { requireDocker } from '../support/docker.ts';
+import { DOCKER_SOCKET, requireDocker, testContainer } from '../support/docker.ts';
 import { launchCommand } from '../support/launcher.ts';
-import { enroll, type Server, startServer, waitForState } from '../support/mesh.ts';
+import { enroll, newToken, type Server, startServer, waitForState } from '../support/mesh.ts';
 import { fileCleanup, tempDir } from '../support/tmp.ts';
 
 const run = promisify(execFile);
@@ -26,10 +26,10 @@ let server: Server;
 before(async () => {
   await requireDocker();
   filesDir = await tempDir(shared, 'agent-files');
-  const [[first], started] = await Promise.all([buildExecutables(['linux-x64'], filesDir), startServer(shared)]);
+  server = await startServer(shared, { args: ['--agent-files', filesDir] });
+  const [first] = await buildExecutables(['linux-x64'], filesDir);
   assert.ok(first);
   made = first;
-  server = started;
 });
 
 test('says what it is, and loads nothing from folders around it', async () => {
@@ -47,14 +47,13 @@ test('says what it is, and loads nothing from folders around it', async () => {
   assert.match(help, /^Usage: fairlead-agent run /);
 });
 
-test('is the same each time, and what is beside it is it', async (t) => {
+test('is the same each time, and what is beside it is it', async () => {
   const executable = await readFile(made.file);
   const sha256 = createHash('sha256').update(executable).digest('hex');
   assert.equal(sha256, made.sha256);
   assert.equal(await readFile(`${made.file}.sha256`, 'utf8'), `${sha256}  fairlead-agent\n`);
   assert.ok(gunzipSync(await readFile(`${made.file}.gz`)).equals(executable));
-  const [again] = await buildExecutables(['linux-x64'], await tempDir(t, 'again'));
-  assert.equal(again?.sha256, made.sha256);
+  assert.ok((await buildExecutable('linux-x64')).equals(executable));
 });
 
 test('holds a session with little memory of its own', async (t) => {
@@ -69,4 +68,122 @@ test('holds a session with little memory of its own', async (t) => {
   t.diagnostic(`${ownKib} KiB of its own, ${kibOf('RssFile')} KiB of files`);
   assert.ok(ownKib <= MAX_OWN_KIB, `${ownKib} KiB are the agent's own: ${status}`);
   assert.deepEqual(await agent.stop(), { code: 0, signal: null });
+});
+
+/** A machine without a service manager that has BusyBox, some of this one's tools and libraries, and Docker's socket. */
+async function bareMachine(t: TestContext, tools: readonly string[]) {
+  const { gid } = await stat(DOCKER_SOCKET);
+  const parts = ['/lib', '/lib64', '/usr/lib', '/usr/sbin'].map((path) => `${path}:${path}:ro`);
+  parts.push(...tools.map((path) => `${path}:ro`), `${DOCKER_SOCKET}:/var/run/docker.sock`);
+  const { name } = await testContainer(t, {
+    config: { HostConfig: { NetworkMode: 'host', Binds: parts } },
+  });
+  const sh = async (script: string, user = 'root'): Promise<{ code: number; out: string }> => {
+    const args = [
+      '-H',
+      `unix://${DOCKER_SOCKET}`,
+      'exec',
+      '-u',
+      user,
+      '-e',
+      'PATH=/usr/sbin:/usr/bin:/bin',
+      name,
+      'sh',
+      '-c',
+      script,
+    ];
+    const {
+      code = 0,
+      stdout,
+      stderr,
+    } = await run('docker', args).then(
+      (ended) => ({ ...ended, code: 0 }),
+      (error: { code: number; stdout: string; stderr: string }) => error,
+    );
+    return { code, out: stdout + stderr };
+  };
+  await sh(`groupadd -g ${gid} docker && mkdir -p /usr/local/bin /run /var/log && chmod 1777 /tmp`);
+  return { sh, installLine: async (body = {}) => (await newToken(server, body)) as unknown as Record<string, string> };
+}
+
+/** What a machine is made of, but for the backups of lists of users. */
+const FILES = "find / -xdev -type f ! -path '/proc/*' ! -path '/sys/*' ! -name '*-' | sort; cat /etc/passwd /etc/group";
+
+test('one pasted line installs, enrolls and starts it; again it changes nothing; and it goes without a trace', async (t) => {
+  const { sh, installLine } = await bareMachine(t, ['/usr/bin/curl:/usr/bin/curl']);
+  const before = await sh(FILES);
+  const { installCommand = '', token = '' } = await installLine({ hostName: 'bare' });
+
+  const other = await sh(installCommand.replace(/echo "[0-9a-f]{64}/, `echo "${'0'.repeat(64)}`));
+  assert.equal(other.code, 1, other.out);
+  assert.deepEqual(await sh(FILES), before);
+
+  const installed = await sh(installCommand);
+  assert.equal(installed.code, 0, installed.out);
+  await waitForState(server, 'bare', 'online');
+  const seen = await sh(
+    `cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo; grep -rl '${token.replace('.', '[.]')}' /etc /usr/local /run/[!d]* /var/log /tmp /root; ` +
+      "stat -c '%a %U %n' /etc/fairlead-agent /etc/default/fairlead-agent; ps -o user,args | grep '[f]airlead-agent run'",
+  );
+  // The command that looks has it with brackets, so that it does not find itself.
+  assert.ok(!seen.out.includes(token), seen.out);
+  assert.doesNotMatch(seen.out, /^\/(etc|usr|run|var|tmp|root)\//m);
+  assert.match(seen.out, /^700 fairlead-agent \/etc\/fairlead-agent$/m);
+  assert.match(seen.out, /^640 root \/etc\/default\/fairlead-agent$/m);
+  assert.match(seen.out, /^fairlead.* \/usr\/local\/bin\/fairlead-agent run$/m);
+
+  const pid = await sh('cat /run/fairlead-agent.pid');
+  const { installCommand: again = '' } = await installLine();
+  const second = await sh(again);
+  assert.equal(second.code, 0, second.out);
+  assert.match(second.out, /is current[\s\S]*enrolled already/);
+  assert.deepEqual(await sh('cat /run/fairlead-agent.pid'), pid);
+
+  // Not in place: it is running.
+  await sh('cd /usr/local/bin && cp fairlead-agent older && echo >>older && mv older fairlead-agent');
+  const upgraded = await sh(again.replace('--token -', '--upgrade'));
+  assert.equal(upgraded.code, 0, upgraded.out);
+  assert.match(upgraded.out, /installed \/usr\/local\/bin\/fairlead-agent, version/);
+  assert.notDeepEqual(await sh('cat /run/fairlead-agent.pid'), pid);
+  await waitForState(server, 'bare', 'online');
+
+  const removed = await sh(again.replace('--token -', '--uninstall'));
+  assert.equal(removed.code, 0, removed.out);
+  assert.deepEqual(await sh(FILES), before);
+  await waitForState(server, 'bare', 'revoked');
+});
+
+test('nothing is run that the server does not vouch for, and what is lacking is said', async (t) => {
+  const { sh, installLine } = await bareMachine(t, ['/usr/bin/wget:/usr/bin/wget', '/bin/dash:/usr/bin/sh']);
+  const sum = await readFile(`${made.file}.sha256`);
+  t.after(() => writeFile(`${made.file}.sha256`, sum));
+  await writeFile(`${made.file}.sha256`, `${'a'.repeat(64)}  fairlead-agent\n`);
+  const { installCommand = '' } = await installLine();
+  const before = await sh(FILES);
+  const refused = await sh(installCommand);
+  assert.equal(refused.code, 1);
+  assert.match(refused.out, /sha256 [0-9a-f]{64} instead of a{64}\): nothing of it was run/);
+  assert.deepEqual(await sh(FILES), before);
+
+  const told = async (args: string, user = 'root') => {
+    const { code, out } = await sh(installCommand.replace(/\)$/, ` ${args})`), user);
+    assert.notEqual(code, 0, out);
+    return out;
+  };
+  assert.match(await told('', 'guest'), /this needs root: put sudo before sh/);
+  assert.match(await told('--docker /nowhere.sock'), /Docker is not reachable: there is no socket \/nowhere\.sock/);
+  assert.match(await told('--init systemd'), /systemctl is not here/);
+  assert.match(await told('--tag "a;b"'), /characters that stand in no name/);
+  await sh("printf '#!/bin/sh\\necho 0\\n' >/usr/bin/date; chmod 755 /usr/bin/date");
+  assert.match(await told(''), /clock is wrong: it is \d+ s behind the server's/);
+  await sh("rm /usr/bin/date; printf '#!/bin/sh\\necho - - - 2048 -\\n' >/usr/bin/df; chmod 755 /usr/bin/df");
+  assert.match(await told(''), /too little space in \/usr\/local\/bin: 2 MiB are free/);
+  await sh('rm /usr/bin/df');
+  const dry = await sh(installCommand.replace(/\)$/, ' --dry-run)'));
+  assert.equal(dry.code, 0, dry.out);
+  assert.match(
+    dry.out,
+    /would install the agent for linux\/x64[\s\S]*would enroll this host[\s\S]*would start the agent by none/,
+  );
+  assert.deepEqual(await sh(FILES), before);
 });

@@ -46,7 +46,9 @@ export function addToken(root: Command, cli: Cli): void {
         ['Expires', `${made.expiresAt} (${relative(made.expiresAt, io.now())})`],
         ['CA', made.caFingerprint],
       ]).concat(
-        '\nOn the new host, run\n',
+        '\nOn the new host, paste\n',
+        `  ${made.installCommand}\n`,
+        'or, where the agent is installed, run\n',
         `  ${made.enrollCommand}\n`,
         'or, in a checkout of Fairlead there,\n',
         `  ${made.enrollCommand.replace(/^fairlead-agent/, 'npm run agent --')}\n`,

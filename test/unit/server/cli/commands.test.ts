@@ -257,10 +257,12 @@ describe('changes', () => {
       expiresAt: '2030-01-01T01:00:00Z',
       caFingerprint: 'sha256:ab',
       enrollCommand: 'fairlead-agent enroll --server S --token fle1.secret',
+      installCommand: '(f=$(mktemp) && fetch && echo fle1.secret | sh "$f")',
     }));
     const args = ['token', 'create', '--ttl', '1h', '--tag', 'a', '--tag', 'b', '--host-name', 'n'];
     const { out } = await runAgainst(server, args);
     assert.match(out, /fairlead-agent enroll --server S --token fle1\.secret/);
+    assert.ok(out.includes('(f=$(mktemp) && fetch && echo fle1.secret | sh "$f")\n'), out);
     assert.deepEqual(server.requests.at(-1)?.body, { ttlSeconds: 3600, tags: ['a', 'b'], hostName: 'n' });
     assert.equal((await runAgainst(server, ['token', 'create', '--ttl', 'soon'])).code, 2);
   });

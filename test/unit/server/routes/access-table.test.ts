@@ -61,6 +61,7 @@ const TABLE: readonly Line[] = [
   ['GET /api/v1/openapi.json', 'viewer', 'none', 200],
   ['GET /api/docs', 'viewer', 'none', 200],
   ['GET /api/v1/whoami', 'viewer', 'none', 200],
+  ['GET /install.sh', 'public', 'none', 200],
   ['GET /download/:os/:arch/:file', 'public', 'none', 404],
   ['GET /api/v1/enrollment-tokens', 'admin', 'installation', 200],
   ['POST /api/v1/enrollment-tokens', 'admin', 'installation', 201],

@@ -10,6 +10,7 @@ const PUBLIC = [
   'GET /readyz',
   'GET /ca.pem',
   'GET /download/{os}/{arch}/{file}',
+  'GET /install.sh',
   'GET /api/v1/ca',
   'GET /api/hawser/edge',
   'POST /api/v1/enroll',

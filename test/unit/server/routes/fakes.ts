@@ -111,6 +111,7 @@ export function fakeDeps({ answers, overrides, hosts = [HOST] }: FixtureOptions 
       },
     },
     agentFiles: new AgentFiles([]),
+    installScript: { text: async () => '#!/bin/sh\n', command: async (token) => `install with ${token}` },
     backups: {
       create: async (key, by) => {
         await called('backups.create', key, by);

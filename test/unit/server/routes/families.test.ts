@@ -67,7 +67,7 @@ test('an enrollment token comes with the commands to use it', async (t) => {
     expiresAt: new Date(NOW).toISOString(),
     caFingerprint: 'sha256:00',
     enrollCommand: 'fairlead-agent enroll --server https://server:8440 --token fle1.secret',
-    installCommand: 'fairlead-agent enroll --server https://server:8440 --token fle1.secret && fairlead-agent run',
+    installCommand: 'install with fle1.secret',
   });
   const asked = calls.find(({ name }) => name === 'enrollment.createToken');
   assert.deepEqual(asked?.args[0], { name: 'lab', ttlSeconds: 600, hostName: 'edge-2', tags: ['lab'] });
