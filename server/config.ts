@@ -16,6 +16,7 @@ import { machineBytes, streamMemoryBytes } from './stream-memory.ts';
 /** Shorter lives leave no time to renew, longer ones none to notice a stolen key. */
 const MIN_AGENT_CERT_LIFE_MS = 10_000;
 const MAX_AGENT_CERT_LIFE_MS = 90 * 24 * 3_600_000;
+const MAX_HAWSER_REQUEST_MS = 5 * 60_000;
 const MAX_DNS_NAME_CHARS = 253;
 const DNS_LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 
@@ -50,6 +51,8 @@ export interface ServerConfig {
   readonly metrics: MetricsConfig;
   /** Whether agents of Hawser may connect. */
   readonly hawser: boolean;
+  /** How long hosts of Hawser may take for an answer that is not streamed. */
+  readonly hawserRequestMs: number;
   /** A folder with executables of the agent; absolute. */
   readonly agentFiles?: string;
   readonly logLevel: LogLevel;
@@ -90,6 +93,7 @@ export async function readConfig(flags: ServerFlags): Promise<ServerConfig> {
     recoverWithinMs: parseDuration(flags.recoverWithin) ?? 0,
     metrics: parseMetrics(flags),
     hawser: flags.hawser === 'on',
+    hawserRequestMs: parseHawserRequestTimeout(flags.hawserRequestTimeout),
     ...(flags.agentFiles === undefined ? {} : { agentFiles: resolve(flags.agentFiles) }),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
@@ -182,6 +186,13 @@ function parseAgentCertLife(text: string): number {
   const ms = parseDuration(text) ?? 0;
   if (ms >= MIN_AGENT_CERT_LIFE_MS && ms <= MAX_AGENT_CERT_LIFE_MS) return ms;
   throw invalid(`--agent-cert-life ${text} is not from 10s to 90d`);
+}
+
+/** @throws FairleadError VALIDATION */
+function parseHawserRequestTimeout(text: string): number {
+  const ms = parseDuration(text) ?? 0;
+  if (ms >= 1_000 && ms <= MAX_HAWSER_REQUEST_MS) return ms;
+  throw invalid(`--hawser-request-timeout ${text} is not from 1s to 5m`);
 }
 
 /** IPv6 addresses may stand in brackets. @throws FairleadError VALIDATION */

@@ -123,7 +123,9 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   closers.push(() => volumeTransfers.close());
   const edge = openEdge(options, { store, audit }, { registry, memory, tokens: hawserTokens, refusals });
   const { secrets } = authority;
-  const dialled = await StandardHosts.open({ store, audit, secrets, registry, clock, random, log, memory });
+  const dialled = await StandardHosts.open({
+    ...{ store, audit, secrets, registry, clock, random, log, memory, requestMs: config.hawserRequestMs },
+  });
   closers.push(() => dialled.close());
   return {
     ...{ registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents },
@@ -139,7 +141,7 @@ function openEdge(
   const { registry, memory, tokens, refusals } = parts;
   if (!config.hawser) return undefined;
   const edge = new HawserEdge({
-    ...{ clock, log, registry, tokens, memory },
+    ...{ clock, log, registry, tokens, memory, requestMs: config.hawserRequestMs },
     // Anybody may say hello: whoever signs in, or makes a token, does not wait behind those who do.
     check: new TokenCheck({ store, clock, hasher: new PasswordHasher(undefined, HASHES), log }),
     hostOf: new HostOfToken({ store, audit, clock }),

@@ -97,6 +97,11 @@ export const ServerFlags = Type.Object({
     description: 'whether agents of Hawser may connect to the API, each by a token that was made for it',
     default: 'on',
   }),
+  hawserRequestTimeout: durationFlag({
+    description:
+      'how long hosts of Hawser may take for an answer that is not streamed, from 1s to 5m; their agents give up after 30s',
+    default: '30s',
+  }),
   agentFiles: Type.Optional(
     Type.String({
       minLength: 1,

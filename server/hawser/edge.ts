@@ -50,6 +50,8 @@ export interface HawserEdgeOptions {
   readonly hostOf: HostOfToken;
   /** What the streams of all agents may take together; unlimited if absent. */
   readonly memory?: MemoryPool;
+  /** Time for an answer that is not streamed: 30 s unless given. */
+  readonly requestMs?: number;
   /** Somebody was refused. Must return at once, and not throw. */
   onRefused?(refusal: AgentRefusal): void;
 }
@@ -218,13 +220,14 @@ export class HawserEdge {
     hello: Omit<Hello, 'token'>,
     { host, token, address, connectedAt }: { host: Host; token: HawserTokenRow; address: string; connectedAt: number },
   ): void {
-    const { clock, log, registry, memory } = this.#options;
+    const { clock, log, registry, memory, requestMs } = this.#options;
     const gate = new InboundGate({ clock, memory, pause: () => ws.pause(), resume: () => ws.resume() });
     const session = new HawserSession({ ws, clock, log, gate, onMetrics: (message) => link.measured(message) });
     const once = this.#memories.get(host.id) ?? new Once({ clock, undone: neverSent });
     keepRecent(this.#memories, host.id, once, MAX_MEMORIES);
     const link: HawserLink = new HawserLink({
       ...{ hostId: host.id, transport: new EdgeTransport(session), kinds: EDGE_KINDS, hello, once, log, connectedAt },
+      requestMs,
     });
     const before = this.#connections.get(host.id);
     const displaced = before === undefined ? [] : displacedBy(before, link.instanceId);

@@ -18,10 +18,10 @@ import type {
 import { eventFeed, Samples } from './host-feeds.ts';
 import { type KindContext, unsupported } from './kind.ts';
 import type { ServedKinds } from './kinds.ts';
+import { REQUEST_GRACE_MS, REQUEST_MS } from './limits.ts';
 import { StackMemory } from './stack-memory.ts';
 import type { HawserTransport } from './transport.ts';
 
-const DEFAULT_TIMEOUT_MS = 30_000;
 const PING_MS = 10_000;
 /** Longer texts of Docker's are not kept of it. */
 const MAX_FACT_CHARS = 64;
@@ -37,6 +37,8 @@ export interface HawserLinkOptions {
   readonly log: EventWarnings;
   /** ms since 1970. */
   readonly connectedAt: number;
+  /** Time for an answer where nobody says another: 30 s unless given. */
+  readonly requestMs?: number | undefined;
 }
 
 export class HawserLink implements HostLink {
@@ -54,7 +56,7 @@ export class HawserLink implements HostLink {
   #facts: { readonly os: string; readonly arch: string };
 
   constructor(options: HawserLinkOptions) {
-    const { hostId, transport, hello, once } = options;
+    const { hostId, transport, hello, once, requestMs = REQUEST_MS } = options;
     this.#options = options;
     this.hostId = hostId;
     this.#transport = transport;
@@ -68,8 +70,9 @@ export class HawserLink implements HostLink {
       transport,
       once,
       ask: async (call, asked) => {
+        const timeoutMs = asked?.timeoutMs ?? requestMs + REQUEST_GRACE_MS;
         try {
-          const answer = await transport.ask(call, asked);
+          const answer = await transport.ask(call, { ...asked, timeoutMs });
           if (!link.#docker.reachable) link.#setReachable();
           return answer;
         } catch (error) {
@@ -117,7 +120,7 @@ export class HawserLink implements HostLink {
     const serve = this.#options.kinds.server(kind, this.#capabilities);
     if (serve === undefined) throw unsupported(kind.name);
     options.signal?.throwIfAborted();
-    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const timeoutMs = options.timeoutMs ?? this.#options.requestMs ?? REQUEST_MS;
     const opening: Promise<LinkStream> = serve(this.#context, params as Params<StreamKind>, { ...options, timeoutMs });
     return (await opening) as unknown as LinkStream<K>;
   }

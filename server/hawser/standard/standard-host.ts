@@ -59,6 +59,8 @@ export interface StandardHostOptions {
   readonly once: Once;
   readonly memory?: MemoryPool | undefined;
   readonly lookup?: LookupFunction | undefined;
+  /** Time for an answer that is not streamed: 30 s unless given. */
+  readonly requestMs?: number | undefined;
   /** Whether the host is still to be dialled; asked before each session. */
   isWanted(): Promise<boolean>;
 }
@@ -151,6 +153,7 @@ export class StandardHost {
       const hello = helloOf(info);
       const link = new HawserLink({
         ...{ hostId, transport, kinds: STANDARD_KINDS, hello, once, log, connectedAt: clock.now() },
+        requestMs: this.#options.requestMs,
       });
       await link.learn();
       // Another agent may have taken the host over meanwhile: it is not to lose its place to this one.

@@ -62,6 +62,8 @@ export interface StandardHostsDeps {
   readonly log: Logger;
   /** What the streams of all agents may take together; unlimited if absent. */
   readonly memory?: MemoryPool | undefined;
+  /** Time for an answer that is not streamed: 30 s unless given. */
+  readonly requestMs?: number | undefined;
 }
 
 export class StandardHosts {
@@ -160,7 +162,7 @@ export class StandardHosts {
 
   /** One whose secrets cannot be opened is not dialled: that is logged, and shown. */
   async #dial(row: HawserStandardRow): Promise<void> {
-    const { clock, random, log, registry, memory } = this.#deps;
+    const { clock, random, log, registry, memory, requestMs } = this.#deps;
     const { hostId } = row;
     if (this.#isClosed || !(await this.#isWanted(hostId))) return;
     const address = await this.#addressOf(row);
@@ -174,6 +176,7 @@ export class StandardHosts {
       hostId,
       new StandardHost({
         ...{ hostId, address, clock, random, log, registry, memory, once, turns: this.#turns, lookup: standardLookup },
+        requestMs,
         isWanted: () => this.#isWanted(hostId),
       }),
     );

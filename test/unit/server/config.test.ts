@@ -49,6 +49,7 @@ test('the flags are the documented ones', () => {
       '--metrics-keep-fine',
       '--metrics-keep-coarse',
       '--hawser',
+      '--hawser-request-timeout',
       '--agent-files',
       '--log-level',
       '--reset-admin-token',
@@ -73,6 +74,7 @@ test('without flags everything has its default', async () => {
     recoverWithinMs: 0,
     metrics: { intervalMs: 30_000, kept: { samples: 86_400, fine: 30 * 86_400, coarse: 365 * 86_400 } },
     hawser: true,
+    hawserRequestMs: 30_000,
     logLevel: 'info',
     resetAdminToken: false,
   });
@@ -99,6 +101,7 @@ test('everything can be set by the environment', async () => {
       FAIRLEAD_METRICS_KEEP_FINE: '2h',
       FAIRLEAD_METRICS_KEEP_COARSE: '90d',
       FAIRLEAD_HAWSER: 'off',
+      FAIRLEAD_HAWSER_REQUEST_TIMEOUT: '2m',
       FAIRLEAD_LOG_LEVEL: 'debug',
     },
   );
@@ -122,6 +125,7 @@ test('everything can be set by the environment', async () => {
     recoverWithinMs: 0,
     metrics: { intervalMs: 0, kept: { samples: 7200, fine: 7200, coarse: 90 * 86_400 } },
     hawser: false,
+    hawserRequestMs: 120_000,
     logLevel: 'debug',
     resetAdminToken: false,
   });

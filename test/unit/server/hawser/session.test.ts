@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ask, stream } from '../../../../server/hawser/ask.ts';
 import { EdgeTerminal } from '../../../../server/hawser/edge-terminal.ts';
+import { EdgeTransport } from '../../../../server/hawser/edge-transport.ts';
+import { HawserLink } from '../../../../server/hawser/hawser-link.ts';
+import { EDGE_KINDS } from '../../../../server/hawser/kinds.ts';
 import {
   DROPPED,
   HARD_BUFFER_BYTES,
@@ -11,10 +14,15 @@ import {
   MAX_OPEN,
   PAUSE_MS,
   PING_MS,
+  REQUEST_GRACE_MS,
   SILENT_MS,
   SOFT_BUFFER_BYTES,
 } from '../../../../server/hawser/limits.ts';
 import { HawserSession } from '../../../../server/hawser/session.ts';
+import { neverSent } from '../../../../server/hawser/unary.ts';
+import { containerList, containerLogStream } from '../../../../shared/messages/container.ts';
+import { dockerRequest } from '../../../../shared/messages/docker.ts';
+import { Once } from '../../../../shared/once.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { waitFor } from '../../../support/wait.ts';
 import { FakeSocket } from './fake-socket.ts';
@@ -81,6 +89,37 @@ test('a request without an answer ends in time, and its late answer is for nobod
   assert.equal(session.open, 0);
   socket.say({ type: 'response', requestId: socket.ofType('request')[0].requestId, statusCode: 200 });
   assert.equal(session.oddities.unknownIds, 1);
+  session.close('SHUTDOWN', 'the test is over');
+});
+
+test('how long an answer may take can be set; a stream may take as long as it likes', async () => {
+  const { socket, clock, session } = setUp();
+  const hello = { type: 'hello', version: '0.2.14', protocol: '1.0', agentId: 'a', agentName: 'lab' } as const;
+  const link = new HawserLink({
+    ...{ hostId: 'h', transport: new EdgeTransport(session), kinds: EDGE_KINDS, hello, connectedAt: 0 },
+    ...{ once: new Once({ clock, undone: neverSent }), log, requestMs: 5_000 },
+  });
+  const answer = (body: string) => {
+    const { requestId } = socket.ofType('request').findLast(({ path }) => path !== '/info');
+    socket.say({ type: 'response', requestId, statusCode: 200, body });
+  };
+  const following = link.open(containerLogStream, { id: 'web', follow: true });
+  await socket.heard('request');
+  answer('{"Config":{"Tty":true}}');
+  const { bytes } = await following;
+  const listed = link.call(containerList, {});
+  const passed = link.open(dockerRequest, { method: 'GET', target: '/info', headers: [], body: 'none' });
+  const patient = link.call(containerList, {}, { timeoutMs: 60_000 });
+  passed.catch(() => undefined);
+  await turn();
+  clock.advance(5_000);
+  await assert.rejects(listed, { code: 'TIMEOUT' });
+  clock.advance(REQUEST_GRACE_MS);
+  await assert.rejects(passed, { code: 'TIMEOUT' });
+  clock.advance(30_000);
+  answer('[]');
+  assert.deepEqual(await patient, { count: 0 });
+  assert.equal(bytes.destroyed, false);
   session.close('SHUTDOWN', 'the test is over');
 });
 
