@@ -99,7 +99,10 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   const memory = new MemoryPool(config.streamMemoryBytes);
   const hasher = new PasswordHasher();
   const hawserTokens = new HawserTokens({ store, audit, clock, log, hasher });
-  const adoption = new Adoption({ store, audit, clock, log, registry, enrollment, tokens: hawserTokens, cutOff });
+  const adoption = new Adoption({
+    ...{ store, audit, clock, log, registry, enrollment, tokens: hawserTokens, cutOff },
+    stopDialling: (hostId, reason) => dialled.disconnect(hostId, reason),
+  });
   closers.push(() => adoption.close());
   const agents: AgentListener = new AgentListener({
     ...{ memory, clock, log, random, registry },

@@ -60,6 +60,8 @@ export interface AdoptionDeps {
   readonly enrollment: Pick<Enrollment, 'createToken'>;
   readonly tokens: Pick<HawserTokens, 'announceEnd'>;
   readonly cutOff: CutOff;
+  /** Dials the agent of Hawser no more. Synchronous. */
+  stopDialling(hostId: string, reason: string): void;
 }
 
 /** A new agent that is connected and on trial. */
@@ -213,17 +215,19 @@ export class Adoption {
   }
 
   async #take(candidate: Candidate): Promise<void> {
-    const { store, clock, log, registry, tokens } = this.#deps;
+    const { store, clock, log, registry, tokens, stopDialling } = this.#deps;
     const { link } = candidate;
     const { hostId } = link;
     const taken = await store.transaction((tables) => this.#takeRows(tables, link, clock.now()));
     // Removed, revoked or taken back in this very moment: whoever did it ends the session.
     if (taken === undefined) return;
     this.#failures.delete(hostId);
-    if (this.#isCurrent(candidate)) {
+    const isCurrent = this.#isCurrent(candidate);
+    // All in one turn, so that the host is never offline in between.
+    if (isCurrent) registry.link(hostId)?.close('REPLACED', TAKEN_OVER);
+    stopDialling(hostId, TAKEN_OVER);
+    if (isCurrent) {
       this.#candidates.delete(hostId);
-      // In one turn, so that the host is never offline in between.
-      registry.link(hostId)?.close('REPLACED', TAKEN_OVER);
       registry.attach(link);
     }
     for (const tokenId of taken.tokenIds) tokens.announceEnd(tokenId);
@@ -238,6 +242,7 @@ export class Adoption {
     if ((await tables.certificates.active(hostId)).length === 0) return undefined;
     if (!(await tables.hosts.setKind(hostId, 'native'))) return { host, tokenIds: [] };
     const tokenIds = await tables.hawserTokens.revokeOf([hostId], now);
+    await tables.hawserStandard.delete(hostId);
     await tables.enrollmentTokens.revokeAdopting(hostId, now, 'unused');
     const { agentVersion, hostname } = link.describe();
     const detail = { name: host.name, before: host.kind, tokenIds, agentVersion, hostname };

@@ -21,6 +21,7 @@ async function opened(t: TestContext) {
   const { store, audit, clock, registry, tokens, connect, edge } = parts;
   const cutOff: string[] = [];
   const asked: string[] = [];
+  const stopped: string[] = [];
   const make = (): Adoption => {
     const adoption = new Adoption({
       ...{ store, audit, clock, registry, tokens },
@@ -45,6 +46,7 @@ async function opened(t: TestContext) {
         },
       },
       cutOff: (_hostId, serials) => void cutOff.push(...serials),
+      stopDialling: (hostId) => void stopped.push(hostId),
     });
     t.after(() => adoption.close());
     return adoption;
@@ -54,7 +56,7 @@ async function opened(t: TestContext) {
   const agent = await connect(token);
   const { id } = await store.hosts.get('nas');
   const enroll = (n = 1) => store.certificates.insert(aCertificate(`AB${n}`, id));
-  return { ...parts, adoption, make, agent, id, token, tokenId, enroll, cutOff, asked, edge };
+  return { ...parts, adoption, make, agent, id, token, tokenId, enroll, cutOff, asked, stopped, edge };
 }
 
 /** What the old agent answers to each question for Docker's facts. */
@@ -265,6 +267,28 @@ test('of two new agents the newest is tried; one that is late gives way to what 
   await turn();
   assert.equal(second.tried, 1);
   assert.notEqual(registry.link(id), undefined);
+});
+
+test('a host that the server dials is dialled no more, and its token is erased, once it is taken over', async (t) => {
+  const parts = await opened(t);
+  const { adoption, agent, id, registry, enroll, store, stopped } = parts;
+  answerInfo(agent, ENGINE);
+  await enroll();
+  await store.hosts.setKind(id, 'hawser-standard');
+  await store.hawserStandard.put({ hostId: id, settings: '{}', secrets: 'sealed', changedBy: 'ann', changedAt: 1 });
+  const link = newcomer(id, null);
+  adoption.arrived(link);
+  await waitFor('the first trial', () => link.tried === 1);
+  assert.deepEqual(stopped, []);
+  assert.notEqual(await store.hawserStandard.find(id), undefined);
+  link.engine = ENGINE;
+  await waitFor('the new agent to serve', () => {
+    parts.clock.advance(AGAIN_MS);
+    return registry.link(id) === link;
+  });
+  assert.deepEqual(stopped, [id]);
+  assert.equal(await store.hawserStandard.find(id), undefined);
+  assert.equal(await kindOf(parts), 'native');
 });
 
 test('a new agent that leaves, or whose certificate is revoked, leaves the host to the old one', async (t) => {
