@@ -14,7 +14,8 @@ import type { Store } from '../store/store.ts';
 import type { VolumeTransfers } from '../volumes/volume-transfers.ts';
 import type { HeldStacks } from './going-changes.ts';
 import { Migration, type MigrationDeps } from './migration.ts';
-import { type MigrationEnds, type MigrationPlan, planMigration } from './migration-check.ts';
+import { type MigrationPlan, planMigration } from './migration-check.ts';
+import type { MigrationEnds } from './migration-problems.ts';
 import type { Stacks } from './stacks.ts';
 
 /** Migrations that go on at once. */
