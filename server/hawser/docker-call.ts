@@ -11,6 +11,7 @@ import type { Params } from '../../shared/messages/kind.ts';
 import type { LinkStream, OpenOptions } from '../hosts/host-link.ts';
 import { isSince } from './agent-version.ts';
 import type { Answer, HawserCall } from './ask.ts';
+import { requireExecWithoutInput } from './docker-upgrade.ts';
 import { hawserStream } from './hawser-stream.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type KindContext, type ServeKind, unsupported } from './kind.ts';
@@ -69,7 +70,10 @@ async function callOf(context: KindContext, params: DockerParams, { feed, signal
   feed?.(sink);
   const bytes = await sink.whole(signal);
   if (bytes.byteLength === 0) return call;
-  return isJson ? { ...call, json: jsonText(bytes) } : { ...call, binary: bytes };
+  if (!isJson) return { ...call, binary: bytes };
+  const json = jsonText(bytes);
+  if (area === 'containers' && normalPath(target)?.[2] === 'exec') requireExecWithoutInput(json);
+  return { ...call, json };
 }
 
 /** The text of a JSON body as it came. @throws FairleadError VALIDATION */

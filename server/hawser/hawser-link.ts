@@ -5,6 +5,7 @@ import { asObject, parseDockerJson } from '../../shared/docker/json.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { HawserMetrics, Hello } from '../../shared/hawser/messages.ts';
 import type { DockerState } from '../../shared/messages/control.ts';
+import { hostThroughput } from '../../shared/messages/host.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { Once } from '../../shared/once.ts';
 import type {
@@ -22,6 +23,10 @@ import { REQUEST_GRACE_MS, REQUEST_MS } from './limits.ts';
 import { StackMemory } from './stack-memory.ts';
 import type { HawserTransport } from './transport.ts';
 
+/** What is asked of such a host without a look at what it can do. */
+const WHY_NOT: Readonly<Record<string, string>> = {
+  [hostThroughput.name]: ': its protocol has nothing that fills a link; the round trip is all that can be measured',
+};
 const PING_MS = 10_000;
 /** Longer texts of Docker's are not kept of it. */
 const MAX_FACT_CHARS = 64;
@@ -118,7 +123,7 @@ export class HawserLink implements HostLink {
 
   async open<K extends StreamKind>(kind: K, params: Params<K>, options: OpenOptions = {}): Promise<LinkStream<K>> {
     const serve = this.#options.kinds.server(kind, this.#capabilities);
-    if (serve === undefined) throw unsupported(kind.name);
+    if (serve === undefined) throw unsupported(kind.name + (WHY_NOT[kind.name] ?? ''));
     options.signal?.throwIfAborted();
     const timeoutMs = options.timeoutMs ?? this.#options.requestMs ?? REQUEST_MS;
     const opening: Promise<LinkStream> = serve(this.#context, params as Params<StreamKind>, { ...options, timeoutMs });

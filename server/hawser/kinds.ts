@@ -2,7 +2,7 @@
 import { UNARY_CALLS } from '../../shared/docker/unary-calls.ts';
 import { containerExecOpen, containerLogStream, containerStats } from '../../shared/messages/container.ts';
 import { containerArchiveGet, containerExecRun } from '../../shared/messages/container-streams.ts';
-import { dockerRequest } from '../../shared/messages/docker.ts';
+import { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { hostInfo } from '../../shared/messages/host.ts';
 import { hostEvents } from '../../shared/messages/host-events.ts';
 import { imagePull, imageSave } from '../../shared/messages/image-streams.ts';
@@ -13,6 +13,7 @@ import { STACK_CHANGE_KINDS, type StackChangeKind } from '../../shared/stacks/ch
 import { serveArchiveGet, serveImagePull, serveImageSave } from './archives.ts';
 import { serveHostInfo, serveLogStream, serveStats } from './container-streams.ts';
 import { serveDockerRequest } from './docker-call.ts';
+import { serveDockerUpgrade } from './docker-upgrade.ts';
 import { serveExecOpen, serveExecRun } from './exec.ts';
 import { serveHostEvents, serveHostMetrics } from './host-feeds.ts';
 import { type ServeKind, unsupported } from './kind.ts';
@@ -39,6 +40,7 @@ const SERVED: ReadonlyMap<string, ServeKind> = new Map([
   serve(imagePull, serveImagePull),
   serve(imageSave, serveImageSave),
   serve(dockerRequest, serveDockerRequest),
+  serve(dockerUpgrade, serveDockerUpgrade),
   serve(stackList, serveStackList),
   serve(stackStatus, serveStackStatus),
   serve(stackLogs, serveStackLogs),

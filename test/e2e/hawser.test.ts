@@ -146,6 +146,9 @@ test('serves an unmodified docker CLI', async () => {
   defer(cleanup, () => dockerApi('DELETE', `/containers/${name}?force=1`));
   assert.equal(created.code, 0, created.stderr);
   assert.equal((await run('start', name)).stdout, `${name}\n`);
+  const ran = await run('exec', name, 'sh', '-c', 'echo out; echo err >&2; exit 3');
+  assert.deepEqual([ran.stdout, ran.stderr, ran.code], ['out\n', 'err\n', 3]);
+  assert.match((await run('exec', '-i', name, 'cat')).stderr, /docker\.upgrade with input/);
   assert.match((await run('ps', '--filter', `name=${name}`)).stdout, new RegExp(name));
   assert.match((await run('inspect', 'no-such-thing')).stderr, /no such object/i);
   const copied = await run('cp', `${name}:/etc/passwd`, '-');
