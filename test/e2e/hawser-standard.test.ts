@@ -19,7 +19,7 @@ import {
 import { programs, runClient, throughMesh } from '../support/docker-client.ts';
 import { ExecClient } from '../support/exec-client.ts';
 import { type StandardAgent, standardAgent } from '../support/hawser-standard-agent.ts';
-import { restartServer, type Server, startServer, waitForState } from '../support/mesh.ts';
+import { enrollBy, restartServer, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 import { testCa } from '../unit/certs/fixtures.ts';
@@ -33,6 +33,8 @@ let files: string;
 const cli = (...args: string[]) =>
   runCliHere([...args, '--server', server.runtime.apiUrl, '--api-token-file', join(files, 'admin')]);
 
+const ways = () => ['--token-file', join(files, 'token'), '--ca-file', join(files, 'ca.pem')];
+
 before(async () => {
   await requireDocker();
   const { ca } = await testCa(systemClock);
@@ -43,8 +45,7 @@ before(async () => {
   await writeFile(join(files, 'admin'), server.adminToken);
   await writeFile(join(files, 'token'), `${TOKEN}\n`);
   await writeFile(join(files, 'ca.pem'), ca.certPem);
-  const ways = ['--url', agent.url, '--token-file', join(files, 'token'), '--ca-file', join(files, 'ca.pem')];
-  const added = await cli('hawser', 'add', 'nas', ...ways, '--tag', 'lab');
+  const added = await cli('hawser', 'add', 'nas', '--url', agent.url, ...ways(), '--tag', 'lab');
   assert.equal(added.exit.code, 0, added.transcript());
   await waitForState(server, 'nas', 'online');
 });
@@ -169,7 +170,7 @@ test('gives out and takes in whole tars, and says so of one that is cut off', as
   }
 });
 
-test('dials again after a restart, by what was changed, and no more once it is removed', async () => {
+test('dials again after a restart, by what was changed, and no more once it is taken over or removed', async () => {
   await writeFile(join(files, 'other'), 'not-the-token');
   const wrong = await cli('hawser', 'set', 'nas', '--token-file', join(files, 'other'));
   assert.equal(wrong.exit.code, 0, wrong.transcript());
@@ -180,8 +181,24 @@ test('dials again after a restart, by what was changed, and no more once it is r
   await cli('hawser', 'set', 'nas', '--token-file', join(files, 'token'));
   await waitForState(server, 'nas', 'online');
 
-  server = await restartServer(cleanup, server, 'stop');
+  // fairlead-agent has enrolled for a host, and not connected yet, when the server is killed.
+  const added = await cli('hawser', 'add', 'box', '--url', agent.url, ...ways());
+  assert.equal(added.exit.code, 0, added.transcript());
+  const { id } = (await server.api.get('/api/v1/hosts/box')).body;
+  const offered = await cli('hawser', 'adopt', 'box', '--json');
+  const enrolled = await enrollBy(cleanup, server, 'box', JSON.parse(offered.stdout).token);
+  assert.equal(enrolled.hostId, id);
+  server = await restartServer(cleanup, server, 'kill');
   await waitForState(server, 'nas', 'online');
+  assert.equal((await waitForState(server, 'box', 'online'))['kind'], 'hawser-standard');
+  startAgent(cleanup, enrolled);
+  await waitFor('fairlead-agent to take the host over', async () => {
+    const { body } = await server.api.get('/api/v1/hosts/box');
+    return body.kind === 'native' && body.state === 'online';
+  });
+  assert.equal((await server.api.get('/api/v1/hosts/box/containers')).status, 200);
+  assert.equal((await cli('hawser', 'show', 'box')).exit.code === 0, false);
+  assert.match((await cli('hawser', 'adopt', 'box', '--status')).stdout, /has taken the host over/);
   assert.equal((await cli('host', 'rm', 'nas')).exit.code, 0);
   await waitFor('the end of all connections', () => agent.connections.size === 0);
   assert.equal((await cli('hawser', 'show', 'nas')).exit.code === 0, false);
