@@ -1,10 +1,12 @@
 /** What is in volumes, over real processes: looked at, downloaded, uploaded, and carried from host to host. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { HELPER_LABEL } from '../../agent/docker/volume-helper.ts';
 import { runCliHere } from '../support/cli.ts';
 import { dockerApi } from '../support/docker.ts';
@@ -25,6 +27,7 @@ import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { contentOf, type Entry, linesOf, tarOf, testVolume, volumeName } from '../support/volumes.ts';
 import { waitFor } from '../support/wait.ts';
 
+const run = promisify(execFile);
 const shared = fileCleanup();
 let server: Server;
 let shed: Enrolled & { process: Launched };
@@ -207,6 +210,32 @@ test('a copy that is cancelled leaves nothing, and no second one goes into its t
   await waitFor('the end of the helper', async () => (await helpersOf(shed)) === 0);
   await nothingIsLeft();
   assert.equal((await cli('volume', 'transfers', 'cancel', body.id)).exit.code, 1);
+});
+
+test('a disk that fills up while a volume comes ends the copy: told, the target as it was, and nothing kept', async (t) => {
+  const spools = join(barn.stateDir, 'volumes');
+  await mkdir(spools, { recursive: true, mode: 0o700 });
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=320m,mode=700', 'tmpfs', spools]);
+  defer(t, () => run('umount', ['-l', spools]));
+  const [source, target] = [await testVolume(t, RANDOM), await testVolume(t, RANDOM.slice(0, 2))];
+  const before = await contentOf(t, target);
+  const { body } = await begin(`shed:${source}`, `barn:${target}`, { replace: true });
+  await waitFor('some bytes', async () => (await transfer(body.id)).bytes > 0, { everyMs: 5 });
+  await assert.rejects(run('dd', ['if=/dev/zero', `of=${join(spools, 'of-others')}`, 'bs=1M']), /No space left/);
+  const ended = await waitFor('the end', async () => {
+    const now = await transfer(body.id);
+    return now.endedAt !== null && now;
+  });
+  assert.deepEqual([ended.state, ended.error?.code], ['failed', 'CONFLICT'], JSON.stringify(ended));
+  assert.match(ended.error.detail, /the disk under the agent's state directory (?:is full|has no room)/);
+  assert.ok(ended.bytes < 16 * MIB, 'it was not in the middle');
+  assert.deepEqual(await contentOf(t, target), before);
+  await waitFor('the end of what was kept', async () => (await tars()).length === 0 && (await helpersOf(shed)) === 0);
+  await rm(join(spools, 'of-others'));
+  const again = await cli('volume', 'copy', `shed:${source}`, `barn:${target}`, '--replace');
+  assert.equal(again.exit.code, 0, again.transcript());
+  assert.deepEqual(await contentOf(t, target), await contentOf(t, source));
+  await nothingIsLeft();
 });
 
 test('both hosts must be in the scope of whoever copies', async (t) => {
