@@ -10,6 +10,7 @@ export type { AdoptionView } from '../routes/adoption.ts';
 export type { HawserHostView } from '../routes/hawser-hosts.ts';
 export type { HawserTokenView } from '../routes/hawser-tokens.ts';
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
+export type { LinkDirection, LinkView } from '../routes/link-schemas.ts';
 export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';
 export type {
   ApiTokenView,
@@ -19,8 +20,6 @@ export type {
   EventView,
   HostDetail,
   HostView,
-  LinkDirection,
-  LinkView,
   OperatorCertificateView,
   RecoveryView,
   ScopeView,

@@ -8,6 +8,7 @@ import type { EnrollmentTokenRecord, RecoveryRecord } from './deps/enrollment.ts
 import type { CertificateRecord, HostRecord } from './deps/hosts.ts';
 import type { Maybe, Page, Paged, Time } from './deps/rows.ts';
 import type { WebhookRecord } from './deps/webhooks.ts';
+import type { LinkDirection, LinkView } from './link-schemas.ts';
 import {
   type ApiTokenView,
   type AuditRow,
@@ -16,8 +17,6 @@ import {
   type EnrollmentTokenView,
   type HostDetail,
   type HostView,
-  type LinkDirection,
-  type LinkView,
   type OperatorCertificateView,
   type RecoveryView,
   type ScopeView,
