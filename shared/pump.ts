@@ -12,9 +12,12 @@ const MAX_GATHERED_BYTES = 64 * 1024;
  * Copies `source` into `sink` until it ends. Unlike `stream.pipeline` it neither ends nor destroys either of them: the
  * caller knows what an error means, and which code to reset the other end with.
  * Rejects with the error of the one that fails, and with the signal's reason as soon as it is aborted.
+ * @param length bytes of the whole as their sender said: one more would be read as the next message, one less never ends.
+ * Rejects with VALIDATION when more come, none of which passes, or fewer
  */
-export function pump(source: Readable, sink: Writable, signal: AbortSignal): Promise<void> {
+export function pump(source: Readable, sink: Writable, signal: AbortSignal, length?: number): Promise<void> {
   return new Promise((resolve, reject) => {
+    let left = length;
     const maxGathered = Math.min(MAX_GATHERED_BYTES, sink.writableHighWaterMark);
     let settled = false;
     let gathered: Buffer[] = [];
@@ -22,11 +25,11 @@ export function pump(source: Readable, sink: Writable, signal: AbortSignal): Pro
     const flush = () => {
       const chunks = gathered;
       if (settled || chunks.length === 0) return;
-      const length = bytes;
+      const gatheredBytes = bytes;
       gathered = [];
       bytes = 0;
       const [only] = chunks;
-      if (!sink.write(chunks.length === 1 ? only : Buffer.concat(chunks, length))) source.pause();
+      if (!sink.write(chunks.length === 1 ? only : Buffer.concat(chunks, gatheredBytes))) source.pause();
     };
     const settle = (error?: unknown) => {
       if (settled) return;
@@ -38,6 +41,8 @@ export function pump(source: Readable, sink: Writable, signal: AbortSignal): Pro
       else reject(error);
     };
     const onData = (chunk: Buffer) => {
+      if (left !== undefined) left -= chunk.byteLength;
+      if (left !== undefined && left < 0) return settle(otherLength('longer'));
       gathered.push(chunk);
       bytes += chunk.byteLength;
       if (bytes >= maxGathered) flush();
@@ -46,7 +51,7 @@ export function pump(source: Readable, sink: Writable, signal: AbortSignal): Pro
     const onDrain = () => source.resume();
     const onEnd = () => {
       flush();
-      settle();
+      settle(left === undefined || left === 0 ? undefined : otherLength('shorter'));
     };
     const onClose = () => {
       flush();
@@ -69,4 +74,8 @@ export function pump(source: Readable, sink: Writable, signal: AbortSignal): Pro
 
 function broken(why: string): FairleadError {
   return new FairleadError('STREAM_INTERRUPTED', `the stream broke off: ${why}`);
+}
+
+function otherLength(how: 'longer' | 'shorter'): FairleadError {
+  return new FairleadError('VALIDATION', `the body is ${how} than its Content-Length`);
 }

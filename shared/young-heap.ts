@@ -41,13 +41,14 @@ let usedBytes = Number.POSITIVE_INFINITY;
  * young, and V8 lets the garbage of a larger space reach tens of MiB before it looks: a log of 100 MB that a client
  * reads slowly costs two processes 100 MiB without this and 20 to 50 with it; and a link of 1 GB/s loses a third of its
  * rate to pauses of 2 to 12 ms.
- * V8 reads the first two flags each time, so that they may be set while it runs; the third is only needed to get hold of
- * the function. A collection frees its buffers itself: threads that do so later take more time of the processors than that,
- * and until then the buffers count as held.
+ * V8 reads the first three flags each time, so that they may be set while it runs; the next is only needed to get hold of
+ * the function. A collection does all of its work itself: threads that help cost more to wake than there is of it to share,
+ * and buffers that they free later count as held until then.
  */
 export function keepYoungHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--no-concurrent-array-buffer-sweeping');
+  setFlagsFromString('--no-parallel-scavenge');
   setFlagsFromString('--expose-gc');
   collect = runInNewContext('gc') as Collect;
   setFlagsFromString('--no-expose-gc');

@@ -9,7 +9,6 @@ import { endToEnd } from '../../shared/docker/headers.ts';
 import { normalPath } from '../../shared/docker/path.ts';
 import type { BareConnection, RawAnswer, RawExchange, RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { isFairleadError } from '../../shared/errors.ts';
-import { ExactLength } from '../../shared/exact-length.ts';
 import { pump } from '../../shared/pump.ts';
 import type { PolicySubject } from '../policy/policy.ts';
 import type { DockerEngine } from './engine.ts';
@@ -138,18 +137,12 @@ async function sendBody(
     source.resume();
     return;
   }
-  const exact = body === 'chunked' ? undefined : new ExactLength(body);
   try {
-    if (exact === undefined) {
-      await pump(source, sink, aborted);
-    } else {
-      await Promise.all([pump(source, exact, aborted).then(() => exact.end()), pump(exact, sink, aborted)]);
-    }
+    await pump(source, sink, aborted, body === 'chunked' ? undefined : body);
     sink.end();
   } catch (error) {
     if (!sink.errored && !sink.destroyed) throw error;
     // Docker has stopped reading: its answer, or the failure of its connection, says why.
-    exact?.destroy();
     source.resume();
     await answer;
   }

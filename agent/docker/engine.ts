@@ -1,5 +1,5 @@
 /** The host's Docker Engine: is it there, and how to ask it. */
-import { IncomingMessage } from 'node:http';
+import { Agent, IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
@@ -31,6 +31,8 @@ const CALL_TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 const TCP_KEEPALIVE_MS = 15_000;
+/** Connections that wait for the next read of a client. */
+const MAX_IDLE_CONNECTIONS = 8;
 /** Room for a container's name in what a refusal says. */
 const MAX_SHOWN_PATH_CHARS = 300;
 
@@ -58,6 +60,7 @@ export class DockerEngine {
   readonly #policy: HostPolicy;
   readonly #log: EngineOptions['log'];
   readonly #modem: Modem;
+  readonly #reads = new Agent({ keepAlive: true, maxFreeSockets: MAX_IDLE_CONNECTIONS });
   readonly #listeners = new Set<(state: DockerState) => void>();
   readonly #closing = new AbortController();
   #state: DockerState = { reachable: false, reason: 'Docker has not been asked yet' };
@@ -102,6 +105,7 @@ export class DockerEngine {
     this.#timer?.cancel();
     this.#closing.abort(new FairleadError('SHUTDOWN', 'the agent is stopping'));
     this.#modem.close();
+    this.#reads.destroy();
   }
 
   /** Docker's answer as parsed JSON. */
@@ -182,7 +186,7 @@ export class DockerEngine {
     if (!permitsProxied(this.#policy, kind, method, target)) throw denied(method, target.split('?')[0] ?? '');
     const { signal } = this.#closing;
     signal.throwIfAborted();
-    const exchange = beginExchange(this.#address, request);
+    const exchange = beginExchange({ ...this.#address, reads: this.#reads }, request);
     const stop = () => exchange.destroy();
     signal.addEventListener('abort', stop);
     void exchange.ended.then(() => signal.removeEventListener('abort', stop));

@@ -2,7 +2,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type HeaderPair, isHopByHop } from '../../shared/docker/headers.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import { ExactLength } from '../../shared/exact-length.ts';
 import type { dockerRequest, dockerUpgrade } from '../../shared/messages/docker.ts';
 import { pump } from '../../shared/pump.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
@@ -88,17 +87,22 @@ export async function sendAnswer(
   signal: AbortSignal,
 ): Promise<void> {
   const { status, reason, headers, length } = head;
+  const { socket } = response;
+  // The head leaves in this turn, and in one write with what of the body has come along with it.
+  socket?.cork();
+  setImmediate(() => socket?.uncork());
   try {
     response.writeHead(status, reason, headers.flat());
     response.flushHeaders();
     const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
-    if (hasBody) await sendBody(response, stream, length, signal);
+    if (hasBody) await pump(stream.bytes, response, signal, length === 'open' ? undefined : length);
     else stream.bytes.resume();
     const { headers: trailers } = await stream.trailer;
     if (trailers.length > 0 && response.chunkedEncoding)
       response.addTrailers(trailers.filter(isTrailer).map(([...pair]) => pair));
     response.end();
   } catch (error) {
+    socket?.uncork();
     response.destroy();
     throw error;
   }
@@ -107,17 +111,6 @@ export async function sendAnswer(
 /** What says how long an answer is must stand before it (RFC 9110, 6.5.1). */
 function isTrailer(pair: HeaderPair): boolean {
   return isAHosts(pair) && pair[0].toLowerCase() !== 'content-length' && FIELD.test(pair[1]);
-}
-
-async function sendBody(
-  response: ServerResponse,
-  { bytes }: DockerStream,
-  length: number | 'open',
-  signal: AbortSignal,
-): Promise<void> {
-  if (length === 'open') return await pump(bytes, response, signal);
-  const exact = new ExactLength(length);
-  await Promise.all([pump(bytes, exact, signal).then(() => exact.end()), pump(exact, response, signal)]);
 }
 
 /** The length that the headers say; undefined if it is none, or more than one. */

@@ -31,9 +31,14 @@ export interface HttpDoor {
 
 /** How Docker is reached. */
 export type DockerTarget =
-  | { readonly socketPath: string }
-  | { readonly host: string; readonly port: number }
+  | ({ readonly socketPath: string } & Reuse)
+  | ({ readonly host: string; readonly port: number } & Reuse)
   | { readonly door: HttpDoor };
+
+interface Reuse {
+  /** Keeps connections for later reads. Whatever changes something has one of its own: nobody knows if one that broke did it. */
+  readonly reads?: http.Agent;
+}
 
 export interface RawRequest {
   readonly method: string;
@@ -76,7 +81,10 @@ export function beginExchange(target: DockerTarget, request: RawRequest): RawExc
   const { method, target: path } = request;
   const door = 'door' in target ? target.door : undefined;
   const { request: ask } = door?.isTls === true ? https : http;
-  const client = ask({ ...optionsOf(target), method, path, headers: headersOf(request, door) });
+  const reads = isPlainRead(request) && 'reads' in target ? target.reads : undefined;
+  const keepsAlive = door?.keepsAlive ?? reads !== undefined;
+  const headers = headersOf(request, door, keepsAlive);
+  const client = ask({ ...optionsOf(target), ...(reads && { agent: reads }), method, path, headers });
   client.once('socket', (socket) => {
     // A connection over TCP whose other end vanished would stay open without a word.
     if (!('socketPath' in target)) socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
@@ -98,13 +106,21 @@ export function beginExchange(target: DockerTarget, request: RawRequest): RawExc
   return { body: client, answer, ended, destroy };
 }
 
+function isPlainRead({ method, body, protocol }: RawRequest): boolean {
+  return (method === 'GET' || method === 'HEAD') && body === 'none' && protocol === undefined;
+}
+
 function optionsOf(target: DockerTarget): https.RequestOptions {
   if ('door' in target) return target.door.options;
   if ('socketPath' in target) return { socketPath: target.socketPath, agent: false };
   return { host: target.host, port: target.port, agent: false };
 }
 
-function headersOf({ method, headers, body, protocol }: RawRequest, door: HttpDoor | undefined): string[] {
+function headersOf(
+  { method, headers, body, protocol }: RawRequest,
+  door: HttpDoor | undefined,
+  keepsAlive: boolean,
+): string[] {
   const foreign = headers.find(([name]) => isHopByHop(name) || OWN_HEADERS.has(name.toLowerCase()));
   if (foreign !== undefined) {
     throw new FairleadError('MESSAGE_INVALID', `the header ${foreign[0]} is not passed on to Docker`);
@@ -117,7 +133,7 @@ function headersOf({ method, headers, body, protocol }: RawRequest, door: HttpDo
     ...headers.flat(),
     ...(door?.headers.flat() ?? []),
     ...(body === 'none' && !isEmpty ? [] : framing),
-    ...connectionOf(protocol, door?.keepsAlive === true),
+    ...connectionOf(protocol, keepsAlive),
   ];
 }
 

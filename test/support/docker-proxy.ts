@@ -7,12 +7,14 @@ import { type Cleanup, defer, tempDir } from './tmp.ts';
 
 /** How much of what a connection sends is kept, to tell what it is for. */
 const HEAD_CHARS = 512;
+/** How a request begins: its body comes behind, and so may the next one. */
+const REQUEST = /^(?:GET|HEAD|POST|PUT|DELETE) \S+ HTTP\/1\.1\r\n/;
 
 export class DockerProxy {
   /** To be given to the agent as `--docker`. */
   readonly path: string;
   readonly #connections = new Map<Socket, string>();
-  /** The first lines of all requests so far; the agent makes a connection for each. */
+  /** The first lines of all requests so far. */
   readonly #lines: string[] = [];
   #server: Server | undefined;
 
@@ -63,8 +65,11 @@ export class DockerProxy {
     const upstream = createConnection({ path: this.#engine, allowHalfOpen: true });
     socket.allowHalfOpen = true;
     this.#connections.set(socket, '');
-    socket.once('data', (data: Buffer) => this.#lines.push(data.toString('latin1').split('\r\n', 1)[0] ?? ''));
-    socket.on('data', (data: Buffer) => this.#connections.set(socket, data.toString('latin1', 0, HEAD_CHARS)));
+    socket.on('data', (data: Buffer) => {
+      this.#connections.set(socket, data.toString('latin1', 0, HEAD_CHARS));
+      const [request] = REQUEST.exec(data.toString('latin1')) ?? [];
+      if (request !== undefined) this.#lines.push(request.trimEnd());
+    });
     socket.pipe(upstream).pipe(socket);
     socket.once('close', () => {
       this.#connections.delete(socket);

@@ -3,9 +3,9 @@ import { PassThrough } from 'node:stream';
 import { endToEnd, type HeaderPair } from '../../../shared/docker/headers.ts';
 import { normalPath } from '../../../shared/docker/path.ts';
 import type { RawAnswer } from '../../../shared/docker/raw-exchange.ts';
-import { ExactLength } from '../../../shared/exact-length.ts';
 import type { dockerRequest, dockerUpgrade } from '../../../shared/messages/docker.ts';
 import type { Params, Reply } from '../../../shared/messages/kind.ts';
+import { pump } from '../../../shared/pump.ts';
 import type { LinkStream, OpenOptions } from '../../hosts/host-link.ts';
 import { hawserStream } from '../hawser-stream.ts';
 import { HeldBytes } from '../held-bytes.ts';
@@ -99,7 +99,7 @@ async function unknownExec(
 }
 
 /** Sends what the client sends, as it comes. Docker's answer may come before all of it is there, and then counts. */
-function sendBody(begun: Begun, body: Params<DockerRequest>['body'], { feed }: OpenOptions): void {
+function sendBody(begun: Begun, body: Params<DockerRequest>['body'], { feed, signal }: OpenOptions): void {
   if (body === 'none') {
     feed?.(drained());
     return;
@@ -108,11 +108,15 @@ function sendBody(begun: Begun, body: Params<DockerRequest>['body'], { feed }: O
     feed?.(begun.body);
     return;
   }
-  const exact = new ExactLength(body);
-  exact.on('error', () => begun.destroy());
-  exact.pipe(begun.body);
-  begun.body.once('close', () => exact.destroy());
-  feed?.(exact);
+  const fed = new PassThrough();
+  pump(fed, begun.body, signal ?? new AbortController().signal, body).then(
+    () => begun.body.end(),
+    () => {
+      begun.destroy();
+      fed.destroy();
+    },
+  );
+  feed?.(fed);
 }
 
 /** Takes what nobody wants. */

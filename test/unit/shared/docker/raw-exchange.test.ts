@@ -1,6 +1,7 @@
 /** What goes over the wire to Docker byte for byte, and what is made of every kind of answer. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { Agent } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
@@ -32,6 +33,39 @@ test('the request line and the headers go out as they came, in order and letter 
     ...lines,
   ]);
   assert.equal(docker.body, '');
+});
+
+test('reads follow each other over one connection; what changes something has its own, and what is broken off is not used again', async (t) => {
+  const docker = await rawDocker(t);
+  const reads = new Agent({ keepAlive: true });
+  t.after(() => reads.destroy());
+  const target = { socketPath: docker.socket, reads };
+  const read: RawRequest = { method: 'GET', target: '/1', headers: [], body: 'none' };
+  const first = beginExchange(target, read);
+  const kept = await docker.connection();
+  assert.equal(await kept.request(), 'GET /1 HTTP/1.1\r\nHost: docker\r\nConnection: keep-alive');
+  kept.write('HTTP/1.1 200 OK', 'Content-Length: 2', '', 'ok');
+  const { body } = await first.answer;
+  assert.ok(body !== undefined);
+  assert.equal(await text(body), 'ok');
+  await first.ended;
+  first.destroy();
+  const second = beginExchange(target, { ...read, target: '/2' });
+  await waitFor('the second read', () => kept.received.includes('GET /2 '));
+  const change = beginExchange(target, { method: 'POST', target: '/3', headers: [], body: 'none' });
+  const own = await docker.connection(1);
+  assert.match(await own.request(), /^POST \/3 [\s\S]*\r\nConnection: close$/);
+  change.destroy();
+  await assert.rejects(change.answer);
+  kept.write('HTTP/1.1 200 OK', 'Content-Length: 4', '', 'ha');
+  await second.answer;
+  second.destroy();
+  await kept.gone();
+  const third = beginExchange(target, { ...read, target: '/4' });
+  const fresh = await docker.connection(2);
+  assert.match(await fresh.request(), /^GET \/4 /);
+  third.destroy();
+  await assert.rejects(third.answer);
 });
 
 test('over TCP the same goes out, and the same comes back', async (t) => {

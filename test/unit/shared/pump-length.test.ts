@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isFairleadError } from '../../../shared/errors.ts';
-import { ExactLength } from '../../../shared/exact-length.ts';
+import { pump } from '../../../shared/pump.ts';
 
 /** What comes out at the other end, and what it fails with. */
 async function passed(bytes: number, chunks: readonly Uint8Array[]): Promise<{ received: Buffer; error: unknown }> {
@@ -15,7 +14,8 @@ async function passed(bytes: number, chunks: readonly Uint8Array[]): Promise<{ r
       done();
     },
   });
-  const error = await pipeline(Readable.from(chunks, { objectMode: false }), new ExactLength(bytes), sink).then(
+  const source = Readable.from(chunks, { objectMode: false });
+  const error = await pump(source, sink, new AbortController().signal, bytes).then(
     () => undefined,
     (failure: unknown) => failure,
   );
