@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { get, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
@@ -11,7 +10,7 @@ import { AgentFiles, agentFolders } from '../../../../server/agent-files.ts';
 import { AGENT_DOWNLOADS } from '../../../../server/routes/limits.ts';
 import { tempDir } from '../../../support/tmp.ts';
 import { waitFor } from '../../../support/wait.ts';
-import { ask, fixture } from './fakes.ts';
+import { ask, fixture, listen } from './fakes.ts';
 
 const BYTES = Buffer.alloc(200_000, 'agent');
 
@@ -90,8 +89,7 @@ test('downloads of one address have a limit, and those whose client leaves make 
   const { api, dir, put } = await served(t);
   // More than sockets hold, so that each goes on until it is read.
   await put(0, 'linux/x64/fairlead-agent', Buffer.alloc(16 * 1024 * 1024));
-  await api.listen({ host: '127.0.0.1', port: 0 });
-  const url = `http://127.0.0.1:${(api.server.address() as AddressInfo).port}/download/linux/x64/fairlead-agent`;
+  const url = `${await listen({ api })}/download/linux/x64/fairlead-agent`;
   const begin = async (): Promise<IncomingMessage> => (await once(get(url, { agent: false }), 'response'))[0];
   const open = await Promise.all(Array.from({ length: AGENT_DOWNLOADS.ofHost }, begin));
   t.after(() => open.forEach((one) => void one.destroy()));

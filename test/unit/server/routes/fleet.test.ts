@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { type Answer, type Asked, HOST } from './fake-host.ts';
-import { as, ask, fixture } from './fakes.ts';
+import { as, ask, fixture, listen } from './fakes.ts';
 
 const ACTIONS = '/api/v1/containers/actions';
 const hosts = [HOST, { ...HOST, id: 'h2', name: 'edge-2', state: 'offline' as const, tags: ['eu'] }];
@@ -158,7 +158,7 @@ test('a client that leaves ends the changes of stacks that go on, and nothing mo
     },
   });
   t.after(() => api.close());
-  const url = `${await api.listen({ port: 0, host: '127.0.0.1' })}/api/v1/stacks/actions`;
+  const url = `${await listen({ api })}/api/v1/stacks/actions`;
   const body = JSON.stringify({ action: 'stop', select: { all: true }, concurrency: 1 });
   const leaving = new AbortController();
   const headers = { ...as('operator'), 'content-type': 'application/json' };
