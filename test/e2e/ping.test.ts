@@ -101,7 +101,7 @@ test('a host that is away, or does not serve the test, is told by its code', asy
   const denying = await addHost(t, server, 'mute', [...NO_DOCKER, '--deny', 'host.throughput']);
   assert.equal((await post('mute/ping', { count: 1 })).status, 200);
   const refused = await post('mute/throughput', {});
-  assert.deepEqual([refused.status, refused.records[0]?.['code']], [501, 'UNSUPPORTED']);
+  assert.deepEqual([refused.status, refused.records[0]?.['code']], [403, 'DENIED_BY_HOST']);
   await denying.process.stop();
   await waitFor('its absence', async () => (await post('mute/ping', { count: 1 })).status === 503);
 });
