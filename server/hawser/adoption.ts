@@ -67,6 +67,8 @@ export interface AdoptionDeps {
 /** A new agent that is connected and on trial. */
 interface Candidate {
   readonly link: HostLink;
+  /** Those of the certificates that its session runs by, or will once it has used them. */
+  serials(): readonly string[];
   timer: Timer | undefined;
 }
 
@@ -137,13 +139,16 @@ export class Adoption {
     return host !== undefined && host.kind !== 'native';
   }
 
-  /** Takes in the link of a new agent, which serves the host once it is found to work. A newer one takes its place. */
-  arrived(link: HostLink): void {
+  /**
+   * Takes in the link of a new agent, which serves the host once it is found to work. A newer one takes its place.
+   * @param serials those of the certificates that its session runs by, or will once it has used them
+   */
+  arrived(link: HostLink, serials: () => readonly string[]): void {
     if (this.#isClosed) return;
     const { hostId } = link;
     const before = this.#candidates.get(hostId);
     before?.timer?.cancel();
-    const candidate: Candidate = { link, timer: undefined };
+    const candidate: Candidate = { link, serials, timer: undefined };
     this.#candidates.set(hostId, candidate);
     before?.link.close('REPLACED', 'a newer session of this host took over');
     void link.closed.then(() => this.#drop(candidate));
@@ -218,8 +223,8 @@ export class Adoption {
     const { store, clock, log, registry, tokens, stopDialling } = this.#deps;
     const { link } = candidate;
     const { hostId } = link;
-    const taken = await store.transaction((tables) => this.#takeRows(tables, link, clock.now()));
-    // Removed, revoked or taken back in this very moment: whoever did it ends the session.
+    const taken = await store.transaction((tables) => this.#takeRows(tables, candidate, clock.now()));
+    // Removed, revoked, confined or taken back in this very moment: whoever did it ends the session.
     if (taken === undefined) return;
     this.#failures.delete(hostId);
     const isCurrent = this.#isCurrent(candidate);
@@ -235,11 +240,13 @@ export class Adoption {
   }
 
   /** @returns nothing if the host, or the new agent, is not to serve any more */
-  async #takeRows(tables: Tables, link: HostLink, now: number): Promise<Taken | undefined> {
+  async #takeRows(tables: Tables, { link, serials }: Candidate, now: number): Promise<Taken | undefined> {
     const { hostId } = link;
     const host = await tables.hosts.find(hostId);
     if (host === undefined || host.revokedAt !== undefined) return undefined;
-    if ((await tables.certificates.active(hostId)).length === 0) return undefined;
+    // Its own: that may be void by now, and the one that is active another agent's, which nobody has tried.
+    const active = await tables.certificates.active(hostId);
+    if (!active.some(({ serial }) => serials().includes(serial))) return undefined;
     if (!(await tables.hosts.setKind(hostId, 'native'))) return { host, tokenIds: [] };
     const tokenIds = await tables.hawserTokens.revokeOf([hostId], now);
     await tables.hawserStandard.delete(hostId);

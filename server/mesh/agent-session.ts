@@ -54,7 +54,8 @@ export interface SessionDeps {
 /** Where the links of agents go that do not serve their host yet. */
 export interface AdoptionDoor {
   isUnderWay(hostId: string): Promise<boolean>;
-  arrived(link: HostLink): void;
+  /** @param serials those of the certificates that the session runs by, or will once it has used them */
+  arrived(link: HostLink, serials: () => readonly string[]): void;
   /** Another link of the host serves it. */
   settled(hostId: string): void;
 }
@@ -103,6 +104,11 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
   }
 }
 
+/** Of the certificate that the session runs by, and of the one that it asked for, which it runs by once that is used. */
+function serialsOf({ identity, successor }: SessionPeer): string[] {
+  return successor === undefined ? [identity.serial] : [identity.serial, successor];
+}
+
 interface Greeted {
   readonly peer: SessionPeer;
   readonly hostName: string;
@@ -134,7 +140,7 @@ function attach(
     ...renewalWish(peer, deps),
   });
   session.startLiveness(SILENCE_MS);
-  if (isNewcomer) deps.adoption?.arrived(link);
+  if (isNewcomer) deps.adoption?.arrived(link, () => serialsOf(peer));
   else {
     deps.adoption?.settled(hostId);
     registry.attach(link);

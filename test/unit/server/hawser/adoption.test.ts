@@ -15,6 +15,8 @@ import { ADMIN, openEdge } from './fixture.ts';
 
 const ENGINE = 'AAAA:BBBB';
 const AGAIN_MS = 10_000;
+/** Of the certificate that `enroll` inserts first. */
+const serials = () => ['AB1'];
 
 async function opened(t: TestContext) {
   const parts = await openEdge(t);
@@ -109,7 +111,7 @@ test('the new agent serves the host once it works, and the tokens of the old one
   const pending = old.call(containerList, {});
   pending.catch(() => undefined);
   const link = newcomer(id);
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await waitFor('the new agent to serve', () => registry.link(id) === link);
   assert.equal(await kindOf(parts), 'native');
   assert.notEqual((await store.hawserTokens.find(tokenId))?.revokedAt, undefined);
@@ -136,7 +138,7 @@ test('until it works the old agent goes on serving, and comes and goes as it lik
   answerInfo(agent, ENGINE);
   await enroll();
   const link = newcomer(id, null);
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await waitFor('the first trial', async () => (await adoption.look('nas')).why !== undefined);
   assert.match((await adoption.look('nas')).why ?? '', /no socket/);
   const old = registry.link(id);
@@ -171,7 +173,7 @@ test('an agent at another Docker does not take the host over', async (t) => {
   answerInfo(agent, ENGINE);
   await enroll();
   const link = newcomer(id, 'CCCC:DDDD');
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await waitFor('the trial', async () => (await adoption.look('nas')).why !== undefined);
   const view = await adoption.look('nas');
   assert.equal(view.state, 'trying');
@@ -188,7 +190,7 @@ test('a host whose owner denies the question is taken over by an agent that reac
   const { adoption, id, registry, enroll } = parts;
   await enroll();
   const link = newcomer(id, new FairleadError('DENIED_BY_HOST', 'denied'));
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await waitFor('the new agent to serve', () => registry.link(id) === link);
 });
 
@@ -208,7 +210,7 @@ test('what was handed out can be taken back until the host is taken over', async
   await enroll();
   assert.equal((await adoption.look('nas')).state, 'enrolled');
   assert.equal(agent.closedWith?.code, 1008, 'silent for an hour');
-  adoption.arrived(newcomer(id));
+  adoption.arrived(newcomer(id), serials);
   await waitFor('the new agent to serve', () => registry.link(id) !== undefined);
   await assert.rejects(adoption.cancel('nas', ADMIN), { code: 'CONFLICT' });
   await assert.rejects(adoption.offer('nas', {}, ADMIN), { code: 'CONFLICT' });
@@ -226,7 +228,7 @@ test('taken back, or revoked, while it is tried, the new agent does not take the
     tried.resolve();
     return 1;
   };
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await tried.promise;
   await adoption.close();
   assert.equal(await kindOf(parts), 'hawser-edge');
@@ -239,13 +241,13 @@ test('a server that was killed before the tokens ended goes on with that when th
   const { adoption, make, id, registry, enroll, agent } = parts;
   answerInfo(agent, ENGINE);
   await enroll();
-  adoption.arrived(newcomer(id, null));
+  adoption.arrived(newcomer(id, null), serials);
   await adoption.close();
   const next = make();
   assert.equal(await next.isUnderWay(id), true);
   assert.equal((await next.look('nas')).state, 'enrolled');
   const link = newcomer(id);
-  next.arrived(link);
+  next.arrived(link, serials);
   await waitFor('the new agent to serve', () => registry.link(id) === link);
   assert.equal(await kindOf(parts), 'native');
 });
@@ -257,8 +259,8 @@ test('of two new agents the newest is tried; one that is late gives way to what 
   await enroll();
   const first = newcomer(id, null);
   const second = newcomer(id, null);
-  adoption.arrived(first);
-  adoption.arrived(second);
+  adoption.arrived(first, serials);
+  adoption.arrived(second, serials);
   assert.equal(first.closedWith?.code, 'REPLACED');
   await waitFor('the trial', () => second.tried === 1);
   adoption.settled(id);
@@ -277,7 +279,7 @@ test('a host that the server dials is dialled no more, and its token is erased, 
   await store.hosts.setKind(id, 'hawser-standard');
   await store.hawserStandard.put({ hostId: id, settings: '{}', secrets: 'sealed', changedBy: 'ann', changedAt: 1 });
   const link = newcomer(id, null);
-  adoption.arrived(link);
+  adoption.arrived(link, serials);
   await waitFor('the first trial', () => link.tried === 1);
   assert.deepEqual(stopped, []);
   assert.notEqual(await store.hawserStandard.find(id), undefined);
