@@ -173,11 +173,15 @@ test('throughput needs the role operator, a host that serves it, and its turn', 
     throw new FairleadError('DENIED_BY_HOST', 'the policy does not allow it');
   };
   assert.equal((await throughput(made)).answer.json().code, 'DENIED_BY_HOST');
-  made.host.answers['host.throughput'] = () => ({});
+  const asked = Promise.withResolvers<Asked>();
+  made.host.answers['host.throughput'] = (one) => {
+    asked.resolve(one);
+    return {};
+  };
   const running = throughput(made, { ms: 100, maxBytes: 1 });
-  await waitFor('the first', () => made.host.asked.length === 2);
+  const { stream } = await asked.promise;
   assert.equal((await throughput(made)).answer.json().code, 'OVERLOADED');
-  made.host.asked[1]?.stream.interrupt(new FairleadError('STREAM_INTERRUPTED', 'lost'));
+  stream.interrupt(new FairleadError('STREAM_INTERRUPTED', 'lost'));
   assert.equal((await running).answer.json().code, 'STREAM_INTERRUPTED');
   made.host.answers['host.throughput'] = tested;
   made.host.pings = [5];
