@@ -29,7 +29,12 @@ export async function requireAdoptable(tables: Pick<Tables, 'hosts'>, ref: strin
   throw new FairleadError('CONFLICT', `the host ${host.name} is in quarantine: release it first`);
 }
 
-/** Takes back what an agent was given that has not taken its host over. @returns the serials that were revoked */
+/**
+ * Takes back what an agent was given that has not taken its host over; also in quarantine, whose end would let it in again.
+ * @returns the serials that were revoked
+ */
 export async function takeBack(tables: Tables, hostId: string, at: number, reason: string): Promise<string[]> {
-  return (await adoptable(tables, hostId)) === undefined ? [] : await tables.certificates.revokeOf(hostId, at, reason);
+  const host = await tables.hosts.find(hostId);
+  if (host === undefined || host.kind === 'native') return [];
+  return await tables.certificates.revokeOf(hostId, at, reason);
 }

@@ -102,7 +102,8 @@ export class Adoption {
     const token = await store.enrollmentTokens.adopting(id);
     const common = { hostId: id, hostName: name, tokenId: token?.id, expiresAt: token?.expiresAt };
     if (kind === 'native') return { ...common, state: token?.use === undefined ? 'none' : 'done', why: undefined };
-    if ((await store.certificates.active(id)).length > 0) {
+    // Also in quarantine, whose end lets that agent in again.
+    if ((await store.certificates.list({ limit: 1 }, { hostId: id, state: 'active' })).items.length > 0) {
       const state = this.#candidates.has(id) ? 'trying' : 'enrolled';
       return { ...common, state, why: this.#failures.get(id) };
     }

@@ -1,9 +1,12 @@
 /** Which certificate makes an agent the one that may take a host of Hawser over. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { pino } from 'pino';
 import { Adoption } from '../../../../server/hawser/adoption.ts';
 import type { HostLink } from '../../../../server/hosts/host-link.ts';
+import { Hosts } from '../../../../server/hosts/hosts.ts';
 import { HostRegistry } from '../../../../server/hosts/registry.ts';
+import { Quarantine } from '../../../../server/renewal/quarantine.ts';
 import { waitFor } from '../../../support/wait.ts';
 import { ADMIN, AGENT_ADDRESS, aRequest, openEnrollment } from '../enrollment/fixture.ts';
 import { fakeLink } from '../hosts/fake-link.ts';
@@ -13,7 +16,7 @@ const [ID] = HOST_IDS;
 
 async function opened(t: TestContext) {
   const parts = await openEnrollment(t);
-  const { store, audit, clock, enrollment } = parts;
+  const { store, audit, clock, enrollment, active } = parts;
   await store.hosts.insert({ ...aHost(ID, 'nas'), kind: 'hawser-standard' });
   await store.hawserStandard.put({ hostId: ID, settings: '{}', secrets: 'sealed', changedBy: 'ann', changedAt: 1 });
   const registry = new HostRegistry();
@@ -22,11 +25,17 @@ async function opened(t: TestContext) {
     log: { info: () => undefined, warn: () => undefined, error: (line: unknown) => assert.fail(String(line)) },
     tokens: { announceEnd: () => undefined },
     cutOff: (_hostId, serials) => {
-      for (const serial of serials) parts.active.remove(serial);
+      for (const serial of serials) active.remove(serial);
     },
     stopDialling: () => undefined,
   });
   t.after(() => adoption.close());
+  const hosts = new Hosts({ store, registry, clock, audit, forget: () => undefined, disconnect: () => undefined });
+  const quarantine = new Quarantine({
+    ...{ store, audit, clock, active, log: pino({ level: 'silent' }) },
+    disconnect: () => undefined,
+    otherwise: (serial) => hosts.refusal(serial),
+  });
   /** An agent enrolls. @returns the serial that it got, and the id of the token that it used */
   const enroll = async () => {
     const { token, id } = await adoption.offer('nas', {}, ADMIN);
@@ -35,7 +44,7 @@ async function opened(t: TestContext) {
     return { serial, tokenId: id };
   };
   const kind = async () => (await store.hosts.get(ID)).kind;
-  return { ...parts, adoption, registry, enroll, kind };
+  return { ...parts, adoption, registry, quarantine, enroll, kind };
 }
 
 /** An agent that works; `isAsked` resolves when its trial has begun, which goes on when `answer` was called. */
@@ -106,4 +115,29 @@ test('an agent whose host is put into quarantine while it is tried does not take
   agent.answer();
   await adoption.close();
   assert.equal(await kind(), 'hawser-standard');
+});
+
+test('what was handed out can be taken back in quarantine, and does not come back when that ends', async (t) => {
+  const { adoption, enrollment, enroll, quarantine, store, clock, active } = await opened(t);
+  const ways: readonly ((tokenId: string) => Promise<void>)[] = [
+    () => adoption.cancel('nas', ADMIN),
+    (tokenId) => enrollment.revoke(tokenId, ADMIN),
+  ];
+  for (const takeBack of ways) {
+    const { serial: before } = await enroll();
+    // A renewal, and a copy of what it made void.
+    const serial = `${before}AB`;
+    await store.certificates.insert(aCertificate(serial, ID), 'pending');
+    await store.certificates.activate(serial, clock.now());
+    assert.equal((await quarantine.refusal(before, AGENT_ADDRESS)).code, 'QUARANTINED');
+    assert.equal((await adoption.look('nas')).state, 'enrolled', 'a release would let it in');
+    await takeBack((await adoption.look('nas')).tokenId ?? '');
+    assert.equal((await adoption.look('nas')).state, 'none');
+    await quarantine.release('nas', ADMIN);
+    for (const gone of [before, serial]) {
+      assert.equal(active.has(gone), false);
+      assert.equal((await quarantine.refusal(gone, AGENT_ADDRESS)).code, 'CERT_REVOKED');
+    }
+  }
+  await assert.rejects(adoption.cancel('nas', ADMIN), { code: 'NOT_FOUND' });
 });
