@@ -40,20 +40,24 @@ export interface ConnectionsOptions {
 }
 
 type Opened = (error: Error | null, socket: Duplex) => void;
-/** @param isOpen whether the connection is there, and secured, already */
-type Watch = (socket: Socket, isOpen: boolean, done: Opened) => void;
+/** What tells that the socket is the agent's, ready to be used: an event of its own, or that a tunnel through a proxy is there. */
+type Ready = 'connect' | 'secureConnect' | 'tunnel';
+/** Hands out by `done` what `begin` opens, once it is open. @param begin returns the socket that it opens it with; a tunnel comes by `tunnelled` */
+type Open = (ready: Ready, begin: (tunnelled: Opened) => Socket, done: Opened) => void;
 
 export class Connections {
   readonly #address: AgentAddress;
   readonly #once: HttpDoor;
   readonly #again: HttpDoor;
   readonly #agents: readonly http.Agent[];
+  /** Ends those that are being made: no agent knows them yet. */
+  readonly #opening = new Set<() => void>();
 
   constructor({ address, clock, lookup }: ConnectionsOptions) {
     this.#address = address;
-    const watch: Watch = (socket, isOpen, done) => watchOpening(socket, isOpen, { address, clock, done });
-    const once = newAgent(address, watch, { keepAlive: false, timeout: CONNECT_MS });
-    const again = newAgent(address, watch, { keepAlive: true, maxFreeSockets: 8, timeout: IDLE_CONNECTION_MS });
+    const open: Open = (...how) => openSocket({ address, clock, opening: this.#opening }, ...how);
+    const once = newAgent(address, open, { keepAlive: false, timeout: CONNECT_MS });
+    const again = newAgent(address, open, { keepAlive: true, maxFreeSockets: 8, timeout: IDLE_CONNECTION_MS });
     this.#agents = [once, again];
     const door = (agent: http.Agent, keepsAlive: boolean): HttpDoor => ({
       options: { ...optionsOf(address), agent, ...(lookup === undefined ? {} : { lookup }) },
@@ -91,8 +95,9 @@ export class Connections {
     });
   }
 
-  /** Closes those that nobody uses. Idempotent. */
+  /** Closes those that nobody uses, or that are being made. Idempotent. */
   close(): void {
+    for (const end of [...this.#opening]) end();
     for (const agent of this.#agents) agent.destroy();
   }
 }
@@ -109,46 +114,45 @@ function optionsOf({ url, ca, pin }: AgentAddress): https.RequestOptions {
   return { ...where, minVersion: 'TLSv1.2', ...trust };
 }
 
-function newAgent({ url, proxy }: AgentAddress, watch: Watch, options: http.AgentOptions): http.Agent {
+function newAgent({ url, proxy }: AgentAddress, open: Open, options: http.AgentOptions): http.Agent {
   const most = { ...options, maxSockets: MAX_CONNECTIONS };
-  if (url.protocol === 'http:') return new PlainAgent(watch, most);
+  if (url.protocol === 'http:') return new PlainAgent(open, most);
   // No TLS session is used twice: a resumed one shows no certificate to compare.
   const proxies = proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy } };
-  return new TlsAgent(watch, { ...most, maxCachedSessions: 0, ...proxies });
+  const ready = proxy === undefined ? 'secureConnect' : 'tunnel';
+  return new TlsAgent(open, ready, { ...most, maxCachedSessions: 0, ...proxies });
 }
 
 /** Hands out connections once they are there. */
 class PlainAgent extends http.Agent {
-  readonly #watch: Watch;
+  readonly #open: Open;
 
-  constructor(watch: Watch, options: http.AgentOptions) {
+  constructor(open: Open, options: http.AgentOptions) {
     super(options);
-    this.#watch = watch;
+    this.#open = open;
   }
 
   override createConnection(options: http.ClientRequestArgs, done?: Opened): Duplex | null | undefined {
-    const socket = super.createConnection(options);
-    if (socket && done) this.#watch(socket as Socket, false, done);
+    if (done) this.#open('connect', () => super.createConnection(options) as Socket, done);
     return undefined;
   }
 }
 
 /** Hands out connections once they are known for those that are wanted: nothing is written into any other. */
 class TlsAgent extends https.Agent {
-  readonly #watch: Watch;
+  readonly #open: Open;
+  readonly #ready: Ready;
 
-  constructor(watch: Watch, options: https.AgentOptions) {
+  constructor(open: Open, ready: Ready, options: https.AgentOptions) {
     super(options);
-    this.#watch = watch;
+    this.#open = open;
+    this.#ready = ready;
   }
 
   override createConnection(options: https.RequestOptions, done?: Opened): Duplex | null | undefined {
-    // Through a proxy the connection comes by the callback, already secured, and what is returned is that to the proxy.
-    const direct = super.createConnection(options, (error, socket) => {
-      if (error) done?.(error, socket);
-      else if (done) this.#watch(socket as Socket, true, done);
-    });
-    if (direct instanceof TLSSocket && done) this.#watch(direct, false, done);
+    // Through a proxy what is returned is the connection to that, which may be one of TLS as well.
+    const begin = (tunnelled: Opened) => super.createConnection(options, tunnelled) as Socket;
+    if (done) this.#open(this.#ready, begin, done);
     return undefined;
   }
 }
@@ -156,29 +160,41 @@ class TlsAgent extends https.Agent {
 interface Opening {
   readonly address: AgentAddress;
   readonly clock: Clock;
-  readonly done: Opened;
+  /** What ends those that are not open yet. */
+  readonly opening: Set<() => void>;
 }
 
-/** Waits until a connection is open, and compares its certificate. */
-function watchOpening(socket: Socket, isOpen: boolean, { address, clock, done }: Opening): void {
+/** Opens a connection, in time, and compares its certificate. `done` is called once. */
+function openSocket({ address, clock, opening }: Opening, ...[ready, begin, done]: Parameters<Open>): void {
   const { url, pin } = address;
-  const settle = (error: Error | null) => {
+  let isOver = false;
+  const settle = (error: Error | null, socket: Socket) => {
+    isOver = true;
     timer.cancel();
-    socket.off('connect', onOpen).off('secureConnect', onOpen).off('error', settle).off('close', onClose);
+    opening.delete(end);
+    way.off(ready, onReady).off('error', fail).off('close', onClose);
     if (error === null) socket.setKeepAlive(true, KEEPALIVE_MS).setNoDelay(true);
-    else socket.on('error', () => undefined).destroy();
+    else for (const ended of new Set([socket, way])) ended.on('error', () => undefined).destroy();
     done(error, socket);
   };
-  const onOpen = () => settle(pin === undefined ? null : wrongCertificate(socket, pin, url));
-  const onClose = () => settle(offline(`${url.origin} closed the connection while it was being made`));
+  const fail = (error: Error) => settle(error, way);
+  const onOpen = (socket: Socket) => settle(pin === undefined ? null : wrongCertificate(socket, pin, url), socket);
+  const onReady = () => onOpen(way);
+  const onClose = () => fail(offline(`${url.origin} closed the connection while it was being made`));
+  const end = () => fail(offline(`the connection to ${url.origin} is not wanted any more`));
   const late = offline(`${url.origin} took no connection within ${CONNECT_MS / 1000} s`);
-  const timer = clock.setTimeout(() => settle(late), CONNECT_MS);
-  if (isOpen) {
-    onOpen();
-    return;
-  }
-  const event = socket instanceof TLSSocket ? 'secureConnect' : 'connect';
-  socket.once(event, onOpen).once('error', settle).once('close', onClose);
+  const way = begin((error, socket) => {
+    if (isOver) socket?.destroy();
+    else if (error) fail(error);
+    else onOpen(socket as Socket);
+  });
+  const timer = clock.setTimeout(() => fail(late), CONNECT_MS);
+  opening.add(end);
+  way.once('close', onClose);
+  if (ready === 'tunnel') {
+    // What it fails with comes by the callback.
+    way.on('error', () => undefined);
+  } else way.once(ready, onReady).once('error', fail);
 }
 
 function wrongCertificate(socket: Socket, pin: string, { origin }: URL): FairleadError | null {
