@@ -41,7 +41,7 @@ let agent: Launched;
 
 before(async () => {
   [engine, server] = await Promise.all([TestEngine.start(shared), startServer(shared)]);
-  registry = await startRegistry(shared, { docker: engine.docker });
+  registry = await startRegistry(shared, { engine });
   registry.holdLayer();
   host = await enroll(shared, server, 'shed');
   link = await startLink({ port: Number(new URL(server.runtime.agentUrl).port), rate: 1e9, delayMs: 0 });

@@ -1,5 +1,6 @@
 /** A real Docker that is stopped and killed, and comes back while its containers run on: what is followed goes on. */
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { before, test } from 'node:test';
 import type { ContainerOptions, TestContainer } from '../support/docker.ts';
 import { TestEngine } from '../support/engine.ts';
@@ -11,6 +12,13 @@ import { waitFor, within } from '../support/wait.ts';
 const shared = fileCleanup();
 let engine: TestEngine;
 let server: Server;
+
+/** Which docker0 the machine has: one that was removed and made again is another. */
+const bridge = () => {
+  const file = '/sys/class/net/docker0/ifindex';
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+};
+const bridgeBefore = bridge();
 
 before(async () => {
   [engine, server] = await Promise.all([TestEngine.start(shared), startServer(shared)]);
@@ -39,6 +47,12 @@ async function follow(cleanup: Cleanup, path: string): Promise<{ text: string; r
   followed.end.catch(() => undefined); // whoever waits for it sees it
   return followed;
 }
+
+test('an Engine of its own leaves the network of the machine alone', () => {
+  const network = (pid: number | 'self') => readlinkSync(`/proc/${pid}/ns/net`);
+  assert.notEqual(network(engine.pid), network('self'));
+  assert.equal(bridge(), bridgeBefore, 'docker0 is the one that was there');
+});
 
 test('logs and statistics go on over a stopped and a killed Docker, with every byte once; events do as well', async (t) => {
   const writers = await Promise.all([WRITER, { ...WRITER, tty: true }].map((each) => engine.docker.container(t, each)));

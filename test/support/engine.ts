@@ -1,24 +1,30 @@
 /**
  * A Docker Engine of a test's own, which can be stopped, killed and started again: another root of data and another socket
- * than the shared one, no bridge and no rules of iptables. Needs root, as every Engine does.
+ * than the shared one, a network of its own, no bridge and no rules of iptables. Needs root, as every Engine does.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
+import type { Server as ListeningSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { dockerAt, type TestDocker } from './docker.ts';
 import { Launched } from './launcher.ts';
 import { type Cleanup, defer } from './tmp.ts';
-import { waitFor } from './wait.ts';
+import { waitFor, within } from './wait.ts';
 
 /** Where dockerd may be that no shell of a user looks into. */
 const SYSTEM_PATHS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
+const ENV = { PATH: [process.env['PATH'], ...SYSTEM_PATHS].join(delimiter) };
 const CGROUPS = '/sys/fs/cgroup';
 const STOP_MS = 20_000;
 /** How long processes that were killed, and what they have mounted, may stay. */
 const GONE_MS = 5_000;
 const LOOK_MS = 20;
+const LISTEN_MS = 10_000;
+/** Node cannot go into another network: a process that is in it opens the socket and hands it over. */
+const LISTEN = `const server = require('node:net').createServer();
+server.listen(0, '127.0.0.1', () => process.send('listening', server));`;
 
 const engines = new Set<TestEngine>();
 
@@ -51,6 +57,7 @@ export class TestEngine {
     engines.add(engine);
     defer(cleanup, () => engine.close());
     writeFileSync(join(engine.#dir, 'daemon.json'), JSON.stringify({ 'live-restore': true }));
+    engine.#makeNetwork();
     await engine.up();
     await engine.docker.require();
     return engine;
@@ -61,6 +68,43 @@ export class TestEngine {
     return join(this.#dir, part);
   }
 
+  /** The process of dockerd, while it runs. */
+  get pid(): number {
+    return Number(readFileSync(this.path('docker.pid'), 'utf8'));
+  }
+
+  /** The file that stands for its network, also while nothing runs in it. */
+  get #network(): string {
+    return this.path('net');
+  }
+
+  /** A dockerd without a bridge removes the interface docker0 of the network that it is in: it must not be the machine's. */
+  #makeNetwork(): void {
+    writeFileSync(this.#network, '');
+    const args = [`--net=${this.#network}`, 'ip', 'link', 'set', 'lo', 'up'];
+    const { status, error, stderr } = spawnSync('unshare', args, { env: { ...process.env, ...ENV }, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`no network could be made (unshare, ip): ${error?.message ?? stderr}`);
+  }
+
+  /** A socket that listens at 127.0.0.1 of its network, where dockerd gets to it; whoever has it closes it. */
+  async listen(): Promise<ListeningSocket> {
+    const args = [`--net=${this.#network}`, process.execPath, '--eval', LISTEN];
+    const child = spawn('nsenter', args, {
+      env: { ...process.env, ...ENV },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    try {
+      const listening = new Promise<ListeningSocket>((resolve, reject) => {
+        child.once('message', (_message, handle) => resolve(handle as ListeningSocket));
+        child.once('error', reject);
+        child.once('exit', (code) => reject(new Error(`nobody could listen in the Engine's network (${code})`)));
+      });
+      return await within(LISTEN_MS, "a socket in the Engine's network", listening);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  }
+
   /** Starts it, also again, and waits until it answers. */
   async up(): Promise<void> {
     const at = (name: string) => this.path(name);
@@ -68,14 +112,15 @@ export class TestEngine {
     for (const name of ['docker.pid', 'exec/containerd/containerd.pid']) rmSync(at(name), { force: true });
     const dockerd = new Launched(
       'dockerd',
-      'dockerd',
+      'nsenter',
       [
+        ...[`--net=${this.#network}`, 'dockerd'],
         ...['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('docker.pid')],
         ...['--host', `unix://${this.socket}`, '--config-file', at('daemon.json')],
         ...['--bridge=none', '--iptables=false', '--ip6tables=false', '--storage-driver=vfs'],
         ...['--exec-opt', 'native.cgroupdriver=cgroupfs', '--cgroup-parent', `/${this.#name}`],
       ],
-      { env: { PATH: [process.env['PATH'], ...SYSTEM_PATHS].join(delimiter) }, input: '' },
+      { env: ENV, input: '' },
     );
     this.#process = dockerd;
     await waitFor('a Docker Engine of its own', async () => (await this.docker.api('GET', '/_ping')).status === 200, {

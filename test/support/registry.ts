@@ -5,14 +5,15 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { sharedDocker } from './docker.ts';
+import type { TestEngine } from './engine.ts';
 import { type Cleanup, defer } from './tmp.ts';
 import { tarOf } from './volumes.ts';
 
 export interface RegistryOptions {
   /** Judges the Authorization header of each request; absent: everyone is let in. */
   readonly wants?: (authorization: string | undefined) => boolean;
-  /** The Engine that pulls: what it has pulled is removed after the test. */
-  readonly docker?: typeof sharedDocker;
+  /** The Engine that pulls, if not the shared one: what it has pulled is removed after the test. */
+  readonly engine?: TestEngine;
 }
 
 export interface TestRegistry {
@@ -34,7 +35,8 @@ const LAYER_BYTES = 100_000;
 
 /** Starts a registry of one image with one layer. */
 export async function startRegistry(cleanup: Cleanup, options: RegistryOptions = {}): Promise<TestRegistry> {
-  const { wants, docker = sharedDocker } = options;
+  const { wants, engine } = options;
+  const docker = engine?.docker ?? sharedDocker;
   const { layer, config, manifest } = await newImage();
   const blobs: Record<string, Buffer> = { [digest(layer)]: layer, [digest(config)]: config };
   let layerIs: 'whole' | 'broken' | 'held' = 'whole';
@@ -59,7 +61,8 @@ export async function startRegistry(cleanup: Cleanup, options: RegistryOptions =
     const errors = [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown' }];
     return answer(404, JSON.stringify({ errors }), { 'content-type': 'application/json' });
   });
-  http.listen(0, '127.0.0.1');
+  if (engine === undefined) http.listen(0, '127.0.0.1');
+  else http.listen(await engine.listen());
   await once(http, 'listening');
   defer(cleanup, () => {
     http.closeAllConnections();
