@@ -1,6 +1,7 @@
 /** The agent's executables, for machines that are to become hosts: public, since there is nothing secret in them. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
+import { networkOf } from '../doors/network.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import {
@@ -10,7 +11,7 @@ import {
   type AgentFileName,
   type AgentPlatform,
 } from './deps/agent-files.ts';
-import { AGENT_DOWNLOADS, SEND_MS } from './limits.ts';
+import { AGENT_DOWNLOAD_MS, AGENT_DOWNLOADS, SEND_MS } from './limits.ts';
 import { Slots } from './slots.ts';
 
 const oneOf = <const T extends readonly string[]>(names: T) => Type.Enum([...names] as unknown as T);
@@ -49,9 +50,16 @@ export function agentFileRoutes(api: Api, { deps }: RouteContext): void {
     },
     async (request, reply) => {
       const { file, ...platform } = request.params as AgentPlatform & { file: AgentFileName };
-      const release = downloads.take(request.ip);
+      const release = downloads.take(networkOf(request.ip) ?? '');
+      // However little at a time the client takes: a place is nobody's for good.
+      const deadline = deps.clock.setTimeout(() => reply.raw.destroy(), AGENT_DOWNLOAD_MS);
+      const end = () => {
+        deadline.cancel();
+        release();
+      };
       // Whatever becomes of the answer.
-      reply.raw.once('close', release);
+      if (reply.raw.closed) end();
+      else reply.raw.once('close', end);
       return await sendFile(request, reply, await deps.agentFiles.open(platform, file), AGENT_FILES[file]);
     },
   );

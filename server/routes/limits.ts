@@ -102,8 +102,10 @@ export const STATS_READS = { ofHost: 2, inAll: 32 };
 export const STATS_MS = 30_000;
 /** Time for a host to make one sample of what it uses. */
 export const SAMPLE_MS = 10_000;
-/** Downloads of agents at once, of one address and in all; a site behind one address may install many hosts together. */
+/** Downloads of agents at once, of one network and in all; a site behind one address may install many hosts together. */
 export const AGENT_DOWNLOADS = { ofHost: 32, inAll: 128 };
+/** Time for one of them, however it goes: an executable at 30 kB/s. */
+export const AGENT_DOWNLOAD_MS = 1_800_000;
 /** Checks of the audit log at once, and exports. */
 export const AUDIT_READS = { ofHost: 2, inAll: 3 };
 

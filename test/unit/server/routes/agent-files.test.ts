@@ -2,29 +2,48 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { get, type IncomingMessage } from 'node:http';
+import { get, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { AgentFiles, agentFolders } from '../../../../server/agent-files.ts';
-import { AGENT_DOWNLOADS } from '../../../../server/routes/limits.ts';
+import { AGENT_DOWNLOAD_MS, AGENT_DOWNLOADS } from '../../../../server/routes/limits.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
 import { tempDir } from '../../../support/tmp.ts';
 import { waitFor } from '../../../support/wait.ts';
 import { ask, fixture, listen } from './fakes.ts';
 
 const BYTES = Buffer.alloc(200_000, 'agent');
+/** More than sockets hold, so that a download goes on until it is read. */
+const LARGE = Buffer.alloc(16 * 1024 * 1024);
 
 async function served(t: TestContext) {
   const dir = await tempDir(t, 'agent-files');
   const folders = [join(dir, 'first'), join(dir, 'second')];
-  const { api } = await fixture({ overrides: { agentFiles: new AgentFiles(folders) } });
-  t.after(() => api.close());
+  const clock = new FakeClock();
+  const { api } = await fixture({ overrides: { agentFiles: new AgentFiles(folders), clock, trustProxy: true } });
+  const open: IncomingMessage[] = [];
+  t.after(() => {
+    for (const one of open) one.destroy();
+    return api.close();
+  });
   const put = async (folder: number, path: string, bytes: Buffer | string) => {
     const file = join(folders[folder] ?? '', path);
     await mkdir(join(file, '..'), { recursive: true });
     await writeFile(file, bytes);
   };
-  return { api, dir, put };
+  return { api, clock, dir, put, open };
+}
+
+/** Begins downloads of a large executable, which the end of the test ends. */
+async function downloads({ api, put, open }: Pick<Awaited<ReturnType<typeof served>>, 'api' | 'put' | 'open'>) {
+  await put(0, 'linux/x64/fairlead-agent', LARGE);
+  const url = `${await listen({ api })}/download/linux/x64/fairlead-agent`;
+  return async (headers: OutgoingHttpHeaders = {}): Promise<IncomingMessage> => {
+    const [response] = await once(get(url, { agent: false, headers }), 'response');
+    open.push(response);
+    return response;
+  };
 }
 
 test('an executable and what belongs to it are served to anyone, whole, and not again to who has them', async (t) => {
@@ -86,13 +105,10 @@ test('the first folder that has an executable has all of it: sums of another one
 });
 
 test('downloads of one address have a limit, and those whose client leaves make room', async (t) => {
-  const { api, dir, put } = await served(t);
-  // More than sockets hold, so that each goes on until it is read.
-  await put(0, 'linux/x64/fairlead-agent', Buffer.alloc(16 * 1024 * 1024));
-  const url = `${await listen({ api })}/download/linux/x64/fairlead-agent`;
-  const begin = async (): Promise<IncomingMessage> => (await once(get(url, { agent: false }), 'response'))[0];
-  const open = await Promise.all(Array.from({ length: AGENT_DOWNLOADS.ofHost }, begin));
-  t.after(() => open.forEach((one) => void one.destroy()));
+  const { api, clock, dir, put, open: all } = await served(t);
+  const begin = await downloads({ api, put, open: all });
+  const idleTimers = clock.pendingTimers;
+  const open = await Promise.all(Array.from({ length: AGENT_DOWNLOADS.ofHost }, () => begin()));
   assert.ok(open.every(({ statusCode }) => statusCode === 200));
   const refused = await begin();
   assert.equal(refused.statusCode, 503);
@@ -100,11 +116,44 @@ test('downloads of one address have a limit, and those whose client leaves make 
   open.pop()?.destroy();
   await waitFor('room for another download', async () => {
     const next = await begin();
-    open.push(next);
     return next.statusCode === 200 ? true : undefined;
   });
   await rm(dir, { recursive: true });
   const whole = open.shift();
   assert.ok(whole);
-  assert.equal((await buffer(whole)).byteLength, 16 * 1024 * 1024);
+  assert.equal((await buffer(whole)).byteLength, LARGE.byteLength);
+  for (const one of all) one.destroy();
+  await waitFor('the end of all their deadlines', async () => clock.pendingTimers === idleTimers || undefined);
+});
+
+test('all of one /64 is one address', async (t) => {
+  const begin = await downloads(await served(t));
+  const of = (address: string) => begin({ 'x-forwarded-for': address });
+  const open = await Promise.all(
+    Array.from({ length: AGENT_DOWNLOADS.ofHost }, (_, index) => of(`2001:db8::${(index + 1).toString(16)}`)),
+  );
+  assert.ok(open.every(({ statusCode }) => statusCode === 200));
+  const more = [await of('2001:db8:0:0:ffff::1'), await of('2001:db8:0:1::1')];
+  assert.deepEqual(
+    more.map(({ statusCode }) => statusCode),
+    [503, 200],
+  );
+});
+
+test('a download that its client takes little by little ends in the end, and makes room', async (t) => {
+  const { clock, ...rest } = await served(t);
+  const begin = await downloads(rest);
+  const open = await Promise.all(Array.from({ length: AGENT_DOWNLOADS.ofHost }, () => begin()));
+  const [slow] = open;
+  assert.ok(slow);
+  const ends = open.map((one) => once(one, 'error'));
+  clock.advance(AGENT_DOWNLOAD_MS - 1);
+  slow.read(1);
+  assert.equal((await begin()).statusCode, 503);
+  assert.ok(open.every(({ errored }) => errored === null));
+  clock.advance(1);
+  // What has come is still there to be read.
+  for (const one of open) one.resume();
+  for (const [error] of await Promise.all(ends)) assert.equal(error.code, 'ECONNRESET');
+  assert.equal((await begin()).statusCode, 200);
 });
