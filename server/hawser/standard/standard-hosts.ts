@@ -27,6 +27,9 @@ import {
 } from './settings.ts';
 import { StandardHost, type StandardState } from './standard-host.ts';
 
+/** What the requests to a host end with whose way is another now. */
+const CHANGED = 'the way to the host was changed';
+
 export interface NewStandardHost extends StandardRequest {
   readonly name: string;
   readonly tags?: readonly string[] | undefined;
@@ -73,12 +76,14 @@ export class StandardHosts {
   readonly #hosts = new Map<string, StandardHost>();
   /** What was done for which idempotency key: of a host whose settings change, too. */
   readonly #memories = new Map<string, Once>();
+  /** By host that is about to be dialled: which attempt is the last. */
+  readonly #attempts = new Map<string, object>();
   #isClosed = false;
 
   /** Dials those that are there. @throws FairleadError STORE_UNAVAILABLE */
   static async open(deps: StandardHostsDeps): Promise<StandardHosts> {
     const hosts = new StandardHosts(deps);
-    for (const row of await deps.store.hawserStandard.all()) await hosts.#dial(row);
+    for (const row of await deps.store.hawserStandard.all()) await hosts.#dial(row.hostId);
     return hosts;
   }
 
@@ -103,7 +108,7 @@ export class StandardHosts {
       await this.#record(tables, 'hawser-host.create', made, actor, checked);
       return made;
     });
-    await this.#dial(row);
+    await this.#dial(id);
     return this.#view(host, row, checked.secrets);
   }
 
@@ -140,8 +145,8 @@ export class StandardHosts {
       await this.#record(tables, 'hawser-host.update', now.host, actor, checked);
       return now.host;
     });
-    await this.#hosts.get(host.id)?.close('REPLACED', 'the way to the host was changed');
-    await this.#dial(row);
+    await this.#hosts.get(host.id)?.close('REPLACED', CHANGED);
+    await this.#dial(host.id);
     return this.#view(host, row, checked.secrets);
   }
 
@@ -149,6 +154,7 @@ export class StandardHosts {
   disconnect(hostId: string, reason: string): void {
     void this.#hosts.get(hostId)?.close('HOST_OFFLINE', reason);
     this.#hosts.delete(hostId);
+    this.#attempts.delete(hostId);
     this.#memories.delete(hostId);
   }
 
@@ -157,29 +163,34 @@ export class StandardHosts {
     this.#isClosed = true;
     const hosts = [...this.#hosts.values()];
     this.#hosts.clear();
+    this.#attempts.clear();
     await Promise.all(hosts.map((host) => host.close('SHUTDOWN', 'the server is stopping')));
   }
 
-  /** One whose secrets cannot be opened is not dialled: that is logged, and shown. */
-  async #dial(row: HawserStandardRow): Promise<void> {
+  /** Dials by what the store says now. Of attempts that overlap the last counts, unless the host is disconnected meanwhile. */
+  async #dial(hostId: string): Promise<void> {
+    if (this.#isClosed) return;
+    const attempt = {};
+    this.#attempts.set(hostId, attempt);
+    const row = await this.#deps.store.hawserStandard.find(hostId);
+    const address = row && (await this.#isWanted(hostId)) ? await this.#addressOf(row) : undefined;
+    if (this.#attempts.get(hostId) !== attempt) return;
+    this.#attempts.delete(hostId);
+    // From here on nothing is waited for: one whose end is not seen to would be dialled for ever.
+    void this.#hosts.get(hostId)?.close('REPLACED', CHANGED);
+    this.#hosts.delete(hostId);
+    if (address !== undefined) this.#hosts.set(hostId, this.#host(hostId, address));
+  }
+
+  #host(hostId: string, address: AgentAddress): StandardHost {
     const { clock, random, log, registry, memory, requestMs } = this.#deps;
-    const { hostId } = row;
-    if (this.#isClosed || !(await this.#isWanted(hostId))) return;
-    const address = await this.#addressOf(row);
-    if (address === undefined) {
-      log.error({ hostId }, 'a Hawser host is not dialled: its address is not allowed, or its token cannot be opened');
-      return;
-    }
     const once = this.#memories.get(hostId) ?? new Once({ clock, undone: neverSent });
     this.#memories.set(hostId, once);
-    this.#hosts.set(
-      hostId,
-      new StandardHost({
-        ...{ hostId, address, clock, random, log, registry, memory, once, turns: this.#turns, lookup: standardLookup },
-        requestMs,
-        isWanted: () => this.#isWanted(hostId),
-      }),
-    );
+    return new StandardHost({
+      ...{ hostId, address, clock, random, log, registry, memory, once, turns: this.#turns, lookup: standardLookup },
+      requestMs,
+      isWanted: () => this.#isWanted(hostId),
+    });
   }
 
   /** Not one that is gone, or that fairlead-agent has taken over: what was known of it goes then. */
@@ -215,14 +226,17 @@ export class StandardHosts {
     }
   }
 
+  /** One whose secrets cannot be opened is not dialled: that is logged, and shown. */
   async #addressOf(row: HawserStandardRow): Promise<AgentAddress | undefined> {
     const secrets = await this.#secretsOf(row);
     try {
-      return secrets && addressOf(settingsOf(row), secrets);
+      if (secrets !== undefined) return addressOf(settingsOf(row), secrets);
     } catch (error) {
       if (!isFairleadError(error)) throw error;
-      return undefined;
     }
+    const why = 'a Hawser host is not dialled: its address is not allowed, or its token cannot be opened';
+    this.#deps.log.error({ hostId: row.hostId }, why);
+    return undefined;
   }
 
   #view(host: HostRow, row: HawserStandardRow, secrets: StandardSecrets | undefined): StandardHostView {
