@@ -8,6 +8,7 @@ import { Gathered } from '../../shared/gathered.ts';
 import { dockerRequest, dockerUpgrade, MAX_UPGRADE_BODY_CHARS } from '../../shared/messages/docker.ts';
 import { pump } from '../../shared/pump.ts';
 import { answerHead, type DockerStream, sendAnswer } from '../docker-proxy/answer.ts';
+import { breakOff } from '../docker-proxy/break-off.ts';
 import { factsOf, isAudited, isBodyTelling, readTellingBody } from '../docker-proxy/call-facts.ts';
 import type { ClientCall } from '../docker-proxy/client-call.ts';
 import { runTunnel, upgradeHead } from '../docker-proxy/tunnel.ts';
@@ -148,12 +149,6 @@ async function tunnel(
 async function endWriting(socket: Duplex, signal: AbortSignal): Promise<void> {
   socket.end();
   await finished(socket, { readable: false, signal });
-}
-
-/** Ends a connection so that nobody takes it for a clean end: over TLS its own end is lacking then. */
-function breakOff(stream: Duplex, socket: IncomingMessage['socket']): void {
-  if ('encrypted' in socket) stream.destroy();
-  else socket.resetAndDestroy();
 }
 
 /** An answer may come before the whole request: what is left of that is not waited for. */
