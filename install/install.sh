@@ -6,7 +6,8 @@
 # holds the SHA-256 of each executable, which is compared before it is run, and the CA that downloads are checked against;
 # and the token holds the pin of that CA, which the agent checks before it sends the token. So nothing depends on the
 # connection that this script itself came by, nor on openssl being here.
-set -eu
+# Names of files are nowhere made from patterns.
+set -euf
 umask 077
 
 # settings
@@ -26,6 +27,9 @@ readonly UNIT=/etc/systemd/system/$NAME.service
 readonly RC_SCRIPT=/etc/init.d/$NAME
 readonly PID_FILE=/run/$NAME.pid
 readonly LOG_FILE=/var/log/$NAME.log
+# Is there from before something changes that the agent takes up when it starts until it has started: whoever kills this
+# script in between leaves it to the next run. It goes with what runs.
+readonly RESTART_MARK=/run/$NAME.restart
 # The executable, compressed and not, beside one that is there already.
 readonly NEEDED_KIB=280000
 # Certificates are valid from five minutes before they are made.
@@ -43,7 +47,6 @@ proxy=${HTTPS_PROXY-${https_proxy-}}
 no_proxy_list=${NO_PROXY-${no_proxy-}}
 init=
 work=
-changed=
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -252,12 +255,19 @@ fetch() {
   fi
 }
 
+mark_restart() {
+  make_folder "$(dirname "$RESTART_MARK")"
+  : >"$RESTART_MARK" || fail "$RESTART_MARK cannot be written"
+}
+needs_restart() { [ -e "$RESTART_MARK" ]; }
+
 make_folder() { [ -d "$1" ] || (umask 022 && mkdir -p "$1"); }
 
 # Puts the verified executable into $work, in the file system where it will stay.
 download() {
   make_folder "$(dirname "$BIN")"
-  work=$(mktemp -d "$(dirname "$BIN")/.$NAME.XXXXXX")
+  work=$(mktemp -d "$(dirname "$BIN")/.$NAME.XXXXXX") || fail "no folder can be made in $(dirname "$BIN")"
+  [ -d "$work" ] || fail "mktemp has made no folder in $(dirname "$BIN")"
   printf '%s\n' "$CA_PEM" >"$work/ca.pem"
   say "fetching the agent from $SERVER"
   fetch "$SERVER/download/linux/$arch/$NAME.gz" "$work/$NAME.gz" || fail "the agent could not be fetched from $SERVER"
@@ -273,8 +283,8 @@ download() {
 is_current() { [ -x "$BIN" ] && [ "$(sha256sum "$BIN" | awk '{ print $1 }')" = "$sha256" ]; }
 
 put_executable() {
+  mark_restart
   mv -f "$work/$NAME" "$BIN"
-  changed=yes
   say "installed $BIN, version $(cat "$work/version")"
 }
 
@@ -291,8 +301,8 @@ make_user() {
     adduser -S -D -H -h "$STATE_DIR" -s /bin/false -G "$NAME" "$NAME"
   fi
   if [ -z "$socket_group" ] || id -nG "$NAME" | tr ' ' '\n' | grep -qx "$socket_group"; then return 0; fi
+  mark_restart
   if have usermod; then usermod -a -G "$socket_group" "$NAME"; else addgroup "$NAME" "$socket_group"; fi
-  changed=yes
 }
 
 remove_user() {
@@ -302,26 +312,31 @@ remove_user() {
 
 # --- the service
 
-# put FILE MODE: what stands on stdin becomes the file, unless it is that already.
+# put FILE MODE: what stands on stdin becomes the file, whole, unless it is that already.
 put() {
   make_folder "$(dirname "$1")"
-  cat >"$1.new"
-  chmod "$2" "$1.new"
+  if ! { cat >"$1.new" && chmod "$2" "$1.new"; }; then
+    rm -f "$1.new"
+    fail "$1 cannot be written"
+  fi
   if cmp -s "$1.new" "$1"; then
     rm -f "$1.new"
   else
-    mv -f "$1.new" "$1"
-    changed=yes
+    mark_restart
+    mv -f "$1.new" "$1" || fail "$1 cannot be replaced"
   fi
 }
 
 # Only root and the agent read it: a proxy's address may hold a password.
 write_environment() {
-  {
+  settings=$(
     if [ -n "$docker" ]; then say "FAIRLEAD_DOCKER=$docker"; fi
     if [ -n "$proxy" ]; then say "HTTPS_PROXY=$proxy"; fi
     if [ -n "$no_proxy_list" ]; then say "NO_PROXY=$no_proxy_list"; fi
-  } | put "$ENV_FILE" 640
+  )
+  put "$ENV_FILE" 640 <<TEXT
+$settings
+TEXT
   chgrp "$NAME" "$ENV_FILE"
 }
 
@@ -425,8 +440,14 @@ TEXT
 
 write_service() {
   case $init in
-    systemd) write_unit && systemctl daemon-reload ;;
-    openrc) write_keeper && write_rc_script ;;
+    systemd)
+      write_unit
+      systemctl daemon-reload
+      ;;
+    openrc)
+      write_keeper
+      write_rc_script
+      ;;
     none) write_keeper ;;
   esac
 }
@@ -440,12 +461,22 @@ is_running() {
 }
 
 start_service() {
-  if [ -z "$changed" ] && is_running; then return 0; fi
+  if ! needs_restart && is_running; then return 0; fi
   case $init in
-    systemd) systemctl enable --quiet "$NAME" && systemctl restart "$NAME" ;;
-    openrc) rc-update -q add "$NAME" default && rc-service "$NAME" restart ;;
-    none) stop_plain && start_plain ;;
+    systemd)
+      systemctl enable --quiet "$NAME"
+      systemctl restart "$NAME"
+      ;;
+    openrc)
+      rc-update -q add "$NAME" default
+      rc-service "$NAME" restart
+      ;;
+    none)
+      stop_plain
+      start_plain
+      ;;
   esac
+  rm -f "$RESTART_MARK"
 }
 
 # Not another process that has the number by now, nor one that has ended and that nobody has asked for.
@@ -527,6 +558,15 @@ check_server() {
   check_clock
 }
 
+replace_executable() {
+  if is_current; then
+    say "$BIN is current"
+  else
+    download
+    put_executable
+  fi
+}
+
 do_install() {
   check_docker
   is_enrolled || [ -n "$token" ] || misused 'a token is needed: --token - reads it from stdin'
@@ -539,7 +579,7 @@ do_install() {
     say "would start the agent by $init"
     return 0
   fi
-  if is_current; then say "$BIN is current"; else download && put_executable; fi
+  replace_executable
   make_user
   if is_enrolled; then say "this host is enrolled already; its token was not used"; else enroll; fi
   own_state
@@ -556,17 +596,19 @@ do_install() {
 do_upgrade() {
   [ -x "$BIN" ] || fail "$BIN is not installed"
   check_server
-  if is_current; then
+  if is_current && ! needs_restart; then
     say "$BIN is current"
-  elif [ -n "$dry_run" ]; then
-    say "would replace $BIN and start it again by $init"
-  else
-    check_space
-    download
-    put_executable
-    write_service
-    start_service
+    return 0
   fi
+  is_current || check_space
+  if [ -n "$dry_run" ]; then
+    if is_current; then say "would keep $BIN"; else say "would replace $BIN"; fi
+    say "would start the agent again by $init"
+    return 0
+  fi
+  replace_executable
+  write_service
+  start_service
 }
 
 do_uninstall() {
@@ -579,7 +621,7 @@ do_uninstall() {
     "$BIN" unenroll --state-dir "$STATE_DIR" ||
       say 'note: the server was not told that this host has left: remove it there'
   fi
-  rm -rf "$BIN" "$(dirname "$KEEPER")" "$STATE_DIR" "$ENV_FILE" "$PID_FILE" "$LOG_FILE"
+  rm -rf "$BIN" "$(dirname "$KEEPER")" "$STATE_DIR" "$ENV_FILE" "$PID_FILE" "$LOG_FILE" "$RESTART_MARK"
   remove_user
   say 'the agent is removed'
 }

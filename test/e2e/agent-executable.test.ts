@@ -139,12 +139,20 @@ test('one pasted line installs, enrolls and starts it; again it changes nothing;
   assert.match(second.out, /is current[\s\S]*enrolled already/);
   assert.deepEqual(await sh('cat /run/fairlead-agent.pid'), pid);
 
+  await sh('ln -s /var/run/docker.sock /run/other.sock');
+  const elsewhere = await sh(again.replace('--token -', '--token - --docker /run/other.sock'));
+  assert.equal(elsewhere.code, 0, elsewhere.out);
+  const restarted = await sh('cat /run/fairlead-agent.pid');
+  assert.notDeepEqual(restarted, pid);
+  const environment = await sh("cat /proc/[0-9]*/environ | tr '\\0' '\\n'", 'fairlead-agent');
+  assert.match(environment.out, /^FAIRLEAD_DOCKER=\/run\/other\.sock$/m);
+
   // Not in place: it is running.
   await sh('cd /usr/local/bin && cp fairlead-agent older && echo >>older && mv older fairlead-agent');
   const upgraded = await sh(again.replace('--token -', '--upgrade'));
   assert.equal(upgraded.code, 0, upgraded.out);
   assert.match(upgraded.out, /installed \/usr\/local\/bin\/fairlead-agent, version/);
-  assert.notDeepEqual(await sh('cat /run/fairlead-agent.pid'), pid);
+  assert.notDeepEqual(await sh('cat /run/fairlead-agent.pid'), restarted);
   await waitForState(server, 'bare', 'online');
 
   const removed = await sh(again.replace('--token -', '--uninstall'));
