@@ -1,22 +1,22 @@
 /** Requests of a Dockhand server in Edge mode: each is put to Docker as the host's policy permits it, and answered whole or streamed. */
-import { Readable, Writable } from 'node:stream';
+import { Writable } from 'node:stream';
 import { ERRORS, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Gathered } from '../../shared/gathered.ts';
-import { COMPOSE_PATH } from '../../shared/hawser/compose.ts';
 import { type HawserRequest, MAX_AGENT_MESSAGE_BYTES } from '../../shared/hawser/messages.ts';
 import { dockerRequest } from '../../shared/messages/docker.ts';
 import { type AnswerHead, runRequest } from '../docker/client-exchange.ts';
 import { composeFailure, composeRequest, isOperation, runCompose } from './compose.ts';
-import { type HawserContext, requireNormal } from './context.ts';
-import { chunked, requestBody, requestHeaders, responseBody, responseHeaders } from './edge-body.ts';
+import type { HawserContext } from './context.ts';
+import { type Asked, type AskedBase, type AskedCompose, type AskedDocker, askedBy, heldFor } from './edge-asked.ts';
+import { chunked, responseBody, responseHeaders } from './edge-body.ts';
 import type { EdgeSession } from './edge-session.ts';
-import { MAX_HELD_BYTES, MAX_REQUESTS, MAX_STREAMS, REQUEST_MS } from './limits.ts';
+import { MAX_HELD_BYTES, MAX_REQUESTS, MAX_STREAMS, MAX_TAKEN_BYTES, REQUEST_MS } from './limits.ts';
 
 /** The largest answer that fits into a message, as base64. */
 const MAX_WHOLE_BYTES = Math.floor(((MAX_AGENT_MESSAGE_BYTES - 128 * 1024) / 4) * 3);
 
 interface Running {
-  readonly isStream: boolean;
+  readonly asked: Asked;
   readonly ending: AbortController;
   readonly done: Promise<void>;
 }
@@ -37,28 +37,47 @@ export class EdgeRequests {
     await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  /** @param text the whole message, as it came. Never throws */
+  /** @param text the whole message, as it came; it is kept no longer than this call. Never throws what a server can bring about */
   begin(request: HawserRequest, text: string): void {
     const { requestId } = request;
     const isStream = request.streaming === true;
-    const others = [...this.#running.values()].filter((one) => one.isStream === isStream).length;
+    const running = [...this.#running.values()].map(({ asked }) => asked);
+    const others = running.filter((one) => one.isStream === isStream).length;
     if (this.#running.has(requestId)) {
       return void this.#session.fail(requestId, 'PARSE_ERROR', 'a request with this id is in progress already');
     }
     if (others >= (isStream ? MAX_STREAMS : MAX_REQUESTS)) {
       const why = `this agent has ${others} ${isStream ? 'streams' : 'requests'} open already`;
-      this.#session.fail(requestId, 'SESSION_LIMIT', why);
-      if (isStream) this.#session.say({ type: 'stream_end', requestId, reason: 'error' });
-      return;
+      return void this.#refuse({ requestId, isStream }, why);
     }
+    let asked: Asked;
+    try {
+      asked = askedBy(request, text);
+    } catch (error) {
+      if (!isFairleadError(error)) throw error;
+      return void this.#fail({ requestId, isStream }, error);
+    }
+    const held = running.reduce((sum, one) => sum + heldFor(one), 0);
+    if (heldFor(asked) > 0 && held + heldFor(asked) > MAX_TAKEN_BYTES) {
+      return void this.#refuse(asked, `this agent holds ${held} bytes of requests already that Docker has not taken`);
+    }
+    this.#run(asked);
+  }
+
+  #refuse({ requestId, isStream }: AskedBase, why: string): void {
+    this.#session.fail(requestId, 'SESSION_LIMIT', why);
+    if (isStream) this.#session.say({ type: 'stream_end', requestId, reason: 'error' });
+  }
+
+  #run(asked: Asked): void {
     const ending = new AbortController();
     const onEnd = () => ending.abort(this.#session.ending.reason);
     this.#session.ending.addEventListener('abort', onEnd);
-    const done = this.#serve(request, text, ending).finally(() => {
+    const done = this.#serve(asked, ending).finally(() => {
       this.#session.ending.removeEventListener('abort', onEnd);
-      this.#running.delete(requestId);
+      this.#running.delete(asked.requestId);
     });
-    this.#running.set(requestId, { isStream, ending, done });
+    this.#running.set(asked.requestId, { asked, ending, done });
   }
 
   /** Ends a request that nobody waits for any more. */
@@ -67,30 +86,29 @@ export class EdgeRequests {
   }
 
   /** Never rejects. */
-  async #serve(request: HawserRequest, text: string, ending: AbortController): Promise<void> {
+  async #serve(asked: Asked, ending: AbortController): Promise<void> {
     const { log, docker } = this.#context;
-    const { requestId, streaming } = request;
+    const { requestId, isStream } = asked;
     try {
-      const [path] = request.path.split('?', 1);
-      if (path === COMPOSE_PATH && request.method === 'POST') {
-        await this.#compose(request, ending.signal);
-        if (streaming) this.#session.say({ type: 'stream_end', requestId, reason: 'completed' });
-      } else if (streaming) await this.#stream(request, text, ending.signal);
-      else await this.#whole(request, text, ending);
+      if ('compose' in asked) {
+        await this.#compose(asked, ending.signal);
+        if (isStream) this.#session.say({ type: 'stream_end', requestId, reason: 'completed' });
+      } else if (isStream) await this.#stream(asked, ending.signal);
+      else await this.#whole(asked, ending);
     } catch (error) {
       const failure = docker.explain(error);
       if (!isFairleadError(failure)) log.error({ err: error }, 'a request of a Dockhand server failed unexpectedly');
       if (ending.signal.aborted && !isFairleadError(ending.signal.reason, 'TIMEOUT')) {
-        if (streaming) this.#session.say({ type: 'stream_end', requestId, reason: 'completed' });
+        if (isStream) this.#session.say({ type: 'stream_end', requestId, reason: 'completed' });
         return;
       }
-      this.#fail(request, failure);
+      this.#fail(asked, failure);
     }
   }
 
-  #fail({ requestId, streaming }: HawserRequest, error: unknown): void {
+  #fail({ requestId, isStream }: AskedBase, error: unknown): void {
     const { message } = toWireError(error);
-    if (streaming) {
+    if (isStream) {
       const hasBegun = isFairleadError(error, 'STREAM_INTERRUPTED');
       this.#session.fail(requestId, hasBegun ? 'READ_ERROR' : 'DOCKER_ERROR', message);
       // Without it the server would wait for ever.
@@ -102,33 +120,31 @@ export class EdgeRequests {
   }
 
   /** Runs the exchange with Docker into `sink`. */
-  async #exchange(request: HawserRequest, text: string, sink: Writable, aborted: AbortSignal): Promise<AnswerHead> {
-    const { method, path: target } = request;
-    requireNormal(target);
-    const body = requestBody(request, text);
+  async #exchange(asked: AskedDocker, sink: Writable, aborted: AbortSignal): Promise<AnswerHead> {
+    const { method, target, headers, body } = asked;
     let head: AnswerHead | undefined;
     const client = {
-      ...{ kind: dockerRequest, request: { method, target, headers: requestHeaders(request) } },
-      ...{ source: Readable.from(body === undefined ? [] : [body], { objectMode: false }), sink, aborted },
+      ...{ kind: dockerRequest, request: { method, target, headers } },
+      ...{ source: body, sink, aborted },
       sendReply: (given: AnswerHead) => {
         head = given;
       },
       finish: () => undefined,
     };
-    await runRequest(client, body?.byteLength || 'none', this.#context);
+    await runRequest(client, body.byteLength || 'none', this.#context);
     if (head === undefined) throw new Error('an exchange ends with an answer');
     return head;
   }
 
-  async #stream(request: HawserRequest, text: string, aborted: AbortSignal): Promise<void> {
-    const { requestId } = request;
+  async #stream(asked: AskedDocker, aborted: AbortSignal): Promise<void> {
+    const { requestId } = asked;
     const sink = chunked((data) => this.#session.pass({ type: 'stream', requestId, data }));
-    await this.#exchange(request, text, sink, aborted);
+    await this.#exchange(asked, sink, aborted);
     this.#session.say({ type: 'stream_end', requestId, reason: 'completed' });
   }
 
-  async #whole(request: HawserRequest, text: string, ending: AbortController): Promise<void> {
-    const { requestId } = request;
+  async #whole(asked: AskedDocker, ending: AbortController): Promise<void> {
+    const { requestId } = asked;
     const { clock } = this.#context;
     const late = new FairleadError('TIMEOUT', `Docker was not done within ${REQUEST_MS / 1000} s`);
     const timer = clock.setTimeout(() => ending.abort(late), REQUEST_MS);
@@ -144,7 +160,7 @@ export class EdgeRequests {
       },
     });
     try {
-      const { status, headers } = await this.#exchange(request, text, sink, ending.signal);
+      const { status, headers } = await this.#exchange(asked, sink, ending.signal);
       const body = responseBody(gathered.bytes(), headers);
       const head = { statusCode: status, headers: responseHeaders(headers) };
       // Held until the server takes it.
@@ -155,7 +171,7 @@ export class EdgeRequests {
     }
   }
 
-  async #compose({ requestId, body }: HawserRequest, aborted: AbortSignal): Promise<void> {
+  async #compose({ requestId, compose: body }: AskedCompose, aborted: AbortSignal): Promise<void> {
     let request: ReturnType<typeof composeRequest>;
     try {
       if (body === undefined) throw new FairleadError('VALIDATION', 'unexpected end of JSON input');

@@ -14,7 +14,16 @@ import type { LinkEnd } from '../link/outcome.ts';
 import type { HawserContext } from './context.ts';
 import { EdgeExecs } from './edge-execs.ts';
 import { EdgeRequests } from './edge-requests.ts';
-import { CLOSE_MS, MAX_INVALID, PING_MS, SILENT_MS, UNSENT_BYTES, WELCOME_MS } from './limits.ts';
+import {
+  CLOSE_MS,
+  MAX_INVALID,
+  MAX_SAID_BYTES,
+  MESSAGE_COST_BYTES,
+  PING_MS,
+  SILENT_MS,
+  UNSENT_BYTES,
+  WELCOME_MS,
+} from './limits.ts';
 
 export class EdgeSession {
   readonly #ws: WebSocket;
@@ -32,8 +41,10 @@ export class EdgeSession {
   #heardAt: number;
   #pingAt: number;
   #stuckAt: number | undefined;
+  /** Bytes of what was said and is not sent yet. */
+  #said = 0;
   /** What the server said was wrong, last. */
-  #said: { readonly reason: string; readonly retryAfterMs?: number } | undefined;
+  #complaint: { readonly reason: string; readonly retryAfterMs?: number } | undefined;
 
   /** @param ws is open. It is the session's from here on */
   constructor(ws: WebSocket, context: HawserContext) {
@@ -78,9 +89,18 @@ export class EdgeSession {
     this.say(hello);
   }
 
-  /** Sends what somebody waits for, at once. */
+  /** Sends what somebody waits for, at once; too much of it that is not read ends the session. */
   say(message: AgentMessage): void {
-    if (!this.ending.aborted) this.#ws.send(JSON.stringify(message));
+    if (this.ending.aborted) return;
+    const text = JSON.stringify(message);
+    const bytes = Buffer.byteLength(text) + MESSAGE_COST_BYTES;
+    this.#said += bytes;
+    this.#ws.send(text, () => {
+      this.#said -= bytes;
+    });
+    if (this.#said > MAX_SAID_BYTES) {
+      this.close(1008, 'OVERLOADED', 'the server goes on to ask and does not read what it is sent');
+    }
   }
 
   /** Sends a part of much, and resolves when there is room for the next one. @throws the reason of the session's end */
@@ -126,10 +146,10 @@ export class EdgeSession {
 
   #ended(wsCode: number, said: string): void {
     const clean = said.replace(/\p{Cc}+/gu, ' ').slice(0, 200);
-    const reason = this.#said?.reason ?? (clean === '' ? `its connection ended (${wsCode})` : clean);
+    const reason = this.#complaint?.reason ?? (clean === '' ? `its connection ended (${wsCode})` : clean);
     const isReplaced = this.#isWelcome && /replaced|regenerated/i.test(`${clean} ${reason}`);
     const code = isReplaced ? 'REPLACED' : this.#isWelcome ? 'STREAM_INTERRUPTED' : 'REFUSED';
-    this.close(1000, code, `the Dockhand server says: ${reason}`, this.#said?.retryAfterMs);
+    this.close(1000, code, `the Dockhand server says: ${reason}`, this.#complaint?.retryAfterMs);
   }
 
   #tick(): void {
@@ -211,7 +231,7 @@ export class EdgeSession {
       .replace(/\p{Cc}+/gu, ' ')
       .slice(0, 200);
     const { retryAfter } = message;
-    this.#said = { reason, ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter * 1000 }) };
+    this.#complaint = { reason, ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter * 1000 }) };
     this.#context.log.warn({ reason }, 'the Dockhand server reports an error');
   }
 

@@ -13,7 +13,7 @@ export const MAX_TOKEN_CHARS = 512;
 /** Connections at once, and those of one address. */
 export const MAX_CONNECTIONS = 512;
 export const MAX_CONNECTIONS_OF_ADDRESS = 256;
-/** Request line and headers. */
+/** Request line and headers; in Edge mode the headers alone. */
 export const MAX_HEADER_BYTES = 64 * KIB;
 export const HEADERS_MS = 10_000;
 export const TLS_HANDSHAKE_MS = 10_000;
@@ -22,7 +22,7 @@ export const IDLE_CONNECTION_MS = 60_000;
 export const CHECK_MS = 5_000;
 /** A request's body of which nothing comes for so long is given up. Docker may be slow to take one. */
 export const BODY_IDLE_MS = 10 * 60_000;
-/** The body of a request for an upgrade, and of one to Compose, which are taken in whole; and how long they may take. */
+/** The body of a request for an upgrade, and of one to Compose (also in Edge mode), which are taken in whole; and how long they may take. */
 export const MAX_UPGRADE_BODY_BYTES = 256 * KIB;
 export const MAX_COMPOSE_BODY_BYTES = 8 * MIB;
 export const WHOLE_BODY_MS = 30_000;
@@ -49,12 +49,18 @@ export const MAX_EXECS = 100;
 export const MAX_REQUESTS = 256;
 /** Answers that are held whole until they are sent, all together. */
 export const MAX_HELD_BYTES = 96 * MIB;
+/** What has come of requests and is kept: bodies until Docker has taken them, and what Compose is asked. */
+export const MAX_TAKEN_BYTES = 96 * MIB;
 /** How long Docker may take for an answer that is sent whole: as long as a server waits for any. */
 export const REQUEST_MS = 300_000;
 /** Bytes of a stream or a terminal that go into one message. */
 export const CHUNK_BYTES = 32 * KIB;
 /** From so many unsent bytes on, streams wait, and what nobody waits for is dropped. */
 export const UNSENT_BYTES = 1 * MIB;
+/** What waits for a server that asks and does not read, besides streams and whole answers, which have limits of their own. */
+export const MAX_SAID_BYTES = 32 * MIB;
+/** What a message takes that waits, besides its text. */
+export const MESSAGE_COST_BYTES = 512;
 /** Input that waits for a terminal that does not read. */
 export const MAX_INPUT_BYTES = 4 * MIB;
 export const WELCOME_MS = 30_000;
