@@ -14,6 +14,7 @@ import {
 import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
 import { explainNetworkError, NEVER_SENT } from '../../../shared/network-errors.ts';
 import { CONNECT_MS, IDLE_CONNECTION_MS, MAX_CONNECTIONS } from './limits.ts';
+import { proxyRefusal } from './settings.ts';
 
 /** What shows the agent that the server may ask it; it hands this on to Docker, which does not look at it. */
 export const TOKEN_HEADER = 'X-Hawser-Token';
@@ -194,6 +195,11 @@ function openSocket({ address, clock, opening }: Opening, ...[ready, begin, done
   if (ready === 'tunnel') {
     // What it fails with comes by the callback.
     way.on('error', () => undefined);
+    // Node resolves the names of proxies by itself, and tells before it dials.
+    way.on('lookup', (_error: Error | null, found: string | undefined, _family: unknown, name: string) => {
+      const refusal = found === undefined ? undefined : proxyRefusal(name, found);
+      if (refusal !== undefined) fail(refusal);
+    });
   } else way.once(ready, onReady).once('error', fail);
 }
 

@@ -65,6 +65,7 @@ export function checkSettings(request: StandardRequest): { settings: StandardSet
 export function addressOf({ url, ca, pin }: StandardSettings, { token, proxy }: StandardSecrets): AgentAddress {
   const parsed = new URL(url);
   requireAllowed(parsed);
+  if (proxy !== undefined) requireProxyAllowed(new URL(proxy));
   return { url: parsed, token, ca, pin: pin?.replace('sha256:', ''), proxy };
 }
 
@@ -75,6 +76,20 @@ export function shownProxy(proxy: string | undefined): string | undefined {
 
 /** Names that lead where no agent is, but the credentials of clouds, fail when they are resolved. */
 export const standardLookup = lookupBut(notThere);
+
+/** What is wrong with an address that the name of a proxy leads to. */
+export function proxyRefusal(name: string, address: string): FairleadError | undefined {
+  return isRefused(address) ? noProxy(name === address ? name : `${name} (${address})`) : undefined;
+}
+
+function requireProxyAllowed({ hostname }: URL): void {
+  const refusal = proxyRefusal(hostname, hostname);
+  if (refusal !== undefined) throw refusal;
+}
+
+function noProxy(host: string): FairleadError {
+  return new FairleadError('VALIDATION', `no proxy is dialled at ${host}: clouds hand out credentials there`);
+}
 
 function requireAllowed({ hostname }: URL): void {
   if (isRefused(hostname)) throw notThere(hostname);
@@ -95,6 +110,7 @@ function readProxy(given: string, target: URL): string {
   if (target.protocol === 'http:') throw invalid('a proxy is for https: it would read the token otherwise');
   if (proxy.pathname !== '/' || proxy.search !== '' || proxy.hash !== '')
     throw invalid('proxy is not valid: give it as http://HOST:PORT');
+  requireProxyAllowed(proxy);
   return proxy.href;
 }
 

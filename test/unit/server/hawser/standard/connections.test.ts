@@ -1,6 +1,7 @@
 /** By what an agent that listens is known: a request, and the token with it, goes to no other. */
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions } from 'node:https';
@@ -9,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import { before, test } from 'node:test';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { type AgentAddress, Connections } from '../../../../../server/hawser/standard/connections.ts';
-import { checkSettings } from '../../../../../server/hawser/standard/settings.ts';
+import { addressOf, checkSettings } from '../../../../../server/hawser/standard/settings.ts';
 import { StandardTransport } from '../../../../../server/hawser/standard/standard-transport.ts';
 import { systemClock as clock } from '../../../../../shared/clock.ts';
 import { FakeClock } from '../../../../support/fake-clock.ts';
@@ -170,8 +171,24 @@ test('settings are refused that would give something away', () => {
     [{ ca: caPem, pin: pin() }, /ca or pin/],
     [{ pin: 'sha256:00' }, /64 hex/],
     [{ proxy: 'socks5://p:1' }, /proxy is not valid/],
+    [{ proxy: 'http://169.254.169.254:3128' }, /no proxy .*credentials/],
+    [{ proxy: 'https://[fd00:ec2::254]' }, /no proxy .*credentials/],
     [{ url: 'http://nas:2375', insecureHttp: true, proxy: 'http://p:1' }, /read the token/],
   ];
   for (const [more, message] of refused)
     assert.throws(() => checkSettings({ ...asked, ...more }), { code: 'VALIDATION', message });
+});
+
+test('a proxy that was allowed once is not dialled where clouds hand out credentials, nor is a name that leads there', async (t) => {
+  const { settings, secrets } = checkSettings({ url: 'https://nas:2376', token: 'secret', proxy: 'http://p:1' });
+  assert.equal(addressOf(settings, secrets).proxy, 'http://p:1/');
+  const stored = { ...secrets, proxy: 'http://169.254.169.254/' };
+  assert.throws(() => addressOf(settings, stored), { code: 'VALIDATION', message: /no proxy/ });
+  await assert.rejects(look(t, { proxy: 'http://no-such-proxy.invalid/' }), { code: 'HOST_OFFLINE' });
+  const there = [{ address: '169.254.169.254', family: 4 }];
+  t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: null, found: object[]) => void) =>
+    setImmediate(done, null, there),
+  );
+  for (const proxy of ['http://proxy.test:3128/', 'https://proxy.test:3128/'])
+    await assert.rejects(look(t, { proxy }), { code: 'VALIDATION', message: /no proxy .*proxy\.test .*credentials/ });
 });
