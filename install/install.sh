@@ -280,7 +280,12 @@ download() {
     fail "the agent does not run here: $(cat "$work/version"). It needs glibc 2.28 or newer, libstdc++ and libatomic (Debian and Ubuntu: libatomic1, Fedora and its like: libatomic)"
 }
 
-is_current() { [ -x "$BIN" ] && [ "$(sha256sum "$BIN" | awk '{ print $1 }')" = "$sha256" ]; }
+# Once: it takes a small machine seconds.
+check_executable() {
+  current=
+  if [ -x "$BIN" ] && [ "$(sha256sum "$BIN" | awk '{ print $1 }')" = "$sha256" ]; then current=yes; fi
+}
+is_current() { [ -n "$current" ]; }
 
 put_executable() {
   mark_restart
@@ -572,6 +577,7 @@ do_install() {
   is_enrolled || [ -n "$token" ] || misused 'a token is needed: --token - reads it from stdin'
   check_server
   check_space
+  check_executable
   if [ -n "$dry_run" ]; then
     if is_current; then say "would keep $BIN, which is current"; else say "would install the agent for linux/$arch as $BIN"; fi
     say "would make the user $NAME in the group ${socket_group:-$NAME}"
@@ -596,6 +602,7 @@ do_install() {
 do_upgrade() {
   [ -x "$BIN" ] || fail "$BIN is not installed"
   check_server
+  check_executable
   if is_current && ! needs_restart; then
     say "$BIN is current"
     return 0

@@ -39,9 +39,13 @@ export interface Made {
 }
 
 /** Makes `<outDir>/<os>/<arch>/fairlead-agent`, `.gz` and `.sha256` for each target; a folder is replaced as a whole. */
-export async function buildExecutables(targets: readonly Target[], outDir: string): Promise<Made[]> {
+export async function buildExecutables(
+  targets: readonly Target[],
+  outDir: string,
+  { gzipLevel = GZIP_LEVEL } = {},
+): Promise<Made[]> {
   const made: Made[] = [];
-  for (const target of targets) made.push(await publish(await buildExecutable(target), target, outDir));
+  for (const target of targets) made.push(await publish(await buildExecutable(target), target, outDir, gzipLevel));
   return made;
 }
 
@@ -105,13 +109,13 @@ async function makeExecutable(work: string, target: Target): Promise<Buffer> {
   return await readFile(join(work, NAME));
 }
 
-async function publish(executable: Buffer, target: Target, outDir: string): Promise<Made> {
+async function publish(executable: Buffer, target: Target, outDir: string, level: number): Promise<Made> {
   const dir = join(outDir, ...target.split('-'));
   await mkdir(dirname(dir), { recursive: true });
   const unfinished = await mkdtemp(join(dirname(dir), '.unfinished-'));
   try {
     const sha256 = createHash('sha256').update(executable).digest('hex');
-    const compressed = await promisify(gzip)(executable, { level: GZIP_LEVEL });
+    const compressed = await promisify(gzip)(executable, { level });
     await writeFile(join(unfinished, NAME), executable, { mode: 0o755 });
     await writeFile(join(unfinished, `${NAME}.gz`), compressed);
     await writeFile(join(unfinished, `${NAME}.sha256`), `${sha256}  ${NAME}\n`);
