@@ -10,7 +10,7 @@ import { requireKind } from '../policy/denied-kind.ts';
 import type { HawserContext } from './context.ts';
 import { chunked } from './edge-body.ts';
 import type { EdgeSession } from './edge-session.ts';
-import { MAX_EXECS, MAX_INPUT_BYTES } from './limits.ts';
+import { MAX_ALL_INPUT_BYTES, MAX_EXECS, MAX_INPUT_BYTES, MESSAGE_COST_BYTES } from './limits.ts';
 
 type ExecStart = Static<typeof execStart>;
 
@@ -22,7 +22,8 @@ interface Terminal {
   exec: Exec | undefined;
   /** What was typed before. */
   early: Buffer[];
-  earlyBytes: number;
+  /** What all that was typed and is not taken yet costs. */
+  waiting: number;
   size: TerminalSize | undefined;
 }
 
@@ -52,7 +53,7 @@ export class EdgeExecs {
     }
     const { promise: done, resolve } = Promise.withResolvers<void>();
     const terminal: Terminal = {
-      ...{ ending: new AbortController(), done, exec: undefined, early: [], earlyBytes: 0 },
+      ...{ ending: new AbortController(), done, exec: undefined, early: [], waiting: 0 },
       size: cols > 0 && rows > 0 ? { cols, rows } : undefined,
     };
     const onEnd = () => terminal.ending.abort(this.#session.ending.reason);
@@ -70,13 +71,14 @@ export class EdgeExecs {
     const terminal = this.#terminals.get(execId);
     if (terminal === undefined) return;
     const bytes = fromBase64(data);
-    const waiting = terminal.exec?.connection.writableLength ?? terminal.earlyBytes;
-    if (waiting + bytes.byteLength > MAX_INPUT_BYTES) {
+    const all = [...this.#terminals.values()].reduce((sum, each) => sum + each.waiting, 0);
+    const cost = costOf(bytes);
+    if (terminal.waiting + cost > MAX_INPUT_BYTES || all + cost > MAX_ALL_INPUT_BYTES) {
       return void terminal.ending.abort(new FairleadError('OVERLOADED', 'the process does not read what is typed'));
     }
-    if (terminal.exec !== undefined) return void write(terminal.exec, bytes);
-    terminal.early.push(bytes);
-    terminal.earlyBytes += bytes.byteLength;
+    terminal.waiting += cost;
+    if (terminal.exec === undefined) terminal.early.push(bytes);
+    else write(terminal.exec, terminal, bytes);
   }
 
   resize(execId: string, { cols, rows }: TerminalSize): void {
@@ -140,7 +142,7 @@ export class EdgeExecs {
   /** What is typed ahead must find the terminal's size. Never rejects. */
   async #takeInput(exec: Exec, terminal: Terminal): Promise<void> {
     if (terminal.size !== undefined) await this.#setSize(exec, terminal.size);
-    for (const bytes of terminal.early) write(exec, bytes);
+    for (const bytes of terminal.early) write(exec, terminal, bytes);
     terminal.early = [];
     terminal.exec = exec;
   }
@@ -161,6 +163,14 @@ export class EdgeExecs {
   }
 }
 
-function write({ connection }: Exec, bytes: Buffer): void {
-  if (connection.writable) connection.write(bytes);
+function write({ connection }: Exec, terminal: Terminal, bytes: Buffer): void {
+  if (!connection.writable) return;
+  connection.write(bytes, () => {
+    terminal.waiting -= costOf(bytes);
+  });
+}
+
+/** Many small parts take more than their bytes. */
+function costOf(bytes: Buffer): number {
+  return bytes.byteLength + MESSAGE_COST_BYTES;
 }

@@ -61,8 +61,9 @@ export const UNSENT_BYTES = 1 * MIB;
 export const MAX_SAID_BYTES = 32 * MIB;
 /** What a message takes that waits, besides its text. */
 export const MESSAGE_COST_BYTES = 512;
-/** Input that waits for a terminal that does not read. */
+/** Input that waits for a terminal that does not read, and for all of them together. */
 export const MAX_INPUT_BYTES = 4 * MIB;
+export const MAX_ALL_INPUT_BYTES = 32 * MIB;
 export const WELCOME_MS = 30_000;
 export const PING_MS = 30_000;
 /** A server that says nothing for so long, or takes nothing, counts as gone. */

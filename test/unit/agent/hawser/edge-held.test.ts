@@ -1,6 +1,7 @@
 /** What a session of Edge mode holds of what its server sends, and of what that does not read, whatever the server does. */
 import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
+import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -121,4 +122,45 @@ test('a server that reads slowly is not left for the size of its answers', async
   assert.equal(answersTo(socket, 'r1', 'error').length, 1);
   assert.equal(session.ending.aborted, false);
   socket.unstick();
+});
+
+const terminal = (execId: string) => ({
+  ...{ type: 'exec_start', execId, containerId: 'x', cmd: 'sh', user: '', cols: 80, rows: 24 },
+});
+
+test('so much waits for terminals at most, one by one and together, however small its parts are', async (t) => {
+  // Docker is asked for the exec, and does not answer.
+  const { socket } = await over(t, () => undefined);
+  const ended = () => socket.ofType('exec_end').map(({ execId }) => execId);
+  socket.say(terminal('keys'));
+  const key = JSON.stringify({ type: 'exec_input', execId: 'keys', data: '' });
+  for (let n = 0; n < 10_000; n++) socket.say(key);
+  await waitFor('the end of the one that is typed into', () => ended().includes('keys'));
+
+  const data = Buffer.alloc(3 * MIB).toString('base64');
+  for (let n = 0; n < STREAMS; n++) {
+    socket.say(terminal(`e${n}`));
+    socket.say({ type: 'exec_input', execId: `e${n}`, data });
+  }
+  await waitFor('the end of those that are too many', () => ended().length === 1 + STREAMS - 10);
+});
+
+test('what a process does not read counts, however small its parts are', async (t) => {
+  let opened: Socket | undefined;
+  const made = await fixture(
+    t,
+    (given, response) => response.end(given.url?.includes('/json') ? '{"Running":false,"ExitCode":0}' : '{"Id":"e"}'),
+    {
+      hijacked: (connection) => {
+        opened = connection.pause();
+      },
+    },
+  );
+  const { socket } = await openedEdge(t, made);
+  socket.say(terminal('e'));
+  await waitFor('the terminal', () => opened !== undefined && socket.ofType('exec_ready').length > 0);
+  const key = JSON.stringify({ type: 'exec_input', execId: 'e', data: 'eA==' });
+  for (let n = 0; n < 10_000; n++) socket.say(key);
+  await waitFor('its end', () => socket.ofType('exec_end').length > 0);
+  assert.match(answersTo(socket, 'e', 'error')[0]?.message, /does not read what is typed/);
 });
