@@ -148,6 +148,18 @@ test('serves an unmodified docker CLI, uploads and terminals included', async ()
   assert.deepEqual([exec.stdout, exec.code], ['payload', 4], exec.stderr);
   const unknown = await run('exec', 'no-such-container', 'true');
   assert.match(unknown.stderr, /No such container/);
+  const cut = run('exec', name, 'sh', '-c', 'sleep 987');
+  await waitFor('the command', async () =>
+    JSON.stringify(await dockerApi('GET', `/containers/${name}/top`)).includes('987'),
+  );
+  // What a killed agent leaves behind: an end like any other, and nobody to ask.
+  agent.faults.refuses = 503;
+  for (const socket of agent.connections) socket.destroy();
+  const { code, stderr } = await cut.finally(() => {
+    agent.faults.refuses = undefined;
+  });
+  assert.equal(code, 1, stderr);
+  assert.match(stderr, /reset/);
   const attached = await run('attach', '--no-stdin', '--sig-proxy=false', name);
   assert.notEqual(attached.code, 0);
   assert.match(attached.stderr, /received 501/);

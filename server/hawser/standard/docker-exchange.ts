@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { endToEnd, type HeaderPair } from '../../../shared/docker/headers.ts';
 import { normalPath } from '../../../shared/docker/path.ts';
 import type { RawAnswer } from '../../../shared/docker/raw-exchange.ts';
+import { isFairleadError } from '../../../shared/errors.ts';
 import type { dockerRequest, dockerUpgrade } from '../../../shared/messages/docker.ts';
 import type { Params, Reply } from '../../../shared/messages/kind.ts';
 import { pump } from '../../../shared/pump.ts';
@@ -10,13 +11,16 @@ import type { LinkStream, OpenOptions } from '../../hosts/host-link.ts';
 import { hawserStream } from '../hawser-stream.ts';
 import { HeldBytes } from '../held-bytes.ts';
 import { unsupported } from '../kind.ts';
-import { exitCode } from './exec.ts';
+import { exitCode, inspectExec } from './exec.ts';
 import { handedOver, refusalText } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
 import { type Begun, bodyOf } from './standard-transport.ts';
 
 type DockerRequest = typeof dockerRequest;
 type DockerUpgrade = typeof dockerUpgrade;
+
+/** Ctrl-P and Ctrl-Q, as Docker takes them unless others were asked for. */
+const DEFAULT_DETACH_KEYS = Buffer.from([0x10, 0x11]);
 
 export const serveStandardRequest: ServeStandard<DockerRequest> = async (context, params, options) => {
   const { transport } = context;
@@ -52,16 +56,42 @@ export const serveStandardUpgrade: ServeStandard<DockerUpgrade> = async (context
       return whole({ ...answer, headers }, text, context, options);
     }
     const exec = normalPath(params.target)?.[1] ?? '';
-    // Whoever has an end of the connection has it at once; a break is one only if the process has ended.
-    const confirm = async (isBroken: boolean) => {
-      if (isBroken) await exitCode(context, exec, true);
-    };
-    const bytes = handedOver(transport, begun, connection, {
-      ...{ hasTerminal: wantsTerminal(body), typesKeys: false, confirm },
-    });
+    const hasTerminal = wantsTerminal(body);
+    const confirm = (isBroken: boolean, typed: Buffer) =>
+      confirmEnd(context, exec, { isBroken, typed: hasTerminal ? typed : Buffer.alloc(0) });
+    const bytes = handedOver(transport, begun, connection, { hasTerminal, typesKeys: false, confirm });
     return toStream<DockerUpgrade>(answer, begun, bytes, options);
   });
 };
+
+interface End {
+  /** Whether the connection was broken off. */
+  readonly isBroken: boolean;
+  /** What was typed last into its terminal. */
+  readonly typed: Buffer;
+}
+
+/**
+ * The end of a connection may be the agent's, which was killed, and as clean as Docker's: it counts if the process has ended, is
+ * not there any more, or was left to itself by the keys for that.
+ * @throws FairleadError STREAM_INTERRUPTED
+ */
+async function confirmEnd(context: StandardContext, exec: string, { isBroken, typed }: End): Promise<void> {
+  try {
+    if (typed.byteLength > 0 && !isBroken && (await hasDetached(context, exec, typed))) return;
+    await exitCode(context, exec, isBroken);
+  } catch (error) {
+    if (isBroken || !isFairleadError(error, 'NOT_FOUND')) throw error;
+  }
+}
+
+/** @throws FairleadError NOT_FOUND, STREAM_INTERRUPTED */
+async function hasDetached(context: StandardContext, exec: string, typed: Buffer): Promise<boolean> {
+  const { Running, DetachKeys } = await inspectExec(context, exec);
+  const isOwn = typeof DetachKeys === 'string' && DetachKeys !== '';
+  const keys = isOwn ? Buffer.from(DetachKeys, 'base64') : DEFAULT_DETACH_KEYS;
+  return Running === true && typed.subarray(-keys.byteLength).equals(keys);
+}
 
 /**
  * Execs are all that an agent hands over the connection of: an attach it passes on as a plain request, which hangs.

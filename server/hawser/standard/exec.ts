@@ -142,8 +142,7 @@ export async function exitCode(context: StandardContext, id: string, isBroken: b
   const longestMs = isBroken ? BROKEN_GRACE_MS : POLL.longestMs;
   let waitedMs = 0;
   for (let waitMs = POLL.firstMs; ; waitMs = Math.min(2 * waitMs, POLL.maxMs)) {
-    const path = dockerPath`/exec/${id}/json`;
-    const { Running, ExitCode } = asObject(await json(context, { method: 'GET', path }, {}).catch(interrupted));
+    const { Running, ExitCode } = await inspectExec(context, id);
     if (Running === false && typeof ExitCode === 'number' && Number.isInteger(ExitCode)) return ExitCode;
     if (waitedMs >= longestMs)
       throw new FairleadError(
@@ -153,6 +152,12 @@ export async function exitCode(context: StandardContext, id: string, isBroken: b
     await sleep(waitMs, context.transport.clock);
     waitedMs += waitMs;
   }
+}
+
+/** What Docker says of an exec whose connection has ended. @throws FairleadError NOT_FOUND, STREAM_INTERRUPTED */
+export async function inspectExec(context: StandardContext, id: string): Promise<Record<string, unknown>> {
+  const path = dockerPath`/exec/${id}/json`;
+  return asObject(await json(context, { method: 'GET', path }, {}).catch(interrupted));
 }
 
 /** What cannot be asked any more has not ended in order. */

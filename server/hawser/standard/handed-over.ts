@@ -10,18 +10,20 @@ import { Gathered } from '../../../shared/gathered.ts';
 import type { HeldBytes } from '../held-bytes.ts';
 import { JsonEnd } from './json-end.ts';
 import { AFTER_INPUT_MS, FAREWELL_MS, MAX_REFUSAL_BYTES, REFUSAL_MS } from './limits.ts';
-import { type BareEnds, type Begun, bodyOf, type StandardTransport } from './standard-transport.ts';
+import { type Begun, bodyOf, type StandardTransport } from './standard-transport.ts';
 
 /** What a terminal takes for "interrupt" and "end of input". */
 const CTRL_C_CTRL_D = Buffer.from([0x03, 0x04]);
 const CTRL_D = CTRL_C_CTRL_D.subarray(1);
+/** Longer than the keys by which anybody detaches. */
+const TYPED_BYTES = 64;
 
 export interface HandOverOptions {
   readonly hasTerminal: boolean;
   /** What a terminal is told when its input ends, or its user leaves; a client of Docker's own API does that itself. */
   readonly typesKeys: boolean;
-  /** As that of a bare connection. */
-  readonly confirm: BareEnds['confirm'];
+  /** As that of a bare connection. @param typed what the client has written last, up to 64 bytes */
+  readonly confirm: (isBroken: boolean, typed: Buffer) => Promise<void>;
 }
 
 /** Joins a stream of the mesh and an exec's connection. */
@@ -34,6 +36,7 @@ export function handedOver(
   const { sink } = connection;
   const { clock } = transport;
   let timer: Timer | undefined;
+  let typed: Buffer = Buffer.alloc(0);
   const endInput = () => {
     if (hasTerminal && typesKeys) sink.write(CTRL_D);
     if (!hasTerminal) timer = clock.setTimeout(() => bytes.destroy(endlessInput()), AFTER_INPUT_MS);
@@ -46,13 +49,16 @@ export function handedOver(
   const bytes = transport.bare(
     connection,
     {
-      write: (chunk, done) => void sink.write(chunk, (error) => done(error ?? undefined)),
+      write: (chunk, done) => {
+        typed = Buffer.concat([typed, chunk.subarray(-TYPED_BYTES)]).subarray(-TYPED_BYTES);
+        sink.write(chunk, (error) => done(error ?? undefined));
+      },
       end: (done) => {
         endInput();
         done();
       },
     },
-    { onLeave: leave, confirm },
+    { onLeave: leave, confirm: (isBroken) => confirm(isBroken, typed) },
   );
   bytes.once('close', () => timer?.cancel());
   bytes.once('end', () => begun.destroy());
