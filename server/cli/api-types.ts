@@ -306,6 +306,7 @@ export interface StackDetail extends Omit<StackSummary, 'services'> {
 export interface StackLogRecord {
   service: string;
   container: string;
+  id: string;
   stream: 'stdout' | 'stderr';
   time?: string;
   line: string;

@@ -49,7 +49,8 @@ export async function followLog(options: FollowedLogOptions): Promise<AsyncItera
   return tellingGaps(chunks, gaps, io);
 }
 
-async function* tellingGaps(
+/** Tells of each of `gaps`, as it comes there with a chunk, on stderr. @throws FairleadError DOCKER_ERROR at the end if there were some */
+export async function* tellingGaps(
   chunks: AsyncIterable<Buffer | string>,
   gaps: string[],
   { stderr }: CliIo,

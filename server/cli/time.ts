@@ -1,4 +1,5 @@
 /** Times as the log options take them. */
+import type { LogRange } from '../../shared/docker/log-tail.ts';
 import { usageError } from './errors.ts';
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -23,4 +24,16 @@ export function instant(text: string, now: number): string {
   const time = dockerTime(text, now);
   const ms = /^\d+(\.\d+)?$/.test(time) ? Number(time) * 1000 : Date.parse(time);
   return new Date(ms).toISOString();
+}
+
+/** Which part of a log the options ask for, durations before `now` (ms since 1970). */
+export function logRange(
+  { tail, since, until }: { tail?: number | 'all'; since?: string; until?: string },
+  now: number,
+): LogRange {
+  return {
+    ...(tail === undefined || tail === 'all' ? {} : { tail }),
+    ...(since ? { since: dockerTime(since, now) } : {}),
+    ...(until ? { until: dockerTime(until, now) } : {}),
+  };
 }

@@ -1,8 +1,7 @@
 /** stack.list, stack.status and stack.logs on hosts of Hawser: by the labels that Compose gives its containers. */
-import { toDockerTime } from '../../shared/docker/time.ts';
 import type { Item, StreamKind } from '../../shared/messages/kind.ts';
 import type { stackList, stackLogs, stackStatus } from '../../shared/messages/stack.ts';
-import { MergedLogs } from '../../shared/stacks/merged-logs.ts';
+import { MergedLogs, stackLogOptions } from '../../shared/stacks/merged-logs.ts';
 import { containersOf, summaries } from '../../shared/stacks/project.ts';
 import type { LinkStream } from '../hosts/host-link.ts';
 import { dockerReader } from './docker-reader.ts';
@@ -29,9 +28,7 @@ export const serveStackStatus: ServeKind<typeof stackStatus> = async (context, {
 export const serveStackLogs: ServeKind<typeof stackLogs> = async (context, params, { signal }) => {
   const reader = dockerReader(context);
   const now = reader.clock.now();
-  const { stack, services, follow = false, tail, since, until } = params;
-  const time = (given: string | undefined) => (given === undefined ? undefined : toDockerTime(given, now));
-  const options = { stack, services, follow, tail: tail ?? ('all' as const), since: time(since), until: time(until) };
+  const options = stackLogOptions(params, now);
   const ending = new AbortController();
   const onAbort = () => ending.abort(signal?.reason);
   if (signal?.aborted) onAbort();
@@ -50,7 +47,7 @@ export const serveStackLogs: ServeKind<typeof stackLogs> = async (context, param
     const logs = new MergedLogs(reader, options, ending.signal);
     const containers = await logs.open();
     return hawserStream<typeof stackLogs>({
-      reply: { containers },
+      reply: { containers, openedAt: new Date(now).toISOString() },
       bytes,
       async *items() {
         try {

@@ -17,7 +17,7 @@ export const TEXT = 'text/plain; charset=utf-8';
 const FRAMES = 'application/vnd.docker.multiplexed-stream';
 const RAW = 'application/vnd.docker.raw-stream';
 /** By what whoever loses the server on the way knows the same log again. */
-const LOG_HEADERS = {
+export const LOG_HEADERS = {
   id: 'x-fairlead-container-id',
   startedAt: 'x-fairlead-container-started',
   openedAt: 'x-fairlead-log-opened',
@@ -25,7 +25,7 @@ const LOG_HEADERS = {
 const strict = { additionalProperties: false };
 const flag = (description: string) => Type.Optional(Type.Boolean({ description }));
 
-const resume = flag(
+export const resume = flag(
   '1 unless given: what is followed goes on where it stopped when the host, or its Docker, was away for 5 minutes at most',
 );
 

@@ -1,12 +1,13 @@
 /** The logs of all containers of a stack, interleaved. */
 import Type from 'typebox';
 import { DockerTime } from '../../shared/messages/container.ts';
-import { ServiceName, type StackLogLine, stackLogs } from '../../shared/messages/stack.ts';
+import { MAX_READ_CONTAINERS, type ReadContainer, ServiceName } from '../../shared/messages/stack.ts';
+import { type StackLogEntry, textOfLine } from '../../shared/stacks/log-tail.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
-import { logForm, releaseUnlessSent, TEXT } from './container-streams.ts';
+import { LOG_HEADERS, logForm, releaseUnlessSent, resume, TEXT } from './container-streams.ts';
 import type { RouteContext } from './context.ts';
-import { endingStream } from './followed-log.ts';
+import { followStackLogs, readStackLogs } from './followed-stack-log.ts';
 import { StackParams } from './stack-schemas.ts';
 import { NDJSON, sendBody } from './stream-body.ts';
 
@@ -25,6 +26,13 @@ const Query = Type.Object(
     since: Type.Optional(DockerTime),
     until: Type.Optional(DockerTime),
     timestamps: flag("Docker's time before each line of text; records have it always"),
+    resume,
+    read: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[0-9a-zA-Z][0-9a-zA-Z_.-]{0,254}@[0-9A-Za-z:.+-]{1,64}$' }), {
+        maxItems: MAX_READ_CONTAINERS,
+        description: 'ID@TIME: of this container what was said since TIME, in place of `tail` and `since`',
+      }),
+    ),
   },
   strict,
 );
@@ -39,7 +47,9 @@ export function stackLogsRoute(api: Api, { deps, links, live }: RouteContext): v
         summary: "Reads the logs of all of a stack's containers, in the order of their times",
         description:
           'text/plain: lines with the container before them. By `Accept: application/x-ndjson` records ' +
-          '`{service, container, stream, time?, line, partial?}`. What comes while the log is followed comes as it comes.',
+          '`{service, container, id, stream, time?, line, partial?}`. What comes while the log is followed comes as it comes. ' +
+          'Where a log was rotated while its host was away, NDJSON goes on behind a record ' +
+          '`{gap: {service, container, id, after, detail}}`; text is broken off.',
         params: StackParams,
         querystring: Query,
         produces: ['text/plain', NDJSON],
@@ -49,17 +59,22 @@ export function stackLogsRoute(api: Api, { deps, links, live }: RouteContext): v
       const stream = live.beginFor(reply.raw, principalOf(request));
       await releaseUnlessSent(stream, async () => {
         const { host, stack } = request.params;
-        const { service, tail, timestamps = false, ...rest } = request.query;
+        const { signal } = stream;
+        const { service, tail, read, timestamps = false, resume = true, ...rest } = request.query;
         const params = {
           ...{ stack, ...rest },
           ...(service === undefined ? {} : { services: service }),
           ...(tail === undefined || tail === 'all' ? {} : { tail: Number(tail) }),
+          ...(read === undefined ? {} : { read: read.map(readContainer) }),
         };
         const link = await links.to(request, host);
-        const logs = await link.open(stackLogs, params, { signal: stream.signal });
         const isNdjson = logForm(request.headers.accept) === 'ndjson';
-        const lines = isNdjson ? ndjson(logs.items()) : text(logs.items(), timestamps);
-        const chunks = endingStream(logs, lines);
+        const logs =
+          params.follow && resume
+            ? await followStackLogs(link, params, isNdjson, { links, request, signal, clock: deps.clock })
+            : await readStackLogs(link, params, { signal });
+        if (logs.openedAt !== undefined) reply.header(LOG_HEADERS.openedAt, logs.openedAt);
+        const chunks = isNdjson ? ndjson(logs.entries) : text(logs.entries, timestamps);
         await sendBody(request, reply, {
           contentType: isNdjson ? NDJSON : TEXT,
           chunks,
@@ -72,16 +87,19 @@ export function stackLogsRoute(api: Api, { deps, links, live }: RouteContext): v
   );
 }
 
-async function* ndjson(items: AsyncIterable<StackLogLine[]>): AsyncGenerator<string> {
-  for await (const lines of items) yield lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+type Batches = AsyncIterable<readonly StackLogEntry[]>;
+
+async function* ndjson(batches: Batches): AsyncGenerator<string> {
+  for await (const entries of batches) yield entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
 }
 
-async function* text(items: AsyncIterable<StackLogLine[]>, timestamps: boolean): AsyncGenerator<string> {
-  for await (const lines of items) {
-    yield lines
-      .map(
-        ({ container, time, line }) => `${container} | ${timestamps && time !== undefined ? `${time} ` : ''}${line}\n`,
-      )
-      .join('');
+async function* text(batches: Batches, timestamps: boolean): AsyncGenerator<string> {
+  for await (const entries of batches) {
+    yield entries.map((entry) => ('gap' in entry ? '' : textOfLine(entry, timestamps))).join('');
   }
+}
+
+function readContainer(text: string): ReadContainer {
+  const at = text.indexOf('@');
+  return { id: text.slice(0, at), since: text.slice(at + 1) };
 }

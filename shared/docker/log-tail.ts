@@ -8,14 +8,18 @@ import { isLater } from './timestamps.ts';
 /** A tail of which nothing came for so long had nothing to show when it was opened, in ms. */
 const QUIET_MS = 2_000;
 
-/** What is asked of a log, in Docker's words; timestamps are always asked for. */
-export interface LogAsk {
-  /** The container: what was given at first, its id afterwards. */
-  readonly id: string;
-  readonly follow: boolean;
+/** Which part of a log, in Docker's words. */
+export interface LogRange {
   readonly tail?: number;
   readonly since?: string;
   readonly until?: string;
+}
+
+/** What is asked of a log; timestamps are always asked for. */
+export interface LogAsk extends LogRange {
+  /** The container: what was given at first, its id afterwards. */
+  readonly id: string;
+  readonly follow: boolean;
 }
 
 /** A log that was opened. */
@@ -101,9 +105,10 @@ function gapTeller(sink: LogSink, options: LogTailOptions): ((after: string) => 
 }
 
 /** A duration counts from when the log was opened at first, by the clock of its host: it must not move when that is repeated. */
-function absolute({ since, until, ...rest }: LogAsk, openedAtMs: number): LogAsk {
+export function absolute<A extends LogRange>(ask: A, openedAtMs: number): A {
+  const { since, until } = ask;
   return {
-    ...rest,
+    ...ask,
     ...(since === undefined ? {} : { since: toDockerTime(since, openedAtMs) }),
     ...(until === undefined ? {} : { until: toDockerTime(until, openedAtMs) }),
   };
@@ -111,14 +116,18 @@ function absolute({ since, until, ...rest }: LogAsk, openedAtMs: number): LogAsk
 
 /** How a log is asked for again. */
 function nextAsk(first: OpenedLog, log: FollowedLog, livedMs: number, ask: LogAsk): LogAsk {
-  const { tail, ...rest } = ask;
+  const { tail: _, ...rest } = ask;
   const id = first.id ?? ask.id;
   const { since } = log;
   if (since !== undefined) return { ...rest, id, since };
-  // Nothing has come: it may have been on its way, or there was nothing before the tail began.
+  return { ...askUnheard(ask, first.openedAt, livedMs), id, follow: ask.follow };
+}
+
+/** How is asked again of what nothing has come: it may have been on its way, or there was nothing before the tail began. */
+export function askUnheard(ask: LogRange, openedAt: string | undefined, livedMs: number): LogRange {
+  const { tail, ...rest } = ask;
   const isTailOver = tail === 0 || (tail !== undefined && livedMs >= QUIET_MS);
-  if (!isTailOver || first.openedAt === undefined) return { ...ask, id };
-  return { ...rest, id, since: first.openedAt };
+  return !isTailOver || openedAt === undefined ? ask : { ...rest, since: openedAt };
 }
 
 async function reopen(

@@ -60,3 +60,12 @@ export function timeAfter(time: string, ms: number): string {
   const seconds = new Date(instant.seconds * 1000 + ms).toISOString().slice(0, -5);
   return `${seconds}.${String(instant.nanoseconds).padStart(9, '0')}Z`;
 }
+
+/** The moment right after `time`, as Docker's API takes it: seconds with their nanoseconds. */
+export function justAfter(time: string): string {
+  const [, seconds = '', fraction = '', zone = 'Z'] = /^([^.]+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
+  const nanos = Number(fraction.padEnd(9, '0').slice(0, 9)) + 1;
+  const ms = Date.parse(`${seconds}${zone}`);
+  const whole = Math.floor(ms / 1000) + Math.floor(nanos / 1e9);
+  return `${whole}.${String(nanos % 1e9).padStart(9, '0')}`;
+}

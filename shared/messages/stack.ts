@@ -1,7 +1,7 @@
 /** Kinds that act on stacks: what a Compose file describes, on one host. Codes 0x0900 to 0x09ff. */
 import Type, { type Static, type TProperties } from 'typebox';
 import { MAX_SERVICES } from '../compose/limits.ts';
-import { DockerTime } from './container.ts';
+import { ContainerRef, DockerTime } from './container.ts';
 import { DockerObject } from './family.ts';
 import type { StreamKind } from './kind.ts';
 
@@ -124,6 +124,8 @@ export const StackLogLine = Type.Object(
   {
     service: Type.String({ maxLength: 255 }),
     container: Type.String({ maxLength: 255 }),
+    /** The container's id: its name may be another one's later. */
+    id: Type.String({ maxLength: 64 }),
     stream: Type.Union([Type.Literal('stdout'), Type.Literal('stderr')]),
     /** As Docker wrote it. */
     time: Type.Optional(Type.String({ maxLength: 64 })),
@@ -137,6 +139,13 @@ export type StackLogLine = Static<typeof StackLogLine>;
 
 /** Lines that are sent together: few enough for an item. */
 export const MAX_LOG_LINES = 250;
+
+/** Containers of which whoever goes on with a stack's logs says how far they were read: as many as a URL has room for. */
+export const MAX_READ_CONTAINERS = 120;
+
+/** From where the log of one container, which was read up to there, is read on. */
+export const ReadContainer = Type.Object({ id: ContainerRef, since: DockerTime }, closed);
+export type ReadContainer = Static<typeof ReadContainer>;
 
 /** Each item is some lines, of all containers of the stack, as they come. */
 export const stackLogs = {
@@ -157,10 +166,13 @@ export const stackLogs = {
       tail: Type.Optional(Type.Integer({ minimum: 0 })),
       since: Type.Optional(DockerTime),
       until: Type.Optional(DockerTime),
+      /** Of these containers what was said since the time of each, in place of `tail` and `since`. */
+      read: Type.Optional(Type.Array(ReadContainer, { maxItems: MAX_READ_CONTAINERS })),
     },
     closed,
   ),
-  reply: Type.Object({ containers: count }, closed),
+  /** `openedAt`: the host's time before the logs were opened. */
+  reply: Type.Object({ containers: count, openedAt: DockerTime }, closed),
   item: Type.Array(StackLogLine, { maxItems: MAX_LOG_LINES }),
   bytes: 'none',
 } as const satisfies StreamKind;

@@ -80,12 +80,12 @@ export class LogSource {
 
   /** What comes next, which is there. */
   take(): StackLogLine {
-    const { name, service } = this.container;
+    const { id, name, service } = this.container;
     const record = this.#head;
     if (record === undefined) throw new Error('there is no record to take');
     this.#head = undefined;
     this.lastTime = record.time ?? this.lastTime;
-    return { service, container: name, ...record };
+    return { service, container: name, id, ...record };
   }
 
   /** Whether nothing more will come. */

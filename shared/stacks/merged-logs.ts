@@ -4,8 +4,11 @@
  */
 
 import { asObject, type DockerObject, jsonLines } from '../docker/json.ts';
+import { toDockerTime } from '../docker/time.ts';
+import { justAfter } from '../docker/timestamps.ts';
 import { FairleadError } from '../errors.ts';
-import { MAX_LOG_LINES, type StackLogLine } from '../messages/stack.ts';
+import type { Params } from '../messages/kind.ts';
+import { MAX_LOG_LINES, type StackLogLine, type stackLogs } from '../messages/stack.ts';
 import type { DockerReader } from './docker-reader.ts';
 import { type LogContainer, type LogOptions, LogSource } from './log-source.ts';
 import { containersOf, nameOf, PROJECT_LABEL, serviceOf } from './project.ts';
@@ -24,6 +27,18 @@ export interface StackLogOptions extends LogOptions {
   readonly stack: string;
   /** Absent: all. */
   readonly services?: readonly string[] | undefined;
+  /** From where containers are read whose logs are gone on with, by their ids; none of `tail` and `since` is for them. */
+  readonly read?: ReadonlyMap<string, string> | undefined;
+}
+
+/** What `params` ask for. @param now the host's time, from which durations count @throws FairleadError VALIDATION */
+export function stackLogOptions(params: Params<typeof stackLogs>, now: number): StackLogOptions {
+  const { stack, services, follow = false, tail = 'all', since, until, read = [] } = params;
+  const time = (given: string | undefined) => (given === undefined ? undefined : toDockerTime(given, now));
+  return {
+    ...{ stack, services, follow, tail, since: time(since), until: time(until) },
+    read: new Map(read.map(({ id, since }) => [id, toDockerTime(since, now)])),
+  };
 }
 
 export class MergedLogs {
@@ -46,14 +61,20 @@ export class MergedLogs {
 
   /** Begins. @returns how many containers there are @throws FairleadError NOT_FOUND, OVERLOADED, as DockerReader */
   async open(): Promise<number> {
-    const { stack, follow, tail, since, until } = this.#options;
+    const { stack, follow, tail, since, until, read } = this.#options;
     // Before the list, so that nothing which starts meanwhile is missed.
     if (follow) await this.#watch();
     const containers = (await containersOf(this.#docker, stack, this.#signal)).map(toContainer).filter(this.#isWanted);
     if (containers.length === 0 && !follow) {
       throw new FairleadError('NOT_FOUND', `the stack ${stack} has no containers here whose logs could be read`);
     }
-    for (const container of containers) this.#add(container, { follow, tail, since, until });
+    for (const container of containers) {
+      const on = read?.get(container.id);
+      this.#add(
+        container,
+        on === undefined ? { follow, tail, since, until } : { follow, tail: 'all', since: on, until },
+      );
+    }
     return containers.length;
   }
 
@@ -149,9 +170,10 @@ export class MergedLogs {
 
   /** A container that has started. */
   #join(container: LogContainer): void {
-    const { since } = this.#options;
+    const { since, read: before } = this.#options;
     const read = this.#read.get(container.id);
-    this.#add(container, { follow: true, tail: 'all', since: read === undefined ? since : after(read) });
+    const on = read === undefined ? (before?.get(container.id) ?? since) : justAfter(read);
+    this.#add(container, { follow: true, tail: 'all', since: on });
   }
 
   /** Follows what starts, until the signal fires. */
@@ -196,13 +218,4 @@ export class MergedLogs {
 
 function toContainer(container: DockerObject): LogContainer {
   return { id: String(container['Id']), name: nameOf(container), service: serviceOf(container) };
-}
-
-/** The moment right after `time`, as Docker's API takes it: seconds with their nanoseconds. */
-function after(time: string): string {
-  const [, seconds = '', fraction = '', zone = 'Z'] = /^([^.]+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
-  const nanos = Number(fraction.padEnd(9, '0').slice(0, 9)) + 1;
-  const ms = Date.parse(`${seconds}${zone}`);
-  const whole = Math.floor(ms / 1000) + Math.floor(nanos / 1e9);
-  return `${whole}.${String(nanos % 1e9).padStart(9, '0')}`;
 }

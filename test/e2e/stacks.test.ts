@@ -335,9 +335,10 @@ test('the logs of all services come in order, and containers that come later joi
   await server.api.post(url(name, '/scale'), { services: { one: 2 } });
   const found = await waitFor('the third', async () => (seen().length >= 3 ? seen() : undefined));
   assert.deepEqual(found.map(({ container }) => container.slice(name.length)).sort(), ['-one-1', '-one-2', '-two-1']);
+  assert.match(found[2].id, /^[0-9a-f]{64}$/);
   assert.deepEqual(found[2], {
     ...{ service: 'one', container: `${name}-one-2`, stream: 'stdout', line: 'one says hello' },
-    time: found[2].time,
+    ...{ id: found[2].id, time: found[2].time },
   });
   leaving.abort();
   await pause(0);

@@ -8,7 +8,7 @@ import { brokenOff, usageError } from '../errors.ts';
 import { followLog } from '../follow-log.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
-import { dockerTime } from '../time.ts';
+import { logRange } from '../time.ts';
 
 interface LogOptions {
   follow?: boolean;
@@ -59,7 +59,7 @@ async function printLogs(context: ActionContext<LogOptions>, host: string, conta
   const body = await api.stream(path`/api/v1/hosts/${host}/containers/${container}/logs`, {
     accept: byRecord ? 'application/x-ndjson' : 'text/plain',
     query: {
-      ...rangeOf(options, io),
+      ...logRange(options, io.now()),
       ...streamsOf(options),
       follow: options.follow ? 1 : undefined,
       timestamps: options.timestamps ? 1 : undefined,
@@ -83,7 +83,7 @@ async function follow(
   return asBytes(
     await followLog({
       ...{ api, io, host },
-      ask: { id: container, ...rangeOf(options, io) },
+      ask: { id: container, ...logRange(options, io.now()) },
       query: streamsOf(options),
       form: byRecord ? 'ndjson' : 'bytes',
       timestamps: options.timestamps === true,
@@ -93,15 +93,6 @@ async function follow(
 
 async function* asBytes(chunks: AsyncIterable<Buffer | string>): AsyncGenerator<Buffer> {
   for await (const chunk of chunks) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
-}
-
-/** Which part of the log. */
-function rangeOf({ tail, since, until }: LogOptions, io: CliIo): { tail?: number; since?: string; until?: string } {
-  return {
-    ...(tail === undefined || tail === 'all' ? {} : { tail }),
-    ...(since ? { since: dockerTime(since, io.now()) } : {}),
-    ...(until ? { until: dockerTime(until, io.now()) } : {}),
-  };
 }
 
 function streamsOf({ stdout, stderr }: LogOptions): { stdout?: 0; stderr?: 0 } {

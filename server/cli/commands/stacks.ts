@@ -1,21 +1,19 @@
 /** `stack`: what Compose files describe, on the hosts: deployed, looked at, changed, and taken back. */
-import type { IncomingMessage } from 'node:http';
-import { pipeline } from 'node:stream/promises';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { path } from '../api-client.ts';
-import type { ContainerSummary, StackDetail, StackLogRecord, StackRevision } from '../api-types.ts';
-import { type ActionContext, act, type Cli, collect, seconds, wholeNumber } from '../commander.ts';
+import type { ContainerSummary, StackDetail, StackRevision } from '../api-types.ts';
+import { type ActionContext, act, type Cli, seconds, wholeNumber } from '../commander.ts';
 import { CONTAINER_COLUMNS } from '../containers.ts';
 import { parseEnv } from '../env-file.ts';
-import { brokenOff, usageError } from '../errors.ts';
+import { usageError } from '../errors.ts';
 import { relative } from '../format.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { printJson, printRows } from '../output.ts';
 import { facts, printable } from '../table.ts';
-import { dockerTime } from '../time.ts';
 import { readText } from './files.ts';
 import { addBulk, addList } from './stack-fleet.ts';
+import { addStackLogs, printLog } from './stack-logs.ts';
 import { addMigrate } from './stack-migrate.ts';
 
 const NDJSON = 'application/x-ndjson';
@@ -32,7 +30,7 @@ export function addStack(root: Command, cli: Cli): void {
   addDeploy(stack, cli);
   addList(stack, cli);
   for (const name of ['status', 'ps']) addStatus(stack, cli, name);
-  addLogs(stack, cli);
+  addStackLogs(stack, cli);
   addChange(stack, cli, 'start', 'start what there is of a stack');
   addChange(stack, cli, 'stop', 'stop what runs of a stack');
   addChange(stack, cli, 'restart', 'restart a stack');
@@ -161,54 +159,6 @@ function addStatus(stack: Command, cli: Cli, name: string): void {
 function describe(revision: StackRevision | null, now: number): string | undefined {
   if (revision === null) return undefined;
   return `${revision.revision} ${revision.state}, by ${revision.createdBy} ${relative(revision.createdAt, now)}`;
-}
-
-interface LogOptions {
-  follow?: boolean;
-  tail?: number | 'all';
-  since?: string;
-  until?: string;
-  timestamps?: boolean;
-  service?: string[];
-}
-
-const tail = (text: string) => (text === 'all' ? text : wholeNumber(0)(text));
-
-function addLogs(stack: Command, cli: Cli): void {
-  const logs = ofStack(stack, 'logs', "print the logs of all of a stack's containers, in the order of their times")
-    .option('-f, --follow', 'go on with what comes, of containers that start later, too')
-    .addOption(new Option('-n, --tail <count>', 'only the last lines of each container').argParser(tail))
-    .option('--since <time>', 'only after this time (RFC 3339 or Unix seconds), or this long ago (10m, 1h30m)')
-    .option('--until <time>', 'only before this time, likewise')
-    .option('-t, --timestamps', "put Docker's time before each line")
-    .option('-s, --service <name>', 'of this service only; may repeat', collect);
-  act<LogOptions, [string, string]>(logs, cli, async ({ api, io, options }, host, name) => {
-    const { follow, since, until, timestamps, service } = options;
-    const body = await api.stream(`${pathOf(host, name)}/logs`, {
-      accept: options.json ? NDJSON : 'text/plain',
-      query: {
-        follow: follow ? 1 : undefined,
-        tail: options.tail === 'all' ? undefined : options.tail,
-        since: since && dockerTime(since, io.now()),
-        until: until && dockerTime(until, io.now()),
-        timestamps: timestamps ? 1 : undefined,
-        service,
-      },
-    });
-    await printLog(body, io, options.json === true);
-  });
-}
-
-async function printLog(body: IncomingMessage, io: CliIo, json: boolean): Promise<void> {
-  if (json) {
-    for await (const value of records(body)) await write(io.stdout, `${JSON.stringify(value as StackLogRecord)}\n`);
-    return;
-  }
-  try {
-    await pipeline(body, io.stdout, { end: false });
-  } catch (error) {
-    throw brokenOff(error);
-  }
 }
 
 function addChange(stack: Command, cli: Cli, verb: string, description: string): void {

@@ -143,6 +143,62 @@ describe('logs', () => {
     assert.equal(asked, 6);
   });
 
+  it('of a stack go on when the server was away, each container from where it was, and tell of a gap', async (t) => {
+    const server = await fakeApi(t, identity);
+    const [web, db] = ['a'.repeat(64), 'b'.repeat(64)];
+    const line = (id: string, n: number, text: string) =>
+      `${JSON.stringify({ service: 's', container: id.slice(0, 2), id, stream: 'stdout', time: `2026-01-02T03:04:0${n}.000000000Z`, line: text })}\n`;
+    let asked = 0;
+    server.on('GET /api/v1/hosts/h/stacks/shop/logs', ({ url }, response) => {
+      asked++;
+      if (asked % 3 === 2) return problem(response, 503, 'HOST_OFFLINE', 'the host is not connected');
+      response.setHeader('content-type', 'application/x-ndjson');
+      response.setHeader('x-fairlead-log-opened', '2026-01-02T03:04:00.000Z');
+      if (asked % 3 === 1) {
+        assert.equal(url.search, '?service=s&follow=1&tail=9');
+        response.write(line(web, 1, 'one') + line(db, 2, 'two'));
+        return void setTimeout(() => response.destroy(), 20);
+      }
+      assert.deepEqual(
+        [url.searchParams.get('tail'), url.searchParams.get('since'), url.searchParams.getAll('read')],
+        [null, '2026-01-02T03:04:00.000Z', [`${web}@1767323039.000000000`, `${db}@1767323040.000000000`]],
+      );
+      response.end(line(web, 1, 'one') + line(db, 2, 'two') + line(web, 3, 'three') + line(db, 9, 'four'));
+    });
+    const args = ['stack', 'logs', 'h', 'shop', '-f', '--tail', '9', '-s', 's'];
+    const plain = await runAgainst(server, args);
+    assert.deepEqual([plain.code, plain.out], [0, 'aa | one\nbb | two\naa | three\nbb | four\n']);
+    assert.match(plain.err, /^fairlead: the answer broke off.*trying again.*\nfairlead: connected again.*\n$/);
+    const ended = await runAgainst(server, [...args, '--json']);
+    assert.deepEqual(
+      ended.out
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text).line),
+      ['one', 'two', 'three', 'four'],
+    );
+
+    const gap = { gap: { service: 's', container: 'bb', id: db, after: '1', detail: 'what the log had is not whole' } };
+    server.on('GET /api/v1/hosts/h/stacks/shop/logs', (_seen, response) => {
+      response.end(`${line(web, 1, 'one')}${JSON.stringify(gap)}\n${line(db, 2, 'two')}`);
+    });
+    const rotated = await runAgainst(server, args);
+    assert.deepEqual([rotated.code, rotated.out], [1, 'aa | one\nbb | two\n']);
+    assert.match(rotated.err, /^fairlead: bb: what the log had is not whole; it goes on.*\n.*\(DOCKER_ERROR\)\n$/);
+  });
+
+  it('of a stack end at once with --no-resume', async (t) => {
+    const server = await fakeApi(t, identity);
+    server.on('GET /api/v1/hosts/h/stacks/shop/logs', ({ url }, response) => {
+      assert.equal(url.search, '?follow=1&resume=0');
+      response.write('web | one\n');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const { code, out, err } = await runAgainst(server, ['stack', 'logs', 'h', 'shop', '-f', '--no-resume']);
+    assert.deepEqual([code, out], [1, 'web | one\n']);
+    assert.match(err, /STREAM_INTERRUPTED/);
+  });
+
   it('that are followed end with what is no interruption', async (t) => {
     const server = await fakeApi(t, identity);
     let asked = 0;

@@ -269,6 +269,7 @@ test('logs of all services come as one, by their times', async (t) => {
   for await (const one of (await link.open(kinds.stackList, {})).items()) listed.push(one);
   assert.deepEqual(listed, [{ stack: 'shop', services: ['db', 'web'], containers: 2, running: 2 }]);
   const logs = await link.open(kinds.stackLogs, { stack: 'shop' });
+  assert.ok(Date.parse(logs.reply.openedAt) > 0);
   const lines: string[] = [];
   for await (const batch of logs.items()) lines.push(...batch.map(({ line }) => line));
   assert.deepEqual(lines, ['web 1', 'db 2', 'web 3', 'db 4']);

@@ -5,9 +5,9 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { StackLogLine } from '../../../../shared/messages/stack.ts';
 import { PRESSING, type SharedBytes } from '../../../../shared/stacks/docker-reader.ts';
-import { MergedLogs } from '../../../../shared/stacks/merged-logs.ts';
+import { MergedLogs, stackLogOptions } from '../../../../shared/stacks/merged-logs.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
-import { within } from '../../../support/wait.ts';
+import { waitFor, within } from '../../../support/wait.ts';
 import { engineAt, fakeDocker } from '../../agent/docker/fake-docker.ts';
 
 const ID = 'a'.repeat(64);
@@ -75,4 +75,44 @@ test('a log that cannot wait is read before others, and before one of which noth
   );
   ending.abort(new Error('the test is over'));
   await assert.rejects(batches.next(), /the test is over/);
+});
+
+test('containers that were read before are read on from there, also when they start later; others as is asked', async () => {
+  const [known, fresh, later] = ['known', 'fresh', 'later'];
+  const events = new PassThrough();
+  const asked: Record<string, unknown>[] = [];
+  const reader = {
+    clock: new FakeClock(),
+    json: async ({ path }: { path: string }) =>
+      path === '/containers/json'
+        ? [known, fresh].map((Id) => ({ Id, Names: [`/${Id}`], Labels: LABELS }))
+        : { Config: { Tty: false } },
+    stream: async ({ path, query }: { path: string; query?: object }) => {
+      if (path === '/events') return events;
+      asked.push({ id: path.split('/')[2], ...query });
+      return new PassThrough();
+    },
+  };
+  const params = {
+    ...{ stack: 'shop', follow: true, tail: 3, since: '5' },
+    read: [known, later].map((id) => ({ id, since: '7.5' })),
+  };
+  const ending = new AbortController();
+  const logs = new MergedLogs(reader, stackLogOptions(params, 0), ending.signal);
+  await logs.open();
+  for (const ID of [later, 'new']) {
+    events.write(`${JSON.stringify({ Actor: { ID, Attributes: { name: ID, ...LABELS } } })}\n`);
+  }
+  await waitFor('all logs', () => asked.length === 4);
+  assert.deepEqual(
+    asked.map(({ id, tail, since }) => [id, tail, since]),
+    [
+      [known, 'all', '7.5'],
+      [fresh, 3, '5'],
+      [later, 'all', '7.5'],
+      ['new', 'all', '5'],
+    ],
+  );
+  ending.abort(new Error('the test is over'));
+  await assert.rejects(logs.batches().next(), /the test is over/);
 });
