@@ -51,7 +51,8 @@ function session(name: string, dir: string): Step[] {
     step(`ps --filter name=${name} --format {{.Names}}|{{.Image}}|{{.State}}`),
     sh(`exec ${name}`, 'echo out; echo err >&2; exit 7'),
     sh(`exec -i ${name}`, 'cat; exit 4', { input: BIG }),
-    sh(`exec -i ${name}`, 'head -c 3', { input: BIG }),
+    // Of more input than was taken Docker may reset the connection, or not, at the socket as well.
+    sh(`exec -i ${name}`, 'head -c 3', { input: 'a line\n' }),
     sh(`exec -u guest -w /tmp -e A=b ${name}`, 'id -un; pwd; echo $A'),
     step(`exec ${name} no-such-program`),
     step(`cp ${dir}/payload ${name}:/tmp/payload`),
