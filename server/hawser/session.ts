@@ -7,7 +7,6 @@ import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/err
 import {
   type AgentMessage,
   errorText,
-  type HawserEvent,
   type HawserMetrics,
   type HawserResponse,
   type ServerMessage,
@@ -56,7 +55,6 @@ export interface HawserSessionOptions {
   readonly log: Pick<Logger, 'debug' | 'warn' | 'error'>;
   readonly gate?: InboundGate;
   onMetrics?(message: HawserMetrics): void;
-  onEvent?(message: HawserEvent): void;
 }
 
 export class HawserSession {
@@ -258,7 +256,8 @@ export class HawserSession {
       case 'metrics':
         return void this.#options.onMetrics?.(message);
       case 'container_event':
-        return void this.#options.onEvent?.(message);
+        // Taken and not used: host.events reads Docker's own stream, for the reasons that host-feeds.ts gives.
+        return;
       default:
         // A second hello: whoever it is, it is known already.
         this.oddities.unknownIds++;
