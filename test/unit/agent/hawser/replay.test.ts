@@ -5,16 +5,22 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, RequestListener } from 'node:http';
+import https from 'node:https';
 import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { HawserEdge } from '../../../../agent/hawser/edge.ts';
+import { WELCOME_MS } from '../../../../agent/hawser/limits.ts';
 import { FairleadError } from '../../../../shared/errors.ts';
 import { COMPOSE_PATH } from '../../../../shared/hawser/compose.ts';
+import { DockhandServer } from '../../../support/dockhand-server.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { defer } from '../../../support/tmp.ts';
 import { waitFor } from '../../../support/wait.ts';
 import type { Message } from '../../server/hawser/fake-socket.ts';
 import { openedEdge } from './edge-fixture.ts';
-import { fixture } from './fixture.ts';
+import { fixture, TOKEN } from './fixture.ts';
 
 const DIR = new URL('../../../data/hawser/', import.meta.url);
 const FILES = readdirSync(DIR).filter((file) => /^0[1-57].*\.jsonl$/.test(file));
@@ -161,6 +167,71 @@ for (const file of FILES) {
     const pongs = socket.ofType('pong');
     assert.equal(pongs.length, pings.length);
     for (const { timestamp } of pongs) assert.ok(timestamp < 1e10, 'in seconds');
+  });
+}
+
+/** The sessions that did not come to be: their servers said something else than a welcome as agents know it, or nothing. */
+const BEGINNINGS = [
+  { name: '06-badtoken-close-only', end: 'REFUSED', reason: 'the Dockhand server says: Invalid token' },
+  { name: '06-badtoken-error-field', end: 'REFUSED', reason: 'the Dockhand server says: Invalid token' },
+  { name: '06-no-welcome', end: 'TIMEOUT', reason: 'the server did not welcome this agent within 30 s' },
+];
+
+/** An agent in Edge mode, and a server that says to each hello what the record's did. */
+async function replayedServer(t: TestContext, name: string) {
+  const { lines: recorded } = new Session(`${name}.0.2.14.jsonl`);
+  const from = recorded.findIndex(({ msg }) => msg.type === 'hello');
+  const said = recorded.slice(from + 1, from + 2).flatMap((line) => (line.from === 'server' ? [line.msg] : []));
+  const clock = new FakeClock();
+  const server = await DockhandServer.start(t, TOKEN);
+  server.greet = (session) => {
+    for (const message of said) session.say(message);
+    // The other ends were the agent's own. Records hold messages alone: this is what its agent logged of the close.
+    if (name === '06-badtoken-close-only') session.ws.close(1008, 'Invalid token');
+  };
+  const made = await fixture(t, (_request, response) => response.end('[]'), { clock });
+  const deps = { ...made.context, httpsAgent: new https.Agent(), random: () => 0.5 };
+  const edge = HawserEdge.start({ url: server.url, token: TOKEN }, deps);
+  defer(t, () => edge.close());
+  return { ...made, clock, server, said };
+}
+
+const AGAIN = /trying again/;
+
+for (const { name, end, reason } of BEGINNINGS) {
+  test(`the server of ${name} is left, and tried again after longer and longer waits`, async (t) => {
+    const { server, clock, lines } = await replayedServer(t, name);
+    const waits: number[] = [];
+    for (let n = 0; n < 3; n++) {
+      await server.session(n);
+      if (end === 'TIMEOUT') clock.advance(WELCOME_MS);
+      const line = await waitFor('the wait', () => lines.filter((one) => AGAIN.test(one))[n]);
+      const { code, reason: why, delayMs } = JSON.parse(line);
+      assert.deepEqual([code, why], [end, reason]);
+      assert.equal(server.sessions.length, n + 1);
+      waits.push(delayMs);
+      clock.advance(delayMs);
+    }
+    const [first = 0, second = 0, third = 0] = waits;
+    assert.ok(first >= 15_000 && second > first && third > second, waits.join());
+  });
+}
+
+for (const [name, type] of [
+  ['06-ping-before-welcome', 'ping'],
+  ['06-welcome-string-envid', 'welcome'],
+] as const) {
+  test(`what the server of ${name} says, at which agents of Hawser leave, is taken`, async (t) => {
+    const { server, lines, said } = await replayedServer(t, name);
+    assert.deepEqual(
+      said.map((message) => message.type),
+      [type],
+    );
+    const session = await server.session();
+    // A ping is not the welcome: that may come after it.
+    if (type === 'ping') session.say({ type: 'welcome', environmentId: 7 });
+    assert.equal((await session.ask('GET', '/containers/json')).statusCode, 200);
+    assert.deepEqual([server.sessions.length, lines.filter((line) => AGAIN.test(line))], [1, []]);
   });
 }
 

@@ -134,3 +134,47 @@ test('every hello of the records is that of a host, with its own token in place 
   await second;
   assert.equal(refused.ofType('error')[0].code, 'TOKEN_INVALID');
 });
+
+/** The first hello of a record. */
+function helloOf(file: string): Message {
+  return linesOf(file).find(({ msg }) => msg.type === 'hello')?.msg;
+}
+
+for (const file of FILES.filter((name) => name.startsWith('06-badtoken'))) {
+  test(`the agent of ${file} is refused in the fields that it reads, each time it comes`, async (t) => {
+    const { edge } = await openEdge(t);
+    const lines = linesOf(file);
+    const hellos = lines.filter(({ msg }) => msg.type === 'hello');
+    assert.ok(hellos.length >= 3);
+    for (const { msg: hello } of hellos) {
+      const socket = new FakeSocket();
+      const done = edge.accept({ ws: socket.ws, socket: socket.raw, address: '192.0.2.7', onWelcome: assert.fail });
+      socket.say(hello);
+      await done;
+      const [refusal, ...more] = socket.sent;
+      assert.deepEqual([refusal.type, more], ['error', []]);
+      assert.ok(refusal.message.length > 0);
+      assert.equal(refusal.error, refusal.message);
+      const recorded = lines.find(({ msg }) => msg.type === 'error')?.msg ?? {};
+      for (const field of Object.keys(recorded)) assert.equal(typeof refusal[field], 'string', field);
+      assert.deepEqual(socket.closedWith, { code: 1008, reason: 'TOKEN_INVALID' });
+      assert.ok(!JSON.stringify(socket.sent).includes(`"${hello.token}"`));
+    }
+  });
+}
+
+for (const file of ['06-no-welcome', '06-ping-before-welcome', '06-welcome-string-envid']) {
+  test(`the agent of ${file}, which went away then, is first told a welcome with a whole number`, async (t) => {
+    const { tokens, edge } = await openEdge(t);
+    const { token } = await tokens.create({ name: 'lab' }, ADMIN);
+    const hello = helloOf(`${file}.0.2.14.jsonl`);
+    const socket = new FakeSocket();
+    const done = edge.accept({ ws: socket.ws, socket: socket.raw, address: '192.0.2.7', onWelcome: () => undefined });
+    socket.say({ ...hello, token });
+    await done;
+    const [first] = socket.sent;
+    assert.equal(first.type, 'welcome');
+    assert.ok(Number.isSafeInteger(first.environmentId) && first.environmentId > 0, String(first.environmentId));
+    assert.equal(socket.closedWith, undefined);
+  });
+}
