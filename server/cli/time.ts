@@ -37,3 +37,13 @@ export function logRange(
     ...(until ? { until: dockerTime(until, now) } : {}),
   };
 }
+
+/** The last instant of RFC 3339, in ms since 1970. */
+const LAST_MS = Date.UTC(10_000, 0) - 1;
+
+/** When what lives for `seconds` from `now` (ms since 1970) expires, in RFC 3339. @throws CliError for a time too far ahead */
+export function expiryAfter(now: number, seconds: number): string {
+  const at = now + seconds * 1000;
+  if (at > LAST_MS) throw usageError('--expires is too far ahead: leave it out for what never expires');
+  return new Date(at).toISOString();
+}

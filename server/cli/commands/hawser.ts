@@ -7,6 +7,7 @@ import { relative } from '../format.ts';
 import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { facts } from '../table.ts';
+import { expiryAfter } from '../time.ts';
 import { addAdopt } from './adopt.ts';
 import { addDialled } from './hawser-hosts.ts';
 
@@ -48,9 +49,7 @@ function addCreate(token: Command, cli: Cli): void {
     const made = await api.post<CreatedHawserToken>(PATH, {
       name: options.name,
       ...(options.host === undefined ? {} : { host: options.host }),
-      ...(options.expires === undefined
-        ? {}
-        : { expiresAt: new Date(io.now() + options.expires * 1000).toISOString() }),
+      ...(options.expires === undefined ? {} : { expiresAt: expiryAfter(io.now(), options.expires) }),
     });
     await print(io, options, made, () =>
       facts([

@@ -14,6 +14,7 @@ import { write } from '../io.ts';
 import { print, printRows } from '../output.ts';
 import { roleOption } from '../role-option.ts';
 import { facts } from '../table.ts';
+import { expiryAfter } from '../time.ts';
 import { addRotate } from './rotate.ts';
 
 interface CreateTokenOptions {
@@ -98,9 +99,7 @@ export function addApiToken(root: Command, cli: Cli): void {
     const made = await api.post<CreatedApiToken>('/api/v1/api-tokens', {
       name: options.name,
       role: options.role,
-      ...(options.expires === undefined
-        ? {}
-        : { expiresAt: new Date(io.now() + options.expires * 1000).toISOString() }),
+      ...(options.expires === undefined ? {} : { expiresAt: expiryAfter(io.now(), options.expires) }),
       ...(options.host === undefined ? {} : { hosts: options.host }),
       ...(options.tag === undefined ? {} : { tags: options.tag }),
     });
