@@ -275,8 +275,12 @@ test('hosts come and go, and what is done to them is told, without who did it', 
   const refused = { name: 'lab', code: 'CERT_EXPIRED' };
   await audit.record({ actor: 'x', action: 'host.connect', target: LAB, result: 'refused', detail: refused });
   await audit.record({ actor: 'ann', action: 'container.start', target: 'lab/web', result: 'ok' });
+  // Each trial of the new agent that fails is of the same action.
+  const trial = { actor: `host:${LAB}`, action: 'host.adopt', target: LAB };
+  await audit.record({ ...trial, result: 'failed', detail: { code: 'UNAVAILABLE', message: 'Docker is away' } });
+  await audit.record({ ...trial, result: 'ok', detail: { name: 'lab', from: 'hawser', tokenIds: ['w1'] } });
   const reading = news.read();
-  await written(opened, 4);
+  await written(opened, 5);
   await reading;
   await news.close();
   const rows = await rowsOf(opened);
@@ -287,13 +291,14 @@ test('hosts come and go, and what is done to them is told, without who did it', 
       ['host.offline', 'lab', LAB, { code: 'TIMEOUT', reason: 'dropped' }],
       ['host.revoked', 'lab', LAB, { name: 'lab', reason: 'sold', serials: 'A1, A2' }],
       ['host.refused', 'lab', LAB, { name: 'lab', code: 'CERT_EXPIRED' }],
+      ['host.adopted', 'lab', LAB, { name: 'lab' }],
     ],
   );
   await audit.record({ actor: 'ann', action: 'host.release', target: LAB, result: 'ok', detail: { name: 'lab' } });
   const next = await HostNews.open(deps);
   const again = next.read();
-  await written(opened, 5);
+  await written(opened, 6);
   await again;
   await next.close();
-  assert.deepEqual((await typesOf(opened)).slice(4), ['host.released'], 'what happened meanwhile is told, and no more');
+  assert.deepEqual((await typesOf(opened)).slice(5), ['host.released'], 'what happened meanwhile is told, and no more');
 });
