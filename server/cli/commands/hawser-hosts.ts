@@ -72,8 +72,8 @@ function addSet(hawser: Command, cli: Cli): void {
     .argument('<host>')
     .option('--url <url>', 'another address, which needs --token-file as well')
     .option('--token-file <file>', AGENT_TOKEN)
-    .option('--system-ca', 'trust the CAs of the system again')
-    .option('--direct', 'go through no proxy any more');
+    .addOption(new Option('--system-ca', 'trust the CAs of the system again').conflicts(['caFile', 'pin']))
+    .addOption(new Option('--direct', 'go through no proxy any more').conflicts(['proxy', 'proxyFile']));
   act<SetOptions, [string]>(addWay(set), cli, async ({ api, io, options }, host) => {
     const body = {
       ...(await wayOf(options)),
@@ -105,7 +105,8 @@ function addWay(command: Command): Command {
 /** @throws CliError */
 async function wayOf(options: WayOptions): Promise<Record<string, unknown>> {
   const { url, tokenFile, caFile, pin, proxy, proxyFile, insecureHttp } = options;
-  if (proxy !== undefined && URL.parse(proxy)?.username)
+  const parsed = proxy === undefined ? null : URL.parse(proxy);
+  if (parsed?.username || parsed?.password)
     throw usageError('the password of a proxy would be seen here: give its URL with --proxy-file');
   const given = {
     url,
