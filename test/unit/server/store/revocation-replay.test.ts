@@ -1,10 +1,13 @@
 /** Each sort of revocation, told to a database of before it; and a start at which there is nothing to tell. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { copyFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pino } from 'pino';
+import { PasswordHasher } from '../../../../server/access/password-hash.ts';
 import { Audit } from '../../../../server/audit/audit.ts';
+import { TokenCheck } from '../../../../server/hawser/token-check.ts';
 import { JournalWatch } from '../../../../server/hosts/journal-watch.ts';
 import { readJournal } from '../../../../server/store/revocation-journal.ts';
 import { openStore, type Store } from '../../../../server/store/store.ts';
@@ -65,14 +68,22 @@ interface Older {
   again(): Promise<Store>;
 }
 
+interface GoBackOptions {
+  /** What the database of before has besides. */
+  readonly before?: (store: Store) => Promise<void>;
+  /** How long after `work` the start with it is. */
+  readonly laterMs?: number;
+}
+
 /** Does `work` to a full store, and then puts the database of before in its place. */
 async function goBack(
   t: TestContext,
   work: (store: Store, clock: StillClock) => Promise<unknown>,
-  laterMs = 0,
+  { before, laterMs = 0 }: GoBackOptions = {},
 ): Promise<Older> {
   const { store, clock, dataDir } = await openTestStore(t);
   await fill(store);
+  await before?.(store);
   await store.close();
   const database = join(dataDir, 'fairlead.db');
   await copyFile(database, `${database}.old`);
@@ -135,7 +146,9 @@ test('a token that was replaced ends when it was to: neither at once nor never',
 
 test('a token whose overlap is over is revoked', async (t) => {
   const end = START + HOUR_MS;
-  const { store, replayed } = await goBack(t, (newer) => newer.apiTokens.replace('api', 'next', end), 2 * HOUR_MS);
+  const { store, replayed } = await goBack(t, (newer) => newer.apiTokens.replace('api', 'next', end), {
+    laterMs: 2 * HOUR_MS,
+  });
   assert.deepEqual(replayed, ['api']);
   assert.equal((await store.apiTokens.find('api'))?.revokedAt, end);
 });
@@ -147,9 +160,84 @@ test('a token that was revoked within its overlap is revoked from then on, also 
     assert.ok(await store.apiTokens.revoke('api', clock.now()));
   };
   for (const later of [0, 100 * DAY_MS]) {
-    const { store, replayed } = await goBack(t, revoke, later);
+    const { store, replayed } = await goBack(t, revoke, { laterMs: later });
     assert.ok(replayed.includes('api'));
     assert.equal((await store.apiTokens.find('api'))?.revokedAt, START + 1);
+  }
+});
+
+const HAWSER = 'n'.repeat(43);
+/** Hashes that cost nothing. */
+const hasher = new PasswordHasher(async (password, salt, _parameters, outputLength) =>
+  createHash('shake256', { outputLength }).update(password).update(salt).digest(),
+);
+
+async function addHawserToken(store: Store, expiresAt?: number): Promise<void> {
+  const made = { createdBy: 'ann', createdAt: START, expiresAt, hostId: undefined };
+  const tokenHash = await hasher.hash(HAWSER);
+  await store.hawserTokens.insert({ ...made, id: 'hawser', name: 'nas', prefix: HAWSER.slice(0, 8), tokenHash });
+}
+
+/** Shows the token of Hawser at the door. */
+function show({ store, clock }: Pick<Older, 'store' | 'clock'>) {
+  return new TokenCheck({ store, clock, log, hasher }).check(HAWSER, '192.0.2.7');
+}
+
+test('a token of Hawser that was revoked lets no agent in from the database of before, by itself or with its host', async (t) => {
+  const untouched = await goBack(t, async () => undefined, { before: addHawserToken });
+  assert.deepEqual(untouched.replayed, []);
+  assert.equal((await show(untouched)).id, 'hawser');
+  const ways: ((store: Store) => Promise<unknown>)[] = [
+    (newer) => newer.hawserTokens.revoke('hawser', START + 5),
+    async (newer) => {
+      await newer.hawserTokens.bind('hawser', HOST);
+      await newer.hawserTokens.revokeOf([HOST], START + 5);
+    },
+  ];
+  for (const revoke of ways) {
+    for (const expiresAt of [undefined, START + 365 * DAY_MS]) {
+      const before = (store: Store) => addHawserToken(store, expiresAt);
+      const older = await goBack(t, revoke, { before, laterMs: 100 * DAY_MS });
+      assert.deepEqual(older.replayed, ['hawser']);
+      assert.equal((await older.store.hawserTokens.find('hawser'))?.revokedAt, START + 5);
+      await assert.rejects(show(older), { code: 'TOKEN_INVALID' });
+      assert.deepEqual(await start(await older.again(), older.clock), ['hawser'], 'said once');
+    }
+  }
+});
+
+test('a token of Hawser that was rotated lets agents in until its overlap is over, and no longer', async (t) => {
+  const rotate = (newer: Store) => newer.hawserTokens.replace('hawser', 'next', START + HOUR_MS);
+  const within = await goBack(t, rotate, { before: addHawserToken });
+  assert.deepEqual(within.replayed, ['hawser']);
+  assert.equal((await show(within)).id, 'hawser');
+  within.clock.pass(HOUR_MS);
+  await assert.rejects(show(within), { code: 'TOKEN_INVALID' });
+  const after = await goBack(t, rotate, { before: addHawserToken, laterMs: 2 * HOUR_MS });
+  assert.deepEqual(after.replayed, ['hawser']);
+  await assert.rejects(show(after), { code: 'TOKEN_INVALID' });
+});
+
+test('a journal that is lost is written anew with the tokens of Hawser that were revoked or rotated', async (t) => {
+  for (const end of [
+    (store: Store) => store.hawserTokens.revoke('hawser', START),
+    (store: Store) => store.hawserTokens.replace('hawser', 'next', START + HOUR_MS),
+  ]) {
+    const { store, clock, dataDir } = await openTestStore(t);
+    await addHawserToken(store);
+    await end(store);
+    await store.close();
+    const path = join(dataDir, 'revoked.ndjson');
+    const before = readJournal(path).revocations;
+    assert.deepEqual(
+      before.map(({ kind, id }) => [kind, id]),
+      [['hawser-token', 'hawser']],
+    );
+    await rm(path);
+    const again = await openStore({ dataDir, clock });
+    t.after(() => again.close());
+    await start(again, clock);
+    assert.deepEqual(readJournal(path).revocations, before);
   }
 });
 
