@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { pino } from 'pino';
 import { environmentOf } from '../../../../server/hawser/edge.ts';
 import { MAX_WAITING } from '../../../../server/hawser/waiting-agents.ts';
 import { Hosts } from '../../../../server/hosts/hosts.ts';
+import { reportReplacements } from '../../../../server/hosts/replacements.ts';
+import { waitFor } from '../../../support/wait.ts';
 import { FakeSocket } from './fake-socket.ts';
 import { ADMIN, openEdge } from './fixture.ts';
 
@@ -177,6 +180,39 @@ test('of two agents with one token the newest wins, once, and the other waits fo
   const back = await connect(token, { agentId: 'first' });
   assert.equal(back.ofType('welcome').length, 1);
   assert.equal(registry.link((await store.hosts.get('nas')).id)?.instanceId.startsWith('first'), true);
+});
+
+test('that a second agent took the place is in the audit log and in the log, once, with both', async (t) => {
+  const { tokens, connect, registry, store, audit, clock, lines } = await openEdge(t);
+  const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) });
+  t.after(reportReplacements({ registry, audit, clock, log }));
+  const { token } = await tokens.create({ name: 'nas' }, ADMIN);
+  const rows = async () => (await audit.list({ limit: 100 }, { action: 'session.replace' })).items;
+  await connect(token, { agentId: 'first' });
+  const { id: hostId } = await store.hosts.get('nas');
+  const older = registry.link(hostId)?.instanceId;
+  assert.deepEqual(await rows(), []);
+  await connect(token, { agentId: 'second' });
+  const newer = registry.link(hostId)?.instanceId;
+  assert.notEqual(older, newer);
+  // The loser comes back, and is sent away: nothing has taken the place of anything.
+  await connect(token, { agentId: 'first' });
+  const written = await waitFor('the row', async () => (await rows())[0]);
+  assert.equal((await rows()).length, 1);
+  assert.deepEqual(
+    [written.actor, written.target, written.result, written.detail],
+    [
+      `host:${hostId}`,
+      hostId,
+      'ok',
+      {
+        older: { instanceId: older, hostname: 'vm' },
+        newer: { instanceId: newer, hostname: 'vm' },
+        unreportedBefore: 0,
+      },
+    ],
+  );
+  assert.equal(lines.filter((line) => line.includes('another agent process took over')).length, 1);
 });
 
 test('two agents that nothing tells apart do not take the place of each other for ever', async (t) => {
