@@ -74,7 +74,7 @@ function bare(t: TestContext, port: number): Socket & { received: string } {
 const head = (method: string, path: string, ...headers: string[]) =>
   [`${method} ${path} HTTP/1.1`, 'Host: x', `X-Hawser-Token: ${TOKEN}`, ...headers, '', ''].join('\r\n');
 
-test('health is open to all, and all else to who has the token, as recorded of Hawser', async (t) => {
+test('health is open to all, and all else to who has the token', async (t) => {
   const { port } = await over(t, (_request, response) => response.end('OK'));
   const health = await ask(port, 'GET', '/_hawser/health', { headers: {} });
   assert.deepEqual([health.status, health.json], [200, { status: 'healthy' }]);
