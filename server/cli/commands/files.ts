@@ -22,11 +22,11 @@ export async function readText(path: string, what: string): Promise<string> {
   }
 }
 
-/** A passphrase: a file without the line break at its end. @throws CliError */
-export async function readPassphrase(path: string): Promise<string> {
-  const passphrase = (await readText(path, 'the passphrase file')).replace(/\r?\n$/, '');
-  if (passphrase === '') throw usageError(`there is no passphrase in ${path}`);
-  return passphrase;
+/** A passphrase or a password: a file without the line break at its end. @param what it is, for errors. @throws CliError */
+export async function readPassphrase(path: string, what: 'passphrase' | 'password' = 'passphrase'): Promise<string> {
+  const secret = (await readText(path, `the ${what} file`)).replace(/\r?\n$/, '');
+  if (secret === '') throw usageError(`there is no ${what} in ${path}`);
+  return secret;
 }
 
 /** Writes a file whole or not at all, in the place of what is there. @throws CliError */

@@ -72,7 +72,7 @@ async function authOf(reference: string, { username, passwordFile }: PullOptions
     throw usageError('--username and --password-file belong together');
   }
   if (username === undefined || passwordFile === undefined) return undefined;
-  const password = await readPassphrase(passwordFile);
+  const password = await readPassphrase(passwordFile, 'password');
   const [first = ''] = reference.split('/');
   const serveraddress =
     reference.includes('/') && /[.:]|^localhost$/.test(first) ? first : 'https://index.docker.io/v1/';
