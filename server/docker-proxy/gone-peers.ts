@@ -39,7 +39,11 @@ export class GonePeers {
       await this.#look();
     };
     const isTls = 'encrypted' in socket && socket.encrypted === true;
-    if (isTls && GO_CLIENTS.test(userAgent ?? '')) stream.once('end', onEnd);
+    if (isTls && GO_CLIENTS.test(userAgent ?? '')) {
+      // Of one that was gone before Docker had answered, the end has come and gone as well.
+      if (stream.readableEnded) void onEnd();
+      else stream.once('end', onEnd);
+    }
     return () => {
       isStopped = true;
       stream.off('end', onEnd);
