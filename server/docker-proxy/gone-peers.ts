@@ -13,11 +13,19 @@ const LOOK_EVERY_MS = 2_000;
 const GO_CLIENTS = /^(?:docker-client|compose|docker-compose|buildx|buildkit|moby|go-http-client)\b/i;
 /** The state of a TCP connection whose other end has closed it, as Linux writes it. */
 const CLOSE_WAIT = '08';
+/** A connection that was reset is in no table; nor, now and then, is one that moved while the table was read. */
+const MISSES = 2;
+
+interface Watched {
+  readonly gone: () => void;
+  /** Looks in a row in which the connection was in no table. */
+  misses: number;
+}
 
 export class GonePeers {
   readonly #clock: Clock;
-  /** What is to be called, by the inode of the socket. */
-  readonly #watched = new Map<string, () => void>();
+  /** By the inode of the socket. */
+  readonly #watched = new Map<string, Watched>();
   #timer: Timer | undefined;
 
   constructor(clock: Clock) {
@@ -35,7 +43,7 @@ export class GonePeers {
     const onEnd = async () => {
       inode = await inodeOf(socket);
       if (isStopped || inode === undefined) return;
-      this.#watched.set(inode, gone);
+      this.#watched.set(inode, { gone, misses: 0 });
       await this.#look();
     };
     const isTls = 'encrypted' in socket && socket.encrypted === true;
@@ -53,10 +61,13 @@ export class GonePeers {
 
   async #look(): Promise<void> {
     this.#timer?.cancel();
-    for (const inode of await closedByPeer()) {
-      const gone = this.#watched.get(inode);
+    const states = await connectionStates();
+    for (const [inode, watched] of this.#watched) {
+      const state = states.get(inode);
+      watched.misses = state === undefined && states.size > 0 ? watched.misses + 1 : 0;
+      if (state !== CLOSE_WAIT && watched.misses < MISSES) continue;
       this.#watched.delete(inode);
-      gone?.();
+      watched.gone();
     }
     this.#timer?.cancel();
     this.#timer = this.#watched.size > 0 ? this.#clock.setTimeout(() => void this.#look(), LOOK_EVERY_MS) : undefined;
@@ -71,17 +82,18 @@ async function inodeOf(socket: Socket): Promise<string | undefined> {
   return /^socket:\[(\d+)\]$/.exec(link)?.[1];
 }
 
-/** The inodes of all TCP connections that their other ends have closed. */
-async function closedByPeer(): Promise<string[]> {
+/** The states of all TCP connections by their inodes; empty where there is no table. */
+async function connectionStates(): Promise<Map<string, string>> {
   const tables = await Promise.all(
     // A kernel without IPv6 has one of them.
     ['tcp', 'tcp6'].map((name) => readFile(`/proc/self/net/${name}`, 'latin1').catch(() => '')),
   );
-  return tables.flatMap((table) =>
-    table
-      .split('\n')
-      .map((line) => line.trim().split(/\s+/))
-      .filter(([, , , state]) => state === CLOSE_WAIT)
-      .map((columns) => columns[9] ?? ''),
-  );
+  const states = new Map<string, string>();
+  for (const line of tables.flatMap((table) => table.split('\n'))) {
+    const columns = line.trim().split(/\s+/);
+    const [, , , state] = columns;
+    const inode = columns[9];
+    if (state !== undefined && inode !== undefined) states.set(inode, state);
+  }
+  return states;
 }
