@@ -27,6 +27,7 @@ export class GonePeers {
   /** By the inode of the socket. */
   readonly #watched = new Map<string, Watched>();
   #timer: Timer | undefined;
+  #isLooking = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -59,9 +60,13 @@ export class GonePeers {
     };
   }
 
+  /** One at a time: whoever comes meanwhile is looked at the next time. */
   async #look(): Promise<void> {
+    if (this.#isLooking) return;
     this.#timer?.cancel();
+    this.#isLooking = true;
     const states = await connectionStates();
+    this.#isLooking = false;
     for (const [inode, watched] of this.#watched) {
       const state = states.get(inode);
       watched.misses = state === undefined && states.size > 0 ? watched.misses + 1 : 0;
@@ -69,7 +74,6 @@ export class GonePeers {
       this.#watched.delete(inode);
       watched.gone();
     }
-    this.#timer?.cancel();
     this.#timer = this.#watched.size > 0 ? this.#clock.setTimeout(() => void this.#look(), LOOK_EVERY_MS) : undefined;
   }
 }
