@@ -6,13 +6,14 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { apiCall } from '../../shared/docker/api-calls.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { networkOf } from '../../shared/network.ts';
 import { runRequest, runUpgrade } from '../docker/client-exchange.ts';
 import type { StandardConfig } from './config.ts';
 import type { HawserContext } from './context.ts';
 import { asksForUpgrade, HttpClient } from './http-client.ts';
 import * as limits from './limits.ts';
 import { answerCompose, answerHealth, answerInfo } from './own-answers.ts';
-import { networkOf, TokenGate } from './token-gate.ts';
+import { TokenGate } from './token-gate.ts';
 
 export class HawserStandard {
   readonly #context: HawserContext;

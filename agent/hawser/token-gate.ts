@@ -1,9 +1,9 @@
 /** Who may use Standard mode: whoever has the token, and has not tried too many others. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { isIPv6 } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { Budget } from '../../shared/mux/budget.ts';
+import { networkOf } from '../../shared/network.ts';
 import { FAILURES_PER_MINUTE, MAX_FAILED_ADDRESSES } from './limits.ts';
 
 export class TokenGate {
@@ -53,17 +53,4 @@ export class TokenGate {
 
 function digestOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
-}
-
-/** What one person can hold: an IPv4 address, or a /64 of IPv6. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  const plain = mapped ?? address.split('%')[0] ?? '';
-  if (!isIPv6(plain)) return plain;
-  const [head = '', tail] = plain.toLowerCase().split('::');
-  const groups = (text: string) => (text === '' ? [] : text.split(':'));
-  const left = groups(head);
-  const gap = tail === undefined ? 0 : Math.max(0, 8 - left.length - groups(tail).length);
-  const all = [...left, ...Array.from({ length: gap }, () => '0'), ...groups(tail ?? '')];
-  return `${all.slice(0, 4).join(':')}::/64`;
 }

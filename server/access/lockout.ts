@@ -2,9 +2,9 @@
  * How guessing is slowed down: by user and address together, and by address over all users. Never by user alone, since
  * then a stranger could keep an administrator out for ever by failing in his name.
  */
-import { isIPv6 } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
+import { networkOf } from '../../shared/network.ts';
 import { FailureDelays } from './failure-delays.ts';
 
 /** Failures without a wait: of one user from one address, and of all users from one address. */
@@ -54,18 +54,4 @@ export class Lockout {
       },
     };
   }
-}
-
-/** What one person can hold: an IPv4 address, or a /64 of IPv6. */
-function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  const plain = address.split('%')[0] ?? '';
-  if (!isIPv6(plain)) return address;
-  const [head = '', tail] = new URL(`http://[${plain}]/`).hostname.slice(1, -1).split('::');
-  const groups = (text: string) => (text === '' ? [] : text.split(':'));
-  const left = groups(head);
-  const right = groups(tail ?? '');
-  const middle = tail === undefined ? [] : new Array<string>(8 - left.length - right.length).fill('0');
-  return `${[...left, ...middle, ...right].slice(0, 4).join(':')}::/64`;
 }

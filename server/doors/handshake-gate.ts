@@ -4,9 +4,9 @@
  */
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
+import { networkOf } from '../../shared/network.ts';
 import { Attempts } from './attempts.ts';
 import { HANDSHAKE_LIMITS, type HandshakeLimits } from './limits.ts';
-import { networkOf } from './network.ts';
 import { connectionKey, type Endpoint } from './source.ts';
 
 export interface HandshakeGateOptions {

@@ -3,7 +3,7 @@
  * others an address may have so many, and when all places are taken, the one that was in use or came longest ago gives way.
  */
 import type { Socket } from 'node:net';
-import { networkOf } from './network.ts';
+import { networkOf } from '../../shared/network.ts';
 import { connectionKey, type Endpoint } from './source.ts';
 
 export interface PlaceLimits {

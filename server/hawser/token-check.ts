@@ -7,9 +7,9 @@ import type { BaseLogger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { Budget } from '../../shared/mux/budget.ts';
+import { networkOf } from '../../shared/network.ts';
 import { FailureDelays } from '../access/failure-delays.ts';
 import type { HasherLimits, PasswordHasher } from '../access/password-hash.ts';
-import { networkOf } from '../doors/network.ts';
 import { keepRecent } from '../keep-recent.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
 import type { Store } from '../store/store.ts';
@@ -124,7 +124,7 @@ export class TokenCheck {
   /** @throws FairleadError RATE_LIMITED */
   #admit(token: string, address: string): void {
     const now = this.#deps.clock.monotonic();
-    const network = networkOf(address) ?? '';
+    const network = networkOf(address);
     const waitMs = this.#failures.waitMs(failureKey(token, address));
     if (waitMs > 0) throw tooMany('this token failed too often', waitMs / 1000);
     const { perSecond, burst } = RATES.ofAddress;
@@ -144,7 +144,7 @@ export class TokenCheck {
 }
 
 function failureKey(token: string, address: string): string {
-  return `${networkOf(address) ?? ''} ${token.slice(0, PREFIX_CHARS)}`;
+  return `${networkOf(address)} ${token.slice(0, PREFIX_CHARS)}`;
 }
 
 function tooMany(why: string, seconds: number): FairleadError {

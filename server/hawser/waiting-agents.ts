@@ -3,7 +3,7 @@
  * busiest network goes, so that silent connections keep nobody out, and those of one network none of another.
  */
 import type { WebSocket } from 'ws';
-import { networkOf } from '../doors/network.ts';
+import { networkOf } from '../../shared/network.ts';
 
 /** Places in all, and of one network: an agent says hello at once, and needs its place for a round trip. */
 export const MAX_WAITING = 256;
@@ -20,7 +20,7 @@ export class WaitingAgents {
 
   /** Gives `ws` a place until the returned function is called, or until others need it: then it is terminated. */
   enter(ws: WebSocket, address: string): () => void {
-    const network = networkOf(address) ?? '';
+    const network = networkOf(address);
     const ofNetwork = this.#networks.get(network)?.size ?? 0;
     if (ofNetwork >= MAX_WAITING_OF_NETWORK) this.#evict(network);
     else if (this.#size >= MAX_WAITING) this.#evict(this.#busiest());

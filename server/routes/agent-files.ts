@@ -1,7 +1,7 @@
 /** The agent's executables, for machines that are to become hosts: public, since there is nothing secret in them. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { networkOf } from '../doors/network.ts';
+import { networkOf } from '../../shared/network.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import {
@@ -50,7 +50,7 @@ export function agentFileRoutes(api: Api, { deps }: RouteContext): void {
     },
     async (request, reply) => {
       const { file, ...platform } = request.params as AgentPlatform & { file: AgentFileName };
-      const release = downloads.take(networkOf(request.ip) ?? '');
+      const release = downloads.take(networkOf(request.ip));
       // However little at a time the client takes: a place is nobody's for good.
       const deadline = deps.clock.setTimeout(() => reply.raw.destroy(), AGENT_DOWNLOAD_MS);
       const end = () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { networkOf, TokenGate } from '../../../../agent/hawser/token-gate.ts';
+import { TokenGate } from '../../../../agent/hawser/token-gate.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
@@ -44,12 +44,4 @@ test('remembers a bounded number of addresses, those that failed last', () => {
   for (let n = 0; n < 11; n++) fail('192.0.2.1');
   for (let n = 0; n < 4096; n++) fail(`10.${n >> 8}.${n & 255}.1`);
   gate.check(TOKEN, '192.0.2.1');
-});
-
-test('takes what one person can hold for one address', () => {
-  assert.equal(networkOf('::ffff:192.0.2.1'), '192.0.2.1');
-  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), networkOf('2001:DB8:1:2::1'));
-  assert.notEqual(networkOf('2001:db8:1:2::1'), networkOf('2001:db8:1:3::1'));
-  assert.equal(networkOf('fe80::1%eth0'), networkOf('fe80::2'));
-  assert.equal(networkOf('::1'), '0:0:0:0::/64');
 });

@@ -4,7 +4,6 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { HandshakeGate } from '../../../../server/doors/handshake-gate.ts';
 import type { HandshakeLimits } from '../../../../server/doors/limits.ts';
-import { networkOf } from '../../../../server/doors/network.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 
 function socket(remoteAddress: string, remotePort: number) {
@@ -160,17 +159,6 @@ test('when all places are taken, the address with the most gives way, its oldest
   );
   assert.equal(gate.pending, 4);
   assert.equal(gate.enter(socket('192.0.2.1', 4).socket), false, 'but not for itself');
-});
-
-test('a network of IPv6 is one address', () => {
-  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
-  assert.equal(networkOf('2001:db8:1:2::6'), '2001:db8:1:2');
-  assert.equal(networkOf('2001:db8::6'), '2001:db8:0:0');
-  assert.equal(networkOf('::1'), '0:0:0:0');
-  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0');
-  assert.equal(networkOf('::ffff:192.0.2.1'), '::ffff:192.0.2.1');
-  assert.equal(networkOf('192.0.2.1'), '192.0.2.1');
-  assert.equal(networkOf(undefined), undefined);
 });
 
 test('a flood from one address leaves places for the others', () => {
