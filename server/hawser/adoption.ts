@@ -197,6 +197,7 @@ export class Adoption {
       if (!isFairleadError(error)) log.error({ err: error, hostId: link.hostId }, 'an agent could not be tried');
       if (!this.#isCurrent(candidate)) return;
       await this.#noteFailure(link, error);
+      if (this.#isClosed || !this.#isCurrent(candidate)) return;
       candidate.timer = clock.setTimeout(() => this.#start(candidate), AGAIN_MS);
     }
   }

@@ -28,7 +28,7 @@ export interface MadeHawserToken extends HawserTokenRecord {
 export interface HawserTokensService {
   /** @throws FairleadError VALIDATION, HOST_NOT_FOUND, CONFLICT, OVERLOADED */
   create(
-    token: { name: string; host?: string | undefined /** ms since 1970 */; expiresAt?: number | undefined },
+    token: { name: string; host?: string | undefined; expiresAt?: Maybe<Time> },
     actor: Actor,
   ): Promise<MadeHawserToken>;
   /** @throws FairleadError NOT_FOUND, CONFLICT, OVERLOADED */

@@ -185,6 +185,21 @@ test('an agent at another Docker does not take the host over', async (t) => {
   assert.equal((await adoption.look('nas')).state, 'none');
 });
 
+test('what is being tried when the server stops is tried no more', async (t) => {
+  const parts = await opened(t);
+  const { adoption, clock, id, enroll } = parts;
+  await enroll();
+  const timers = clock.pendingTimers;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const link = newcomer(id, null);
+  adoption.arrived(Object.assign(link, { ping: () => promise.then(() => 1) }), serials);
+  const closed = adoption.close();
+  resolve();
+  await closed;
+  assert.equal(link.tried, 1, 'the trial went on to its end');
+  assert.equal(clock.pendingTimers, timers, 'and waits for no other');
+});
+
 test('a host whose owner denies the question is taken over by an agent that reaches Docker', async (t) => {
   const parts = await opened(t);
   const { adoption, id, registry, enroll } = parts;
