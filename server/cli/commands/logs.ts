@@ -1,52 +1,36 @@
 /** `logs`: a container's output, byte for byte as it wrote it, or line by line with both streams kept apart. */
 import { pipeline } from 'node:stream/promises';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type { LogRecord } from '../api-types.ts';
-import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
+import { type ActionContext, act, type Cli } from '../commander.ts';
 import { brokenOff, usageError } from '../errors.ts';
 import { followLog } from '../follow-log.ts';
 import { type CliIo, write } from '../io.ts';
+import { addLogOptions, type LogOptions } from '../log-options.ts';
 import { records } from '../ndjson.ts';
 import { logRange } from '../time.ts';
 
-interface LogOptions {
-  follow?: boolean;
-  tail?: number | 'all';
-  since?: string;
-  until?: string;
-  timestamps?: boolean;
+interface ContainerLogOptions extends LogOptions {
   stdout: boolean;
   stderr: boolean;
   separate?: boolean;
-  resume: boolean;
 }
 
-const tail = (text: string) => (text === 'all' ? text : wholeNumber(0)(text));
-
 export function addLogs(root: Command, cli: Cli): void {
-  const logs = root
-    .command('logs')
-    .description("print a container's log")
-    .argument('<host>')
-    .argument('<container>')
-    .option('-f, --follow', 'go on with what comes')
-    .addOption(new Option('-n, --tail <count>', 'only the last lines').argParser(tail))
-    .option('--since <time>', 'only after this time (RFC 3339 or Unix seconds), or this long ago (10m, 1h30m)')
-    .option('--until <time>', 'only before this time, likewise')
-    .option('-t, --timestamps', "put Docker's time before each line")
+  const logs = root.command('logs').description("print a container's log").argument('<host>').argument('<container>');
+  addLogOptions(logs, { follow: 'go on with what comes', tail: 'only the last lines' })
     .option('--no-stdout', "leave the container's standard output out")
     .option('--no-stderr', "leave the container's standard error out")
     .option('--separate', "the container's standard error to standard error, line by line")
-    .option('--no-resume', 'with -f: end when the host or the server is lost, in place of going on when it is back')
     .addHelpText(
       'after',
       '\nWithout --separate all of the log goes to standard output, in the order and with exactly the bytes Docker has.',
     );
-  act<LogOptions, [string, string]>(logs, cli, printLogs);
+  act<ContainerLogOptions, [string, string]>(logs, cli, printLogs);
 }
 
-async function printLogs(context: ActionContext<LogOptions>, host: string, container: string): Promise<void> {
+async function printLogs(context: ActionContext<ContainerLogOptions>, host: string, container: string): Promise<void> {
   const { api, io, options } = context;
   if (!options.stdout && !options.stderr) throw usageError('--no-stdout and --no-stderr together leave nothing');
   const byRecord = options.separate === true || options.json === true;
@@ -75,7 +59,7 @@ async function printLogs(context: ActionContext<LogOptions>, host: string, conta
 }
 
 async function follow(
-  { api, io, options }: ActionContext<LogOptions>,
+  { api, io, options }: ActionContext<ContainerLogOptions>,
   host: string,
   container: string,
 ): Promise<AsyncIterable<Buffer>> {
@@ -95,7 +79,7 @@ async function* asBytes(chunks: AsyncIterable<Buffer | string>): AsyncGenerator<
   for await (const chunk of chunks) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
 }
 
-function streamsOf({ stdout, stderr }: LogOptions): { stdout?: 0; stderr?: 0 } {
+function streamsOf({ stdout, stderr }: ContainerLogOptions): { stdout?: 0; stderr?: 0 } {
   return { ...(stdout ? {} : { stdout: 0 }), ...(stderr ? {} : { stderr: 0 }) };
 }
 

@@ -1,46 +1,37 @@
 /** `stack logs`: what all containers of a stack say, in the order of their times, or as it comes. */
 import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { type StackLogEntry, textOfLine } from '../../../shared/stacks/log-tail.ts';
 import { path } from '../api-client.ts';
 import type { StackLogRecord } from '../api-types.ts';
-import { type ActionContext, act, type Cli, collect, wholeNumber } from '../commander.ts';
+import { type ActionContext, act, type Cli, collect } from '../commander.ts';
 import { brokenOff } from '../errors.ts';
 import { tellingGaps } from '../follow-log.ts';
 import { followStackLogs } from '../follow-stack-log.ts';
 import { type CliIo, write } from '../io.ts';
+import { addLogOptions, type LogOptions } from '../log-options.ts';
 import { records } from '../ndjson.ts';
 import { logRange } from '../time.ts';
 
 const NDJSON = 'application/x-ndjson';
 
-interface LogOptions {
-  follow?: boolean;
-  tail?: number | 'all';
-  since?: string;
-  until?: string;
-  timestamps?: boolean;
+interface StackLogOptions extends LogOptions {
   service?: string[];
-  resume: boolean;
 }
-
-const tail = (text: string) => (text === 'all' ? text : wholeNumber(0)(text));
 
 export function addStackLogs(stack: Command, cli: Cli): void {
   const logs = stack
     .command('logs')
     .description("print the logs of all of a stack's containers, in the order of their times")
     .argument('<host>')
-    .argument('<stack>')
-    .option('-f, --follow', 'go on with what comes, of containers that start later, too')
-    .addOption(new Option('-n, --tail <count>', 'only the last lines of each container').argParser(tail))
-    .option('--since <time>', 'only after this time (RFC 3339 or Unix seconds), or this long ago (10m, 1h30m)')
-    .option('--until <time>', 'only before this time, likewise')
-    .option('-t, --timestamps', "put Docker's time before each line")
-    .option('-s, --service <name>', 'of this service only; may repeat', collect)
-    .option('--no-resume', 'with -f: end when the host or the server is lost, in place of going on when it is back');
-  act<LogOptions, [string, string]>(logs, cli, async (context, host, name) => {
+    .argument('<stack>');
+  addLogOptions(logs, {
+    follow: 'go on with what comes, of containers that start later, too',
+    tail: 'only the last lines of each container',
+  });
+  logs.option('-s, --service <name>', 'of this service only; may repeat', collect);
+  act<StackLogOptions, [string, string]>(logs, cli, async (context, host, name) => {
     const { api, io, options } = context;
     const { follow, timestamps, service, resume } = options;
     const to = path`/api/v1/hosts/${host}/stacks/${name}/logs`;
@@ -75,7 +66,7 @@ export async function printLog(body: IncomingMessage, io: CliIo, json: boolean):
 }
 
 async function followLogs(
-  { api, io, options }: ActionContext<LogOptions>,
+  { api, io, options }: ActionContext<StackLogOptions>,
   to: string,
 ): Promise<AsyncIterable<string | Buffer>> {
   const { json = false, timestamps = false, service } = options;
