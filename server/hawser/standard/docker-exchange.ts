@@ -14,7 +14,7 @@ import { unsupported } from '../kind.ts';
 import { exitCode, inspectExec } from './exec.ts';
 import { handedOver, refusalText } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
-import { type Begun, bodyOf } from './standard-transport.ts';
+import { type Begun, bodyOf, untilAborted } from './standard-transport.ts';
 
 type DockerRequest = typeof dockerRequest;
 type DockerUpgrade = typeof dockerUpgrade;
@@ -30,7 +30,7 @@ export const serveStandardRequest: ServeStandard<DockerRequest> = async (context
     return unknown;
   }
   const begun = transport.begin(params);
-  return await untilAborted(begun, options, async () => {
+  return await untilAborted(begun, options.signal, async () => {
     sendBody(begun, params.body, options);
     const answer = await transport.head(begun);
     return toStream<DockerRequest>(answer, begun, transport.body(begun, answer), options);
@@ -43,7 +43,7 @@ export const serveStandardUpgrade: ServeStandard<DockerUpgrade> = async (context
   requireHandOver(params);
   const first = Buffer.from(body, 'utf8');
   const begun = transport.begin({ ...request, body: first.byteLength || 'none' });
-  return await untilAborted(begun, options, async () => {
+  return await untilAborted(begun, options.signal, async () => {
     if (first.byteLength > 0) begun.body.end(first);
     const answer = await transport.head(begun);
     const { connection } = answer;
@@ -154,23 +154,6 @@ function drained(): PassThrough {
   const sink = new PassThrough();
   sink.on('error', () => undefined).resume();
   return sink;
-}
-
-/** Does `work`; the exchange does not outlive what it fails with, nor the signal. */
-async function untilAborted<T>(begun: Begun, { signal }: OpenOptions, work: () => Promise<T>): Promise<T> {
-  const onAbort = () => begun.destroy();
-  if (signal?.aborted) onAbort();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    signal?.throwIfAborted();
-    return await work();
-  } catch (error) {
-    begun.destroy();
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-  }
 }
 
 function whole<K extends DockerRequest | DockerUpgrade>(

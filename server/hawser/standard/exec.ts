@@ -14,6 +14,7 @@ import { unsupported } from '../kind.ts';
 import { json } from '../unary.ts';
 import { connectionOf, handedOver } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
+import { untilAborted } from './standard-transport.ts';
 
 type ExecOpen = typeof containerExecOpen;
 type Size = Signal<ExecOpen>['resize'];
@@ -116,9 +117,7 @@ async function startExec(
     ...{ method: 'POST', target, headers: [JSON_TYPE], body: body.byteLength, protocol: 'tcp' },
   });
   begun.body.end(body);
-  const onAbort = () => begun.destroy();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
+  return await untilAborted(begun, signal, async () => {
     const answer = await transport.head(begun);
     const connection = await connectionOf(transport, begun, answer);
     const { promise: code, resolve, reject } = Promise.withResolvers<number>();
@@ -128,13 +127,7 @@ async function startExec(
     bytes.once('error', reject);
     bytes.once('close', () => reject(new FairleadError('CANCELLED', 'the exec was left')));
     return { bytes, code };
-  } catch (error) {
-    begun.destroy();
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-  }
+  });
 }
 
 /** @throws FairleadError STREAM_INTERRUPTED for a process that runs on although its output has ended */

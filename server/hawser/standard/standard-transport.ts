@@ -319,3 +319,24 @@ async function refuseAgent({ status, headers, body }: RawAnswer): Promise<void> 
     throw new FairleadError('TIMEOUT', 'Docker did not answer within the 30 s that an agent of Hawser waits');
   throw new FairleadError('DOCKER_UNREACHABLE', `the agent of Hawser says: ${text}`);
 }
+
+/** Does `work`; the exchange does not outlive what it fails with, nor the signal. */
+export async function untilAborted<T>(
+  begun: Pick<Begun, 'destroy'>,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  const onAbort = () => begun.destroy();
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    signal?.throwIfAborted();
+    return await work();
+  } catch (error) {
+    begun.destroy();
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
