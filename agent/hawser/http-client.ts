@@ -3,7 +3,7 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { addAbortSignal, type Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../shared/clock.ts';
-import { endToEnd, type HeaderPair } from '../../shared/docker/headers.ts';
+import { endToEnd, type HeaderPair, isForNeighbour } from '../../shared/docker/headers.ts';
 import type { RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { ERRORS, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Gathered } from '../../shared/gathered.ts';
@@ -12,18 +12,8 @@ import type { AnswerHead, ExchangeClient } from '../docker/client-exchange.ts';
 import { requireNormal } from './context.ts';
 import { END_MS, WHOLE_BODY_MS } from './limits.ts';
 
-/** What is between the client and this agent: who it is, and how its connection is used. */
-const OWN_HEADERS: ReadonlySet<string> = new Set([
-  'authorization',
-  'content-length',
-  'cookie',
-  'expect',
-  'forwarded',
-  'host',
-  'via',
-  'x-hawser-token',
-]);
-const OWN_FAMILIES = /^(?:x-forwarded-|sec-fetch-)/;
+/** Shows who may ask this agent, and nobody else. */
+export const TOKEN_HEADER = 'x-hawser-token';
 
 /** What Docker hands its connection over for. */
 const UPGRADED = /^[^?]*(?:\/containers\/.+\/attach(?:\/ws)?|\/exec\/.+\/start|\/session|\/grpc)(?:\?|$)/;
@@ -126,10 +116,9 @@ export class HttpClient {
     const { request, response, aborted, protocol } = this;
     const { method = '', url = '', rawHeaders } = request;
     requireNormal(url);
-    const headers = endToEnd(rawHeaders).filter(([name]) => {
-      const lower = name.toLowerCase();
-      return !OWN_HEADERS.has(lower) && !OWN_FAMILIES.test(lower);
-    });
+    const headers = endToEnd(rawHeaders).filter(
+      ([name]) => !isForNeighbour(name) && name.toLowerCase() !== TOKEN_HEADER,
+    );
     const ends = () => this.#joined;
     return {
       kind: protocol === undefined ? dockerRequest : dockerUpgrade,

@@ -10,7 +10,7 @@ import { networkOf } from '../../shared/network.ts';
 import { runRequest, runUpgrade } from '../docker/client-exchange.ts';
 import type { StandardConfig } from './config.ts';
 import type { HawserContext } from './context.ts';
-import { asksForUpgrade, HttpClient } from './http-client.ts';
+import { asksForUpgrade, HttpClient, TOKEN_HEADER } from './http-client.ts';
 import * as limits from './limits.ts';
 import { answerCompose, answerHealth, answerInfo } from './own-answers.ts';
 import { TokenGate } from './token-gate.ts';
@@ -167,7 +167,7 @@ export class HawserStandard {
 
   /** Whether the client has the token. If not, it has been told so. */
   #admit(client: HttpClient): boolean {
-    const { 'x-hawser-token': token } = client.request.headers;
+    const { [TOKEN_HEADER]: token } = client.request.headers;
     try {
       this.#gate.check(typeof token === 'string' ? token : undefined, client.address);
       return true;

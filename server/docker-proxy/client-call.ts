@@ -1,7 +1,7 @@
 /** What a client asks of a host's Docker: read from its request once, so that what is judged is what goes on. */
 import type { IncomingMessage } from 'node:http';
 import { type ApiCall, apiCall } from '../../shared/docker/api-calls.ts';
-import { endToEnd, type HeaderPair } from '../../shared/docker/headers.ts';
+import { endToEnd, type HeaderPair, isForNeighbour } from '../../shared/docker/headers.ts';
 import { isArea, isVersion, normalPath } from '../../shared/docker/path.ts';
 import { FairleadError } from '../../shared/errors.ts';
 
@@ -26,26 +26,18 @@ const WITHOUT_HOST = '/api/v1/docker';
 const FIRST_PART = /^\/([^/?#]+)/;
 
 /**
- * What is between the client and this server: who it is, and how its connection is used. Docker would compress an archive for
- * a client over TCP, at a tenth of the rate; our link compresses by itself, where the network is slower than that.
+ * What else is between the client and this server. Docker would compress an archive for a client over TCP, at a tenth of the
+ * rate; our link compresses by itself, where the network is slower than that.
  */
 const OWN_HEADERS: ReadonlySet<string> = new Set([
   'accept-encoding',
-  'authorization',
-  'content-length',
-  'cookie',
-  'expect',
-  'forwarded',
-  'host',
   'origin',
   'referer',
-  'via',
   'x-csrf-token',
   'x-fairlead-host',
   'x-real-ip',
   'x-request-id',
 ]);
-const OWN_FAMILIES = /^(?:x-forwarded-|sec-fetch-)/;
 
 /**
  * Whether a request's path is one of the Docker proxy's.
@@ -100,10 +92,9 @@ export function readClientCall(request: IncomingMessage): ClientCall {
   if (body !== 'none' && isForm(request.rawHeaders)) {
     throw new FairleadError('VALIDATION', "Docker's API takes no forms: say application/json, or what the body is");
   }
-  const headers = endToEnd(request.rawHeaders).filter(([name]) => {
-    const lower = name.toLowerCase();
-    return !OWN_HEADERS.has(lower) && !OWN_FAMILIES.test(lower);
-  });
+  const headers = endToEnd(request.rawHeaders).filter(
+    ([name]) => !isForNeighbour(name) && !OWN_HEADERS.has(name.toLowerCase()),
+  );
   return { method, target, path, call, headers, body };
 }
 

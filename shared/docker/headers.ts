@@ -22,6 +22,24 @@ export function isHopByHop(name: string): boolean {
   return HOP_BY_HOP.has(name.toLowerCase());
 }
 
+/** Who a client is, and how its connection is used. */
+const CLIENT_HEADERS: ReadonlySet<string> = new Set([
+  'authorization',
+  'content-length',
+  'cookie',
+  'expect',
+  'forwarded',
+  'host',
+  'via',
+]);
+const CLIENT_FAMILIES = /^(?:x-forwarded-|sec-fetch-)/;
+
+/** Whether a header is for whoever takes a client's request, and not for Docker behind it. */
+export function isForNeighbour(name: string): boolean {
+  const lower = name.toLowerCase();
+  return CLIENT_HEADERS.has(lower) || CLIENT_FAMILIES.test(lower);
+}
+
 /** The pairs of Node's flat list, without what is hop by hop or named so by `Connection`. */
 export function endToEnd(raw: readonly string[]): HeaderPair[] {
   const pairs: HeaderPair[] = [];
