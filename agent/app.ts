@@ -1,19 +1,20 @@
 /** The running agent: constructs the few things that live long, and ends them in order. */
 import { randomUUID } from 'node:crypto';
 import type { Agent } from 'node:https';
-import { hostname, loadavg } from 'node:os';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../shared/clock.ts';
-import { KNOWN_CALLS } from '../shared/docker/api-calls.ts';
 import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import type { Hello, HostPolicy } from '../shared/messages/control.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../shared/messages/index.ts';
+import { agentUpgrade } from '../shared/messages/release.ts';
 import { trustUpdate } from '../shared/messages/trust.ts';
-import { COMPRESSIONS } from '../shared/mux/handshake.ts';
 import { fetchUntrusted, UnreachableError } from '../shared/pinned-http.ts';
+import type { ReleaseKeys } from '../shared/releases/signature.ts';
 import { permitsTarget, type TcpTarget } from '../shared/tcp-targets.ts';
 import { VERSION } from '../shared/version.ts';
+import { helloOf, hostFacts, POLICY_SUBJECTS, policyOf } from './about-host.ts';
 import type { RunConfig, UnenrollConfig } from './config.ts';
 import { DockerEngine } from './docker/engine.ts';
 import { feedOf } from './docker/event-feed.ts';
@@ -22,33 +23,27 @@ import { HANDLERS } from './handlers/index.ts';
 import type { HawserConfig } from './hawser/config.ts';
 import { Hawser } from './hawser/hawser.ts';
 import { Credentials } from './identity/credentials.ts';
-import type { HostFacts } from './identity/enroll.ts';
 import { KnownRoots } from './identity/known-roots.ts';
 import { recover } from './identity/recover.ts';
-import {
-  type AgentRecord,
-  type Identity,
-  loadIdentity,
-  RECORD_FILE,
-  removeIdentity,
-  unknownFields,
-} from './identity/state-dir.ts';
-import { StateLock } from './identity/state-lock.ts';
+import { type Identity, loadIdentity, removeIdentity, unknownFields } from './identity/state-dir.ts';
+import { type ProxyNote, StateLock } from './identity/state-lock.ts';
 import { Dispatcher } from './link/dispatch.ts';
 import { leave } from './link/leave.ts';
 import { EXIT } from './link/outcome.ts';
 import { Renewer } from './link/renew.ts';
 import { type RunEnd, stayConnected } from './link/stay-connected.ts';
 import { catchUp, trustControls } from './link/trust-controls.ts';
-import { checkDenials, idleEntries, mergePolicy } from './policy/policy.ts';
+import { dropFilePages } from './memory/file-pages.ts';
+import { idleEntries } from './policy/policy.ts';
 import { Stacks } from './stacks/stacks.ts';
+import { inability } from './upgrade/ability.ts';
+import { replaceProcess } from './upgrade/replace.ts';
+import { Replacement, type ReplacementOptions } from './upgrade/replacement.ts';
+import { Upgrader } from './upgrade/upgrader.ts';
 import { dropKept, VOLUMES_DIRECTORY, Volumes } from './volumes/volumes.ts';
 
 /** How long the first connection waits for the first word on Docker, which goes into the hello. */
 const FIRST_DOCKER_STATE_MS = 1_000;
-
-/** What entries of a policy may name: kinds, and what calls of Docker's API go by. */
-const POLICY_SUBJECTS = [...STREAM_KINDS, ...KNOWN_CALLS];
 
 export interface AppDeps {
   readonly clock: Clock;
@@ -61,75 +56,127 @@ export interface AppDeps {
   readonly path?: string;
 }
 
-/** What this machine says of itself. */
-export function hostFacts(): HostFacts {
-  return { hostname: hostname(), os: process.platform, arch: process.arch, agentVersion: VERSION };
+/** What a running agent has besides. */
+export interface RunDeps extends AppDeps {
+  /** Absent: the agent is a part of another process, and no release takes its place. */
+  readonly upgrades?: UpgradeDeps;
+  /** The proxy that `httpsAgent` goes through, for whoever looks at this host. */
+  readonly proxy?: ProxyNote;
+}
+
+export interface UpgradeDeps extends Pick<ReplacementOptions, 'own' | 'disk' | 'settleMs'> {
+  /** What releases of the agent may be signed by. */
+  readonly keys: ReleaseKeys;
+  readonly trialMs?: number;
+}
+
+const NO_UPGRADES: UpgradeDeps = {
+  keys: new Map(),
+  own: {
+    ...{ executable: undefined, version: VERSION, pid: process.pid, argv0: '', args: [], env: {}, isLaunched: false },
+    execve: () => {
+      throw new Error('this process is not to be replaced');
+    },
+  },
+};
+
+type FullConfig = RunConfig & { readonly hawser?: HawserConfig };
+
+/** How a run ends. */
+export interface AgentEnd extends RunEnd {
+  /** Puts another executable in the place of this process, which has let go of everything. @throws what keeps it from that */
+  readonly replace?: () => Promise<never>;
 }
 
 /**
  * Runs the agent until `stop` fires or it must not go on.
  * @throws FairleadError VALIDATION (damaged state, bad policy or address), CONFLICT (another agent runs here, a port is in use)
  */
-export async function runAgent(
-  config: RunConfig & { readonly hawser?: HawserConfig },
-  deps: AppDeps,
-  stop: AbortSignal,
-): Promise<RunEnd> {
+export async function runAgent(config: FullConfig, deps: RunDeps, stop: AbortSignal): Promise<AgentEnd> {
   const identity = await identityIfEnrolled(config.stateDir);
   if (identity instanceof FairleadError) return { exitCode: EXIT.notEnrolled, reason: identity.message };
   const policy = policyOf(identity.record, config);
-  const lock = StateLock.claim(config.stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
+  const { stateDir } = config;
+  const lock = StateLock.claim(stateDir, 'connecting', { log: deps.log, now: deps.clock.now });
   try {
-    const credentials = await Credentials.load(config.stateDir);
-    const { renewBeforeMs } = config;
-    const execs = await LeftExecs.load(join(config.stateDir, EXECS_DIRECTORY), deps.log);
-    const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log, execs });
-    docker.onState(({ reachable }) => void (reachable && execs.end(docker)));
+    lock.note({ dockerAddress: config.docker, ...(deps.proxy && { proxy: deps.proxy }) });
+    const { own, ...upgrades } = deps.upgrades ?? NO_UPGRADES;
+    const replacement = await Replacement.open({ ...deps, ...upgrades, own, stateDir });
+    const callOff = replacement.insist(() => {
+      deps.log.warn('making way for another executable took too long');
+      lock.release();
+      void replaceProcess(replacement, own, deps.clock);
+    });
     try {
-      const roots = knownRoots(credentials, config.stateDir, deps, stop);
-      const directory = join(config.stateDir, VOLUMES_DIRECTORY);
-      const volumes = new Volumes({ docker, owner: identity.record.hostId, directory, log: deps.log });
-      const stacks = new Stacks({ ...deps, path: deps.path ?? '', stateDir: config.stateDir, docker });
-      await stacks.removeLeftovers();
-      const about = { agentId: identity.record.hostId, agentName: identity.record.name };
-      const hawser = await Hawser.open(config.hawser ?? {}, { ...deps, ...about, docker, stacks, policy });
-      stop.addEventListener('abort', () => void hawser.close(), { once: true });
-      try {
-        return await serve({ credentials, roots, renewBeforeMs, policy, docker, volumes, stacks, lock }, deps, stop);
-      } finally {
-        await hawser.close();
-        volumes.close();
-        await stacks.close();
-      }
+      const ending = AbortSignal.any([stop, replacement.replacing]);
+      const end = ending.aborted
+        ? { exitCode: EXIT.stopped, reason: 'stopped' }
+        : await runParts(config, { identity, policy, lock, replacement }, deps, ending);
+      const isReplaced = await replacement.conclude(end.reason, stop.aborted);
+      return isReplaced ? { ...end, replace: () => replaceProcess(replacement, own, deps.clock) } : end;
     } finally {
-      docker.close();
+      callOff();
     }
   } finally {
     lock.release();
   }
 }
 
-/** What agent.json and the command line say together. @throws FairleadError VALIDATION that names the place and the entry */
-function policyOf(record: AgentRecord, config: RunConfig): HostPolicy {
-  const file = join(config.stateDir, RECORD_FILE);
-  const policy = mergePolicy(record, config, file);
-  checkDenials(record, POLICY_SUBJECTS, `deny in ${file}`);
-  checkDenials(config, POLICY_SUBJECTS);
-  return policy;
+interface Started {
+  readonly identity: Identity;
+  readonly policy: HostPolicy;
+  readonly lock: StateLock;
+  readonly replacement: Replacement;
 }
 
-interface Parts {
+/** Constructs what serves, has it serve, and ends it. */
+async function runParts(config: FullConfig, started: Started, deps: RunDeps, stop: AbortSignal): Promise<RunEnd> {
+  const { identity, policy } = started;
+  const credentials = await Credentials.load(config.stateDir);
+  const { renewBeforeMs } = config;
+  const execs = await LeftExecs.load(join(config.stateDir, EXECS_DIRECTORY), deps.log);
+  const docker = new DockerEngine({ socket: config.docker, policy, clock: deps.clock, log: deps.log, execs });
+  docker.onState((state) => {
+    if (state.reachable) void execs.end(docker);
+    started.lock.note({ docker: state });
+  });
+  try {
+    const roots = knownRoots(credentials, config.stateDir, deps, stop);
+    const directory = join(config.stateDir, VOLUMES_DIRECTORY);
+    const volumes = new Volumes({ docker, owner: identity.record.hostId, directory, log: deps.log });
+    const stacks = new Stacks({ ...deps, path: deps.path ?? '', stateDir: config.stateDir, docker });
+    await stacks.removeLeftovers();
+    const about = { agentId: identity.record.hostId, agentName: identity.record.name };
+    const hawser = await Hawser.open(config.hawser ?? {}, { ...deps, ...about, docker, stacks, policy });
+    stop.addEventListener('abort', () => void hawser.close(), { once: true });
+    try {
+      const { stateDir } = config;
+      return await serve(
+        { ...started, stateDir, credentials, roots, renewBeforeMs, docker, volumes, stacks },
+        deps,
+        stop,
+      );
+    } finally {
+      await hawser.close();
+      volumes.close();
+      await stacks.close();
+    }
+  } finally {
+    docker.close();
+  }
+}
+
+interface Parts extends Started {
+  readonly stateDir: string;
   readonly credentials: Credentials;
   readonly roots: KnownRoots;
   readonly renewBeforeMs: number;
-  readonly policy: HostPolicy;
   readonly docker: DockerEngine;
   readonly volumes: Volumes;
   readonly stacks: Stacks;
-  readonly lock: StateLock;
 }
 
-async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<RunEnd> {
+async function serve(parts: Parts, deps: RunDeps, stop: AbortSignal): Promise<RunEnd> {
   const { credentials, roots, renewBeforeMs, policy, docker, volumes, stacks, lock } = parts;
   const { clock, log } = deps;
   const reaches = (target: TcpTarget) => permitsTarget(policy, target);
@@ -139,15 +186,22 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   if (idle.length > 0) log.warn({ entries: idle }, 'these entries of the policy name nothing that this version knows');
   const unknown = unknownFields(credentials.current().record);
   if (unknown.length > 0) log.warn({ fields: unknown }, 'agent.json has fields that this version does not know');
+  dropFilePages({ clock, log }, stop);
   const instanceId = randomUUID();
   await firstDockerState(docker, clock);
+  const renewer = new Renewer({
+    ...{ ...deps, credentials, renewBeforeMs },
+    onDue: (at) => lock.note({ renewsAt: new Date(at).toISOString() }),
+  });
+  const upgrader = await upgraderOf(parts, renewer, deps);
   // A question that waits for an event would hold up the stop.
   stop.addEventListener('abort', () => feedOf(docker, log).end(), { once: true });
   return await stayConnected(
     {
       ...deps,
       credentials,
-      renewer: new Renewer({ ...deps, credentials, renewBeforeMs }),
+      renewer,
+      upgrader,
       controls: trustControls(roots, log),
       onUnverified: () => catchUp(roots, log),
       recover: (why, signal) => {
@@ -155,8 +209,9 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
         return recover({ ...deps, credentials, onWait, onUnverified: () => catchUp(roots, log) }, why, signal);
       },
       hello: () => {
-        const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name];
-        return { ...helloOf(instanceId, docker, policy, capabilities), denied: dispatcher.denied(STREAM_KINDS) };
+        const capabilities = [...dispatcher.capabilities(STREAM_KINDS), trustUpdate.name, agentUpgrade.name];
+        const hello = helloOf(instanceId, docker.state, policy, capabilities);
+        return { ...hello, denied: dispatcher.denied(STREAM_KINDS), upgrade: upgrader.ability() };
       },
       onStream: (stream) => dispatcher.accept(stream),
       onState: (state, detail) => lock.update(state, detail),
@@ -171,6 +226,28 @@ async function serve(parts: Parts, deps: AppDeps, stop: AbortSignal): Promise<Ru
   );
 }
 
+async function upgraderOf(parts: Parts, renewer: Renewer, deps: RunDeps): Promise<Upgrader> {
+  const { docker, policy, replacement, stateDir, lock } = parts;
+  const { log } = deps;
+  const { own, keys, trialMs } = deps.upgrades ?? NO_UPGRADES;
+  const reason = replacement.damage ?? (await inability(own, { keys, policy }));
+  if (reason !== undefined) log.debug({ reason }, 'this agent cannot replace itself');
+  lock.note({ releases: { keys: [...keys.keys()], ...(reason === undefined ? {} : { inability: reason }) } });
+  return new Upgrader({
+    ...deps,
+    ...(trialMs === undefined ? {} : { trialMs }),
+    own,
+    stateDir,
+    replacement,
+    keys,
+    os: process.platform,
+    arch: process.arch,
+    inability: reason,
+    dockerAnswers: () => docker.state.reachable,
+    holdRenewals: () => renewer.hold(),
+  });
+}
+
 function knownRoots(credentials: Credentials, stateDir: string, deps: AppDeps, signal: AbortSignal): KnownRoots {
   const { clock, log, httpsAgent: agent } = deps;
   const fetchBundle = (server: string, maxBytes: number) => fetchUntrusted(server, { agent, signal, maxBytes });
@@ -181,18 +258,6 @@ function knownRoots(credentials: Credentials, stateDir: string, deps: AppDeps, s
 async function firstDockerState(docker: DockerEngine, clock: Clock): Promise<void> {
   const late = new Promise<void>((resolve) => clock.setTimeout(resolve, FIRST_DOCKER_STATE_MS));
   await Promise.race([docker.start(), late]);
-}
-
-function helloOf(instanceId: string, docker: DockerEngine, policy: HostPolicy, capabilities: string[]): Hello {
-  return {
-    versions: [...PROTOCOL_VERSIONS],
-    ...hostFacts(),
-    instanceId,
-    docker: docker.state,
-    capabilities,
-    policy,
-    compression: [...COMPRESSIONS],
-  };
 }
 
 async function identityIfEnrolled(stateDir: string): Promise<Identity | FairleadError> {

@@ -8,6 +8,8 @@ import { FairleadError, isFairleadError } from '../shared/errors.ts';
 import { LogLevel } from '../shared/flags.ts';
 import { Tags } from '../shared/messages/control.ts';
 import { httpsUrl } from '../shared/pinned-http.ts';
+import { embeddedReleaseKeys } from '../shared/releases/embedded.ts';
+import { type ReleaseKeys, readReleaseKeys } from '../shared/releases/signature.ts';
 import { fits } from '../shared/validate.ts';
 import { parseDockerAddress } from './docker/address.ts';
 import { hawserFlags } from './hawser/flags.ts';
@@ -62,19 +64,54 @@ export const RunFlags = Type.Object({
     description: 'how long before it expires the certificate is renewed, or at half of its life if that is short',
     default: '7d',
   }),
+  releaseKey: list(
+    'a file with a public key that releases of the agent may be signed by, besides those it has in itself',
+    'file',
+  ),
   ...hawserFlags,
   ...common,
 });
 export type RunFlags = Static<typeof RunFlags>;
 
+/** Of the process that an agent starts to watch over the version that follows it. */
+export const WatchFlags = Type.Object({
+  launch: yes('starts the watcher as a process that nobody waits for'),
+  executable: Type.String({ minLength: 1, description: 'the executable that was replaced', metavar: 'file' }),
+  sequence: Type.Integer({ minimum: 1, description: 'the release that it was replaced by' }),
+  pid: Type.Integer({ minimum: 1, description: 'the process of the agent' }),
+  start: optional('what tells that process from a later one with the same number', 'boot:ticks'),
+  settleMs: Type.Integer({
+    minimum: 1,
+    description: 'how long the new version has to be welcomed by the server, in ms',
+  }),
+  ...common,
+});
+export type WatchFlags = Static<typeof WatchFlags>;
+
 export const StatusFlags = Type.Object({ json: yes('prints JSON'), ...common });
 export type StatusFlags = Static<typeof StatusFlags>;
+
+export const DoctorFlags = Type.Object({
+  docker: RunFlags.properties.docker,
+  json: yes('prints JSON'),
+  ...common,
+});
+export type DoctorFlags = Static<typeof DoctorFlags>;
+
+export const SupportBundleFlags = Type.Object({
+  out: Type.String({ minLength: 1, description: 'the .tar.gz to write', metavar: 'file' }),
+  docker: RunFlags.properties.docker,
+  ...common,
+});
+export type SupportBundleFlags = Static<typeof SupportBundleFlags>;
 
 export const UnenrollFlags = Type.Object({
   local: yes('deletes the identity here only, without telling the server'),
   ...common,
 });
 export type UnenrollFlags = Static<typeof UnenrollFlags>;
+
+export const LicensesFlags = Type.Object({});
 
 export interface RunConfig {
   readonly stateDir: string;
@@ -103,6 +140,15 @@ export function runConfig(flags: RunFlags): RunConfig {
   const renewBeforeMs = parseDuration(flags.renewBefore) ?? 0;
   if (renewBeforeMs === 0) throw new UsageError('--renew-before must be at least 1s');
   return { stateDir: resolve(flags.stateDir), docker, allow, deny, renewBeforeMs };
+}
+
+/** What the doctor looks at. @throws UsageError */
+export function doctorConfig({
+  stateDir,
+  docker,
+}: Pick<DoctorFlags, 'stateDir' | 'docker'>): Pick<RunConfig, 'stateDir' | 'docker'> {
+  checked('--docker', () => parseDockerAddress(docker));
+  return { stateDir: resolve(stateDir), docker };
 }
 
 /**
@@ -166,6 +212,17 @@ async function readToken(
 function notEmpty(token: string, where: string): string {
   if (token.trim() === '') throw new UsageError(`${where} holds no token`);
   return token.trim();
+}
+
+/** The keys that releases may be signed by: those in this executable, and those of --release-key. @throws FairleadError VALIDATION */
+export async function releaseKeys({ releaseKey }: Pick<RunFlags, 'releaseKey'>): Promise<ReleaseKeys> {
+  const keys = new Map(embeddedReleaseKeys());
+  for (const file of releaseKey) {
+    const given = readReleaseKeys(await readNamed('--release-key', file), `--release-key ${file}`);
+    if (given.size === 0) throw new FairleadError('VALIDATION', `--release-key ${file} is empty`);
+    for (const [id, key] of given) keys.set(id, key);
+  }
+  return keys;
 }
 
 /** The text of the file that a flag names. @throws FairleadError VALIDATION that names both */

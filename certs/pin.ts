@@ -1,5 +1,5 @@
 /** The pin: SHA-256 of a certificate's public key, by which a CA is known before it is trusted. */
-import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { FairleadError } from '../shared/errors.ts';
 import { readCertificate } from './pem.ts';
 
@@ -31,12 +31,4 @@ export function pinBytes(pin: string): Buffer {
   const hex = PIN.exec(pin.trim())?.[1];
   if (hex === undefined) throw new FairleadError('VALIDATION', 'a fingerprint is "sha256:" and 64 hex digits');
   return Buffer.from(hex, 'hex');
-}
-
-/**
- * Whether `pin` is that of the one certificate in `certPem`; takes the same time whatever differs.
- * @throws FairleadError VALIDATION if the pin is malformed, or the text is not exactly one certificate.
- */
-export function pinMatches(pin: string, certPem: string): boolean {
-  return timingSafeEqual(pinBytes(pin), pinBytes(spkiPin(certPem)));
 }

@@ -17,24 +17,25 @@ SHA256_linux_x64=''
 SHA256_linux_arm64=''
 # end of settings
 
+readonly SCRIPT=install.sh
 readonly NAME=fairlead-agent
-readonly BIN=/usr/local/bin/$NAME
-# Starts it again where no service manager does.
-readonly KEEPER=/usr/local/lib/$NAME/keep-running
+readonly TITLE='Fairlead agent'
+# revoked, not enrolled, expired, refused by version
+readonly STAY_DOWN='3 4 5 6'
+# Where its executable is found.
+readonly LINK=/usr/local/bin/$NAME
+# Root's, but for the folder in it where the agent's own executable lies, which it replaces when it upgrades itself.
+readonly LIB_DIR=/var/lib/$NAME
+readonly OWN_DIR=$LIB_DIR/bin
 readonly STATE_DIR=/etc/$NAME
-readonly ENV_FILE=/etc/default/$NAME
-readonly UNIT=/etc/systemd/system/$NAME.service
-readonly RC_SCRIPT=/etc/init.d/$NAME
-readonly PID_FILE=/run/$NAME.pid
-readonly LOG_FILE=/var/log/$NAME.log
-# Is there from before something changes that the agent takes up when it starts until it has started: whoever kills this
-# script in between leaves it to the next run. It goes with what runs.
-readonly RESTART_MARK=/run/$NAME.restart
 # The executable, compressed and not, beside one that is there already.
 readonly NEEDED_KIB=280000
 # Certificates are valid from five minutes before they are made.
 readonly MAX_CLOCK_SECONDS=290
-readonly STOP_SECONDS=15
+
+# The server puts it in here.
+# shellcheck source=install/install-common.sh
+. "$(dirname "$0")/install-common.sh"
 
 action=install
 dry_run=
@@ -45,23 +46,13 @@ tags=
 docker=
 proxy=${HTTPS_PROXY-${https_proxy-}}
 no_proxy_list=${NO_PROXY-${no_proxy-}}
-init=
 work=
-
-say() { printf '%s\n' "$*"; }
-fail() {
-  printf 'install.sh: %s\n' "$*" >&2
-  exit 1
-}
-misused() {
-  printf 'install.sh: %s; --help shows the options\n' "$*" >&2
-  exit 2
-}
-have() { command -v "$1" >/dev/null 2>&1; }
+self_upgrade=
 
 usage() {
   cat <<'TEXT'
 Usage: install.sh [--token - | --token-file FILE] [options]
+       install.sh server [options]   (in the unpacked archive of a site; server --help shows the options)
 
 Installs the Fairlead agent, enrolls this host by a token and starts the agent. A second run changes only what differs.
 
@@ -74,7 +65,9 @@ Installs the Fairlead agent, enrolls this host by a token and starts the agent. 
   --proxy URL        the proxy on the way to the server (by default HTTPS_PROXY)
   --no-proxy LIST    hosts that are reached without it (by default NO_PROXY)
   --init KIND        systemd, openrc or none (by default: what runs here)
-  --upgrade          replace the executable by the server's and start it again, nothing else
+  --no-self-upgrade  keep the executable root's own, so that the agent cannot replace it when the server has a release for it
+  --self-upgrade     let it do so (which is so unless told otherwise before)
+  --upgrade          replace the executable by the server's, older or newer, and start it again, nothing else
   --uninstall        take this host out of the mesh and remove everything that was installed
   --dry-run          check everything, say what would be done, and change nothing
 TEXT
@@ -92,6 +85,8 @@ parse() {
     case $1 in
       --upgrade | --uninstall) action=${1#--} ;;
       --dry-run) dry_run=yes ;;
+      --self-upgrade) self_upgrade=yes ;;
+      --no-self-upgrade) self_upgrade=no ;;
       --help | -h)
         usage
         exit 0
@@ -110,7 +105,10 @@ parse() {
 parse_value() {
   case $1 in
     --token) read_token "$2" ;;
-    --token-file) IFS= read -r token <"$2" || [ -n "$token" ] || fail "$2 holds no token" ;;
+    --token-file)
+      [ -r "$2" ] || fail "$2 cannot be read"
+      IFS= read -r token <"$2" || [ -n "$token" ] || fail "$2 holds no token"
+      ;;
     --server) SERVER=$2 ;;
     --name) host_name=$2 ;;
     --tag) tags="$tags $2" ;;
@@ -125,20 +123,12 @@ parse_value() {
   esac
 }
 
-# They go into files that shells and systemd read, and into lists.
-require_plain() {
-  case $2 in
-    '' | *[!]A-Za-z0-9:/.,=_@%+*[-]*) misused "$1 is empty or has characters that stand in no name or address" ;;
-  esac
-}
-
 # What was set before stays, unless it is given anew. What fetches and what enrolls goes through the proxy too.
 recall_settings() {
-  if [ -f "$ENV_FILE" ]; then
-    docker=${docker:-$(sed -n 's/^FAIRLEAD_DOCKER=//p' "$ENV_FILE")}
-    proxy=${proxy:-$(sed -n 's/^HTTPS_PROXY=//p' "$ENV_FILE")}
-    no_proxy_list=${no_proxy_list:-$(sed -n 's/^NO_PROXY=//p' "$ENV_FILE")}
-  fi
+  docker=${docker:-$(setting FAIRLEAD_DOCKER)}
+  proxy=${proxy:-$(setting HTTPS_PROXY)}
+  no_proxy_list=${no_proxy_list:-$(setting NO_PROXY)}
+  self_upgrade=${self_upgrade:-$(setting FAIRLEAD_SELF_UPGRADE)}
   unset HTTPS_PROXY https_proxy NO_PROXY no_proxy
   if [ -n "$proxy" ]; then
     require_plain --proxy "$proxy"
@@ -152,33 +142,14 @@ recall_settings() {
 
 # --- what is here
 
-check_machine() {
-  [ "$(id -u)" = 0 ] || fail 'this needs root: put sudo before sh'
-  [ "$(uname -s)" = Linux ] || fail "there is no installer for $(uname -s): run the agent from a checkout there"
-  case $(uname -m) in
-    x86_64 | amd64) arch=x64 sha256=$SHA256_linux_x64 ;;
-    aarch64 | arm64) arch=arm64 sha256=$SHA256_linux_arm64 ;;
-    *) fail "there is no agent for the architecture $(uname -m): there is one for x86_64 and for aarch64" ;;
+# What the machine needs of the script, and where the executable goes.
+choose_executable() {
+  case $arch in
+    x64) sha256=$SHA256_linux_x64 ;;
+    arm64) sha256=$SHA256_linux_arm64 ;;
   esac
-  find_init
-}
-
-find_init() {
-  if [ -z "$init" ]; then
-    if [ -f "$UNIT" ] || [ -d /run/systemd/system ]; then
-      init=systemd
-    elif [ -f "$RC_SCRIPT" ] || [ -d /run/openrc ]; then
-      init=openrc
-    else
-      init=none
-    fi
-  fi
-  case $init in
-    systemd) have systemctl || fail 'systemctl is not here: --init openrc or --init none' ;;
-    openrc) have rc-service || fail 'rc-service is not here: --init systemd or --init none' ;;
-    none) ;;
-    *) misused "--init is systemd, openrc or none, not $init" ;;
-  esac
+  BIN=$OWN_DIR/$NAME
+  if [ "$self_upgrade" = no ]; then BIN=$LINK; fi
 }
 
 check_docker() {
@@ -196,19 +167,8 @@ check_docker() {
   esac
 }
 
-check_space() {
-  dir=$(dirname "$BIN")
-  # What is not there yet is made in the file system of what is.
-  while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-  free=$(df -Pk "$dir" | awk 'END { print $4 }')
-  [ "$free" -ge "$NEEDED_KIB" ] ||
-    fail "there is too little space in $(dirname "$BIN"): $((free / 1024)) MiB are free, and $((NEEDED_KIB / 1024)) are needed"
-}
-
 check_tools() {
-  for tool in awk cmp df gunzip mktemp sha256sum stat su; do
-    have "$tool" || fail "$tool is not here: install the basic tools of this system (coreutils, gzip and awk, or busybox)"
-  done
+  require_tools awk df find gunzip mktemp readlink setsid sha256sum stat su
   have curl || { have wget && ! wget --help 2>&1 | grep -q BusyBox; } ||
     fail 'neither curl nor GNU wget is here, and BusyBox has no wget that the server would talk to: install one of them'
 }
@@ -255,19 +215,13 @@ fetch() {
   fi
 }
 
-mark_restart() {
-  make_folder "$(dirname "$RESTART_MARK")"
-  : >"$RESTART_MARK" || fail "$RESTART_MARK cannot be written"
-}
-needs_restart() { [ -e "$RESTART_MARK" ]; }
-
-make_folder() { [ -d "$1" ] || (umask 022 && mkdir -p "$1"); }
-
-# Puts the verified executable into $work, in the file system where it will stay.
+# Puts the verified executable into $work, in the file system where it will stay, and where nobody but root can change it.
 download() {
-  make_folder "$(dirname "$BIN")"
-  work=$(mktemp -d "$(dirname "$BIN")/.$NAME.XXXXXX") || fail "no folder can be made in $(dirname "$BIN")"
-  [ -d "$work" ] || fail "mktemp has made no folder in $(dirname "$BIN")"
+  dir=$(executable_folder)
+  make_folder "$dir"
+  remove_left "$dir"
+  work=$(mktemp -d "$dir/.$NAME.XXXXXX") || fail "no folder can be made in $dir"
+  [ -d "$work" ] || fail "mktemp has made no folder in $dir"
   printf '%s\n' "$CA_PEM" >"$work/ca.pem"
   say "fetching the agent from $SERVER"
   fetch "$SERVER/download/linux/$arch/$NAME.gz" "$work/$NAME.gz" || fail "the agent could not be fetched from $SERVER"
@@ -275,294 +229,154 @@ download() {
   found=$(sha256sum "$work/$NAME" | awk '{ print $1 }')
   [ "$found" = "$sha256" ] ||
     fail "what was fetched is not what the server vouches for (sha256 $found instead of $sha256): nothing of it was run. Make a new token if the server's agents have just been replaced"
-  chmod 755 "$work" "$work/$NAME"
+  chmod 755 "$work/$NAME"
   "$work/$NAME" --version >"$work/version" 2>&1 ||
     fail "the agent does not run here: $(cat "$work/version"). It needs glibc 2.28 or newer, libstdc++ and libatomic (Debian and Ubuntu: libatomic1, Fedora and its like: libatomic)"
 }
 
+# remove_left FOLDER: what a run that was killed has downloaded there.
+remove_left() {
+  if [ -d "$1" ]; then find "$1" -maxdepth 1 -type d -name ".$NAME.??????" -exec rm -rf {} +; fi
+}
+
+executable_folder() { if [ "$BIN" = "$LINK" ]; then dirname "$LINK"; else say "$LIB_DIR"; fi; }
+
 # Once: it takes a small machine seconds.
 check_executable() {
   current=
-  if [ -x "$BIN" ] && [ "$(sha256sum "$BIN" | awk '{ print $1 }')" = "$sha256" ]; then current=yes; fi
+  if [ -f "$BIN" ] && [ -x "$BIN" ] && [ ! -L "$BIN" ] && [ "$(sha256sum "$BIN" | awk '{ print $1 }')" = "$sha256" ]; then
+    current=yes
+  fi
 }
 is_current() { [ -n "$current" ]; }
 
+# Of the executable that is there; empty if there is none that runs.
+installed_version() {
+  if has_user && [ -x "$LINK" ]; then as_user "$LINK --version" 2>/dev/null | harmless; fi
+}
+
+# is_newer VERSION VERSION: by their numbers.
+is_newer() {
+  printf '%s\n%s\n' "$1" "$2" | awk -F '[ .(-]' '
+    { number = $1 * 1e12 + $2 * 1e6 + $3 }
+    NR == 1 { first = number }
+    END { exit !(first > number) }'
+}
+
 put_executable() {
+  before=$(installed_version)
   mark_restart
-  mv -f "$work/$NAME" "$BIN"
-  say "installed $BIN, version $(cat "$work/version")"
+  if [ "$BIN" = "$LINK" ]; then put_for_root; else put_for_agent; fi
+  say "installed $BIN, version $(cat "$work/version")${before:+, in place of version $before}"
 }
 
-# --- who it runs as
-
-has_user() { grep -q "^$NAME:" /etc/passwd; }
-has_group() { grep -q "^$1:" /etc/group; }
-
-make_user() {
-  has_group "$NAME" || if have groupadd; then groupadd --system "$NAME"; else addgroup -S "$NAME"; fi
-  has_user || if have useradd; then
-    useradd --system --gid "$NAME" --home-dir "$STATE_DIR" --no-create-home --shell /bin/false "$NAME"
-  else
-    adduser -S -D -H -h "$STATE_DIR" -s /bin/false -G "$NAME" "$NAME"
-  fi
-  if [ -z "$socket_group" ] || id -nG "$NAME" | tr ' ' '\n' | grep -qx "$socket_group"; then return 0; fi
-  mark_restart
-  if have usermod; then usermod -a -G "$socket_group" "$NAME"; else addgroup "$NAME" "$socket_group"; fi
+put_for_root() {
+  # Not into a folder that it may lead to.
+  if [ -L "$LINK" ]; then rm -f "$LINK"; fi
+  mv -f "$work/$NAME" "$LINK"
+  rm -rf "$LIB_DIR"
 }
 
-remove_user() {
-  if has_user; then if have userdel; then userdel "$NAME"; else deluser "$NAME"; fi; fi
-  if has_group "$NAME"; then if have groupdel; then groupdel "$NAME"; else delgroup "$NAME"; fi; fi
-}
-
-# --- the service
-
-# put FILE MODE: what stands on stdin becomes the file, whole, unless it is that already.
-put() {
-  make_folder "$(dirname "$1")"
-  if ! { cat >"$1.new" && chmod "$2" "$1.new"; }; then
-    rm -f "$1.new"
-    fail "$1 cannot be written"
-  fi
-  if cmp -s "$1.new" "$1"; then
-    rm -f "$1.new"
-  else
-    mark_restart
-    mv -f "$1.new" "$1" || fail "$1 cannot be replaced"
-  fi
-}
-
-# Only root and the agent read it: a proxy's address may hold a password.
-write_environment() {
-  settings=$(
-    if [ -n "$docker" ]; then say "FAIRLEAD_DOCKER=$docker"; fi
-    if [ -n "$proxy" ]; then say "HTTPS_PROXY=$proxy"; fi
-    if [ -n "$no_proxy_list" ]; then say "NO_PROXY=$no_proxy_list"; fi
-  )
-  put "$ENV_FILE" 640 <<TEXT
-$settings
-TEXT
-  chgrp "$NAME" "$ENV_FILE"
-}
-
-# Nothing cuts the log where there is no journal: only warnings go into it, and it begins anew with each start.
-write_keeper() {
-  put "$KEEPER" 755 <<TEXT
-#!/bin/sh
-# Runs the Fairlead agent, and again when it has failed, until it is stopped or says that it must stay down.
-set -a
-. $ENV_FILE
-FAIRLEAD_LOG_LEVEL=\${FAIRLEAD_LOG_LEVEL:-warn}
-set +a
-stopped=
-child=
-trap 'stopped=yes; if [ -n "\$child" ]; then kill "\$child" 2>/dev/null; fi' TERM INT HUP
-while [ -z "\$stopped" ]; do
-  $BIN run &
-  child=\$!
-  # A signal ends the first wait; the agent ends in its own time.
-  wait "\$child"
-  code=\$?
-  while kill -0 "\$child" 2>/dev/null; do
-    wait "\$child"
-    code=\$?
-  done
-  # stopped, revoked, not enrolled, expired, refused by version
-  case \$code in 0 | 3 | 4 | 5 | 6) exit "\$code" ;; esac
-  sleep 5 &
-  child=\$!
-  wait "\$child"
-done
-TEXT
-}
-
-write_unit() {
-  put "$UNIT" 644 <<TEXT
-[Unit]
-Description=Fairlead agent
-Wants=network-online.target
-After=network-online.target docker.service
-
-[Service]
-Type=exec
-ExecStart=$BIN run
-EnvironmentFile=-$ENV_FILE
-User=$NAME
-Group=$NAME
-Restart=on-failure
-RestartSec=5
-# revoked, not enrolled, expired, refused by version
-RestartPreventExitStatus=3 4 5 6
-UMask=0077
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-ProtectSystem=strict
-ReadWritePaths=$STATE_DIR
-ProtectHome=read-only
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-LockPersonality=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-
-[Install]
-WantedBy=multi-user.target
-TEXT
-}
-
-write_rc_script() {
-  put "$RC_SCRIPT" 755 <<TEXT
-#!/sbin/openrc-run
-name="Fairlead agent"
-command="$KEEPER"
-command_user="$NAME:$NAME"
-command_background=yes
-pidfile="$PID_FILE"
-output_log="$LOG_FILE"
-error_log="$LOG_FILE"
-retry="TERM/$STOP_SECONDS/KILL/2"
-
-depend() {
-  need net
-  after docker
-}
-
-start_pre() {
-  checkpath --file-truncate --mode 0640 --owner "$NAME:$NAME" "$LOG_FILE"
-}
-TEXT
-}
-
-write_service() {
-  case $init in
-    systemd)
-      write_unit
-      systemctl daemon-reload
-      ;;
-    openrc)
-      write_keeper
-      write_rc_script
-      ;;
-    none) write_keeper ;;
-  esac
-}
-
-is_running() {
-  case $init in
-    systemd) systemctl is-active --quiet "$NAME" ;;
-    openrc) rc-service "$NAME" status >/dev/null 2>&1 ;;
-    none) [ -f "$PID_FILE" ] && is_keeper "$(cat "$PID_FILE")" ;;
-  esac
-}
-
-start_service() {
-  if ! needs_restart && is_running; then return 0; fi
-  case $init in
-    systemd)
-      systemctl enable --quiet "$NAME"
-      systemctl restart "$NAME"
-      ;;
-    openrc)
-      rc-update -q add "$NAME" default
-      rc-service "$NAME" restart
-      ;;
-    none)
-      stop_plain
-      start_plain
-      ;;
-  esac
-  rm -f "$RESTART_MARK"
-}
-
-# Not another process that has the number by now, nor one that has ended and that nobody has asked for.
-is_keeper() { grep -q "$KEEPER" "/proc/$1/cmdline" 2>/dev/null; }
-
-# Adds to `waited`, in tenths of a second. GNU's sleep and BusyBox's know parts of a second.
-pause() {
-  if sleep 0.2 2>/dev/null; then
-    waited=$((waited + 2))
-  else
-    sleep 1
-    waited=$((waited + 10))
-  fi
-}
-
-start_plain() {
-  : >"$LOG_FILE"
-  chown "$NAME:$NAME" "$LOG_FILE"
-  (cd / && exec setsid su -s /bin/sh "$NAME" -c "echo \$\$ && exec $KEEPER >>$LOG_FILE 2>&1") >"$PID_FILE" </dev/null 2>>"$LOG_FILE" &
-  waited=0
-  until is_running; do
-    [ "$waited" -lt "${STOP_SECONDS}0" ] || fail "the agent could not be started: $(cat "$LOG_FILE")"
-    pause
-  done
-}
-
-stop_plain() {
-  [ -f "$PID_FILE" ] || return 0
-  pid=$(cat "$PID_FILE")
-  if is_keeper "$pid"; then kill "$pid"; fi
-  waited=0
-  while is_keeper "$pid"; do
-    if [ "$waited" -ge "${STOP_SECONDS}0" ]; then kill -9 "$pid" && break; fi
-    pause
-  done
-  rm -f "$PID_FILE"
-}
-
-remove_service() {
-  if [ -f "$UNIT" ]; then
-    systemctl disable --quiet --now "$NAME" || say "note: systemd could not stop $NAME"
-    rm -f "$UNIT"
-    systemctl daemon-reload
-  fi
-  if [ -f "$RC_SCRIPT" ]; then
-    rc-service "$NAME" stop || say "note: OpenRC could not stop $NAME"
-    rc-update -q delete "$NAME" default || say "note: $NAME was in no runlevel"
-    rm -f "$RC_SCRIPT"
-  fi
-  stop_plain
+# By the agent's user, whose folder it is: root writes nothing where that user may have put links. What the agent keeps of a
+# version of before goes, so that nothing puts that back.
+put_for_agent() {
+  if [ ! -d "$OWN_DIR" ]; then (umask 022 && mkdir "$OWN_DIR"); fi
+  chown "$NAME:$NAME" "$OWN_DIR"
+  as_user "umask 022 && cat >$BIN.new && chmod 755 $BIN.new && rm -f $BIN.part $BIN.next $BIN.previous && mv -f $BIN.new $BIN" <"$work/$NAME" ||
+    fail "$BIN cannot be written"
+  put_link "$LINK" "$BIN"
 }
 
 # --- the whole
 
 is_enrolled() { [ -f "$STATE_DIR/agent.json" ]; }
 
-# The token goes by stdin. The environment, which others might read, has none of it.
-enroll() {
-  set -- enroll --server "$SERVER" --token - --state-dir "$STATE_DIR"
-  if [ -n "$host_name" ]; then set -- "$@" --name "$host_name"; fi
-  for tag in $tags; do set -- "$@" --tag "$tag"; done
-  printf '%s\n' "$token" | "$BIN" "$@"
+join_docker() {
+  if [ -z "$socket_group" ] || id -nG "$NAME" | tr ' ' '\n' | grep -qx "$socket_group"; then return 0; fi
+  mark_restart
+  if have usermod; then usermod -a -G "$socket_group" "$NAME"; else addgroup "$NAME" "$socket_group"; fi
 }
 
-own_state() {
-  chown -R "$NAME:$NAME" "$STATE_DIR"
-  chmod 700 "$STATE_DIR"
+# What agent.json says of this host: read as its user, who may have put a link there.
+identity() { as_user "sed -n 's/^ *\"$1\": \"\([^\"]*\)\",*\$/\1/p' $STATE_DIR/agent.json"; }
+
+# Whether the CA that came with this script, where one did, is one of this host's.
+knows_ca() {
+  [ -n "$CA_PEM" ] || return 0
+  { printf '%s\nof the host\n' "$CA_PEM" && as_user "cat $STATE_DIR/ca.pem"; } | awk '
+    /^of the host/ { of_host = 1 }
+    /^-----BEGIN/ { body = ""; next }
+    /^-----END/ { if (!of_host) known[body] = 1; else if (body in known) found = 1 }
+    { body = body $0 }
+    END { exit !found }'
+}
+
+# Neither the agent nor the token of another installation is for this host.
+check_membership() {
+  { is_enrolled && has_user; } || return 0
+  home=$(identity server)
+  { [ "$home" != "$SERVER" ] && is_plain "$home"; } || return 0
+  knows_ca || fail "this host is enrolled at $home, which is another installation: take it out of that first, by --uninstall in the place of --token -"
+}
+
+join_mesh() {
+  if is_enrolled; then
+    unused=
+    if [ -n "$host_name$tags" ]; then unused=', nor were --name and --tag: fairlead host rename and fairlead host tag change them'; fi
+    say "this host is enrolled already; its token was not used$unused"
+  else
+    enroll
+  fi
+}
+
+# The token goes by stdin. The environment, which others might read, has none of it. The values have no quotes in them.
+enroll() {
+  line="$BIN enroll --server '$SERVER' --token - --state-dir $STATE_DIR"
+  if [ -n "$host_name" ]; then line="$line --name '$host_name'"; fi
+  for tag in $tags; do line="$line --tag '$tag'"; done
+  printf '%s\n' "$token" | as_user "$line"
+}
+
+# agent_settings COMMAND: has it put them, or plan it.
+agent_settings() {
+  "$1" "FAIRLEAD_DOCKER=$docker" "HTTPS_PROXY=$proxy" "NO_PROXY=$no_proxy_list" \
+    "FAIRLEAD_SELF_UPGRADE=$(if [ "$self_upgrade" = no ]; then echo no; fi)"
+}
+
+write_agent_service() {
+  agent_settings put_settings
+  service_command="$BIN run"
+  # Then the agent leaves it to what runs it to start it again when an upgrade has failed.
+  service_settings=FAIRLEAD_SUPERVISED=1
+  service_after=docker.service
+  if [ "$init" = openrc ]; then service_after=docker; fi
+  service_paths=$STATE_DIR
+  if [ "$BIN" != "$LINK" ]; then service_paths="$STATE_DIR $OWN_DIR"; fi
+  write_service
 }
 
 wait_until_connected() {
   waited=0
-  until "$BIN" status --state-dir "$STATE_DIR" --json | grep -q '"connected": true'; do
+  until state=$(as_user "$BIN status --state-dir $STATE_DIR --json") && printf '%s\n' "$state" | grep -q '"connected": true'; do
+    if has_ended; then fail "the agent has ended, and is not started again. Its last words: $(last_words)"; fi
     waited=$((waited + 1))
-    [ "$waited" -le 20 ] || fail "the agent has started, but does not reach the server yet; it goes on trying. $(
-      case $init in systemd) echo "journalctl -u $NAME" ;; *) echo "$LOG_FILE" ;; esac
-    ) tells why. Hosts need the server's port for agents (8443 unless set otherwise) besides that of the API"
+    [ "$waited" -le 20 ] || fail "the agent has started, but does not reach the server yet; it goes on trying. $(log_hint) tells why. Hosts need the server's port for agents (8443 unless set otherwise) besides that of the API"
     sleep 1
   done
 }
 
-clean_up() { if [ -n "$work" ]; then rm -rf "$work"; fi; }
+tell_docker() {
+  if printf '%s\n' "$state" | grep -q '"reachable": false'; then
+    say "note: the agent does not reach Docker at ${docker:-/var/run/docker.sock}; why, this says: su -s /bin/sh $NAME -c 'fairlead-agent doctor'"
+  fi
+}
+
+clean_up() {
+  if [ -z "$work" ]; then return 0; fi
+  rm -rf "$work"
+  # Nothing of a first run that has failed.
+  rmdir "$LIB_DIR" 2>/dev/null || :
+}
 
 check_server() {
   [ -n "$SERVER" ] || fail 'which server is not known: take this script from a server, at /install.sh'
@@ -571,80 +385,123 @@ check_server() {
   check_clock
 }
 
+# What a release has put there may be newer than what the server gives to new hosts; only --upgrade goes back.
+keeps_newer() {
+  [ "$action" = install ] && [ -x "$BIN" ] && is_newer "$(installed_version)" "$(cat "$work/version")"
+}
+
+# Verified before anything of the machine is changed.
 replace_executable() {
   if is_current; then
+    if [ "$BIN" != "$LINK" ]; then put_link "$LINK" "$BIN"; fi
     say "$BIN is current"
   else
+    require_space "$(executable_folder)" "$NEEDED_KIB"
     download
-    put_executable
+    if keeps_newer; then
+      say "$BIN is kept: its version $(installed_version) is newer than the server's, $(cat "$work/version"), which --upgrade would put there"
+    else
+      make_user "$STATE_DIR"
+      put_executable
+    fi
   fi
 }
 
 do_install() {
+  check_init
   check_docker
-  is_enrolled || [ -n "$token" ] || misused 'a token is needed: --token - reads it from stdin'
+  is_enrolled || [ -n "$token$dry_run" ] || misused 'a token is needed: --token - reads it from stdin'
   check_server
-  check_space
+  check_membership
   check_executable
   if [ -n "$dry_run" ]; then
-    if is_current; then say "would keep $BIN, which is current"; else say "would install the agent for linux/$arch as $BIN"; fi
-    say "would make the user $NAME in the group ${socket_group:-$NAME}"
-    if is_enrolled; then say "would keep the identity in $STATE_DIR"; else say "would enroll this host at $SERVER, with its identity in $STATE_DIR"; fi
-    say "would start the agent by $init"
+    plan_install
     return 0
   fi
   replace_executable
-  make_user
-  if is_enrolled; then say "this host is enrolled already; its token was not used"; else enroll; fi
-  own_state
-  write_environment
-  write_service
-  start_service
+  make_user "$STATE_DIR"
+  join_docker
+  own "$STATE_DIR"
+  join_mesh
+  write_agent_service
+  start_service || fail "the agent could not be started: $(log_hint) tells why"
   wait_until_connected
-  say "the agent runs and is connected; $NAME status says how it is"
+  say "the agent runs and is connected; as its user, it says how it is: su -s /bin/sh $NAME -c '$NAME status'"
+  tell_docker
   if [ "$init" = none ]; then
-    say "no service manager was found: have this run whenever this machine has started: su -s /bin/sh $NAME -c $KEEPER"
+    say "no service manager was found: have this run whenever this machine has started: $KEEPER start"
   fi
 }
 
+plan_install() {
+  if is_current; then
+    say "would keep $BIN, which is current"
+  else
+    require_space "$(executable_folder)" "$NEEDED_KIB"
+    say "would install the agent for linux/$arch as $BIN"
+  fi
+  say "would make the user $NAME in the group ${socket_group:-$NAME}"
+  if is_enrolled; then
+    say "would keep the identity in $STATE_DIR"
+  else
+    say "would enroll this host at $SERVER, with its identity in $STATE_DIR$([ -n "$token" ] || say ', by the token that it is given then')"
+  fi
+  agent_settings plan_settings
+  say "would start the agent by $init"
+}
+
 do_upgrade() {
-  [ -x "$BIN" ] || fail "$BIN is not installed"
+  [ -x "$LINK" ] || fail "$LINK is not installed"
+  check_init
   check_server
+  check_membership
   check_executable
   if is_current && ! needs_restart; then
-    say "$BIN is current"
+    say "$BIN is current, version $(installed_version)"
     return 0
   fi
-  is_current || check_space
   if [ -n "$dry_run" ]; then
-    if is_current; then say "would keep $BIN"; else say "would replace $BIN"; fi
+    if is_current; then say "would keep $BIN"; else say "would replace $BIN, version $(installed_version)"; fi
     say "would start the agent again by $init"
     return 0
   fi
   replace_executable
-  write_service
-  start_service
+  write_agent_service
+  start_service || fail "the agent could not be started: $(log_hint) tells why"
 }
 
 do_uninstall() {
   if [ -n "$dry_run" ]; then
-    say "would stop the agent, take this host out of the mesh, and remove $BIN, $STATE_DIR, $ENV_FILE, the service and the user $NAME"
+    say "would stop the agent, take this host out of the mesh, and remove $LINK, $LIB_DIR, $STATE_DIR, $ENV_FILE, the service and the user $NAME"
     return 0
   fi
   remove_service
-  if is_enrolled && [ -x "$BIN" ]; then
-    "$BIN" unenroll --state-dir "$STATE_DIR" ||
+  if is_enrolled && has_user && [ -x "$LINK" ]; then
+    as_user "$LINK unenroll --state-dir $STATE_DIR" ||
       say 'note: the server was not told that this host has left: remove it there'
   fi
-  rm -rf "$BIN" "$(dirname "$KEEPER")" "$STATE_DIR" "$ENV_FILE" "$PID_FILE" "$LOG_FILE" "$RESTART_MARK"
   remove_user
+  remove_left "$(dirname "$LINK")"
+  rm -rf "$LINK" "$LIB_DIR" "$(dirname "$KEEPER")" "$STATE_DIR" "$ENV_FILE"
   say 'the agent is removed'
+}
+
+install_server() {
+  [ -f "$(dirname "$0")/install-server.sh" ] ||
+    fail 'the server is installed from the archive of a site: unpack that, and run install.sh server in it. A script that comes from a server installs agents'
+  exec sh "$(dirname "$0")/install-server.sh" "$@"
 }
 
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
+if [ "${1-}" = server ]; then
+  shift
+  install_server "$@"
+fi
 parse "$@"
 recall_settings
-check_machine
+find_machine
+find_init
+choose_executable
 check_tools
 "do_$action"

@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FairleadError } from '../shared/errors.ts';
+import { agentFoldersOfSite } from '../shared/site.ts';
 import type { AgentFileName, AgentFilesService, AgentPlatform, OpenAgentFile } from './routes/deps/agent-files.ts';
 
 /** In the data directory. */
@@ -13,20 +14,24 @@ const BUILT = fileURLToPath(new URL('../dist/agent-files', import.meta.url));
 
 /** Where executables are looked for, first to last. */
 export function agentFolders({ dataDir, agentFiles }: { dataDir: string; agentFiles?: string }): string[] {
-  return agentFiles === undefined ? [join(dataDir, FOLDER), BUILT] : [agentFiles];
+  return agentFiles === undefined ? [join(dataDir, FOLDER), BUILT, ...agentFoldersOfSite()] : [agentFiles];
 }
 
 export class AgentFiles implements AgentFilesService {
   readonly #folders: readonly string[];
+  readonly #released: (platform: AgentPlatform) => string | undefined;
 
-  constructor(folders: readonly string[]) {
+  /** @param released the folder of the release that comes before all those, if it has something for a platform */
+  constructor(folders: readonly string[], released: (platform: AgentPlatform) => string | undefined = () => undefined) {
     this.#folders = folders;
+    this.#released = released;
   }
 
   /** The first folder that has an executable for a platform has all that belongs to it. */
   async open(platform: AgentPlatform, name: AgentFileName): Promise<OpenAgentFile> {
-    for (const folder of this.#folders) {
-      const dir = join(folder, platform.os, platform.arch);
+    const released = this.#released(platform);
+    const others = this.#folders.map((folder) => join(folder, platform.os, platform.arch));
+    for (const dir of released === undefined ? others : [released, ...others]) {
       const executable = await openFile(join(dir, 'fairlead-agent'));
       if (executable === undefined) continue;
       if (name === 'fairlead-agent') return executable;

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../shared/atomic-file.ts';
-import { RECONNECT_MIN_MS } from '../shared/limits.ts';
 import { VERSION } from '../shared/version.ts';
 import type { Authority } from './authority/authority.ts';
 import { followPin } from './ca.ts';
+import { Drain } from './drain.ts';
 import { openFleet } from './fleet.ts';
 import { type AppUrls, openFront } from './front.ts';
 import { listen, listenApi, requireFree } from './listen.ts';
@@ -14,8 +14,10 @@ import { type Closers, type PartOptions, RUNTIME_FILE } from './parts.ts';
 import { publicHosts, url } from './public-hosts.ts';
 import { openRecords } from './records.ts';
 
-/** Over how long agents spread their return after a stop, in ms, so that they do not come back all at once. */
-const RETURN_SPREAD_MS = 3 * RECONNECT_MIN_MS;
+/** How long requests in progress may go on once the server stops, in ms. */
+const DRAIN_MS = 5_000;
+/** How long the streams of hosts may go on after that, in ms. */
+const FAREWELL_MS = 1_000;
 
 export interface AppOptions extends Omit<PartOptions, 'closers'> {
   readonly pid: number;
@@ -23,6 +25,7 @@ export interface AppOptions extends Omit<PartOptions, 'closers'> {
 
 /** A server that listens. */
 export interface App {
+  /** Where it listens, by the name that it hands out. */
   readonly urls: AppUrls;
   readonly caFingerprint: string;
   readonly adminTokenFile: string;
@@ -58,7 +61,7 @@ export async function startApp(options: AppOptions): Promise<App> {
 }
 
 async function start(options: AppOptions & PartOptions): Promise<Omit<App, 'close'>> {
-  const { config, log, closers } = options;
+  const { config, clock, log, closers } = options;
   // A first start that cannot listen leaves nothing behind; later on, whose data it is comes first.
   if (!existsSync(config.dataDir)) {
     await requireFree('--api-listen', config.apiListen);
@@ -68,32 +71,41 @@ async function start(options: AppOptions & PartOptions): Promise<Omit<App, 'clos
   const records = await openRecords(options, names);
   const { authority } = records;
   const fleet = await openFleet(options, records);
+  const drain = new Drain(clock);
   let urls: AppUrls = { apiUrl: '', agentUrl: '' };
-  const { api, apiTokens, tls } = await openFront({ ...options, names, urls: () => urls }, records, fleet);
+  const { api, apiTokens, tls } = await openFront({ ...options, names, urls: () => urls, drain }, records, fleet);
 
   const { agents, events, hostMetrics } = fleet;
   const agentPort = await listen('--agent-listen', config.agentListen, (at) => agents.listen(at.host, at.port));
-  closers.push(() => agents.close(RETURN_SPREAD_MS));
+  closers.push(() => agents.close(FAREWELL_MS));
   const apiPort = await listen('--api-listen', config.apiListen, (at) => listenApi(api, at));
-  // Both at once: requests in flight end with their hosts' streams, and no new ones are taken meanwhile.
   const closeAgents = closers.pop();
-  closers.push(() => {
+  closers.push(async () => {
     events.stopAsking();
     hostMetrics.stopAsking();
-    return Promise.all([closeAgents?.(), api.close()]);
+    drain.begin();
+    const isIdle = await drain.idle(DRAIN_MS);
+    if (!isIdle) log.warn({ requests: drain.inProgress }, 'these requests took too long, and are ended');
+    // Both at once: requests that are left end with their hosts' streams.
+    await Promise.all([closeAgents?.(), api.close()]);
   });
 
   const host = names[0] ?? 'localhost';
-  const scheme = tls.options === undefined ? 'http' : 'https';
-  urls = { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
+  const own = urlsOf(tls.options === undefined ? 'http' : 'https', host, apiPort, agentPort);
+  // What is handed out: where the API has no TLS the proxy in front of it has, and it may have other ports.
+  urls = urlsOf('https', host, config.publicApiPort ?? apiPort, config.publicAgentPort ?? agentPort);
   const runtimeFile = join(config.dataDir, RUNTIME_FILE);
   closers.push(() => rm(runtimeFile, { force: true }));
-  const keepRuntime = () => writeRuntime(runtimeFile, { pid: options.pid, ...urls }, authority);
+  const keepRuntime = () => writeRuntime(runtimeFile, { pid: options.pid, ...own }, authority);
   await keepRuntime();
   closers.push(followPin(authority, log, [keepRuntime, () => apiTokens.repinAdminToken()]));
   const { caFingerprint } = authority;
-  log.info({ ...urls, caFingerprint, version: VERSION }, 'the server is ready');
-  return { urls, caFingerprint, adminTokenFile: apiTokens.adminTokenFile, reload: () => tls.reload() };
+  log.info({ ...own, caFingerprint, version: VERSION }, 'the server is ready');
+  return { urls: own, caFingerprint, adminTokenFile: apiTokens.adminTokenFile, reload: () => tls.reload() };
+}
+
+function urlsOf(scheme: string, host: string, apiPort: number, agentPort: number): AppUrls {
+  return { apiUrl: url(scheme, host, apiPort), agentUrl: `${url('wss', host, agentPort)}/agent` };
 }
 
 /** Whoever waits for the file reads the whole of it or none. */

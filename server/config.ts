@@ -1,9 +1,10 @@
 /** The configuration of fairlead-server: what its flags stand for, and the checks that go beyond their schema. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { parseDuration } from '../shared/duration.ts';
 import type { LogLevel } from '../shared/flags.ts';
+import { type ReleaseKeys, readReleaseKeys } from '../shared/releases/signature.ts';
 import { type AuditConfig, parseAudit, parseRetention } from './audit-flags.ts';
 import { type Balancers, parseBalancers } from './doors/balancers.ts';
 import type { MetricsConfig } from './host-metrics/host-metrics.ts';
@@ -28,6 +29,9 @@ export interface ServerConfig {
   readonly agentListen: ListenAddress;
   /** Empty: the server finds out. */
   readonly publicHosts: readonly string[];
+  /** What stands in URLs in the place of the ports listened on. */
+  readonly publicApiPort?: number;
+  readonly publicAgentPort?: number;
   readonly caPassphraseFile: string | undefined;
   /** What to put the CA's keys under instead of serving: the passphrase in a file, or a master key. */
   readonly changeCaSecret?: { readonly passphraseFile: string } | 'master-key';
@@ -35,6 +39,8 @@ export interface ServerConfig {
   readonly intermediate?: { readonly requestFile: string } | { readonly importFile: string };
   readonly apiTls: ApiTls;
   readonly trustProxy: boolean;
+  /** Those whose `X-Forwarded-For` counts; absent: of whoever connects. */
+  readonly trustedProxies?: Balancers;
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers;
   /** What the streams of all agents may take together. */
@@ -55,6 +61,8 @@ export interface ServerConfig {
   readonly hawserRequestMs: number;
   /** A folder with executables of the agent; absolute. */
   readonly agentFiles?: string;
+  /** Files with public keys for releases; absolute. None: no signature is checked here. */
+  readonly releaseKeyFiles?: readonly string[];
   readonly logLevel: LogLevel;
   readonly resetAdminToken: boolean;
 }
@@ -74,16 +82,21 @@ export async function readConfig(flags: ServerFlags): Promise<ServerConfig> {
     throw invalid(`--api-listen and --agent-listen are both ${flags.apiListen}: they need two ports`);
   }
   const balancers = parseBalancers('--proxy-protocol', flags.proxyProtocol);
+  const trustedProxies = parseBalancers('--trust-proxy-from', flags.trustProxyFrom);
+  if (trustedProxies !== undefined && !flags.trustProxy) throw invalid('--trust-proxy-from needs --trust-proxy');
   const config: ServerConfig = {
     dataDir: resolve(flags.dataDir),
     apiListen,
     agentListen,
     publicHosts: flags.publicHost.map(parsePublicHost),
+    ...(flags.publicApiPort === undefined ? {} : { publicApiPort: flags.publicApiPort }),
+    ...(flags.publicAgentPort === undefined ? {} : { publicAgentPort: flags.publicAgentPort }),
     caPassphraseFile: flags.caPassphraseFile === undefined ? undefined : resolve(flags.caPassphraseFile),
     ...parseSecretChange(flags),
     ...parseIntermediate(flags),
     apiTls: parseApiTls(flags),
     trustProxy: flags.trustProxy,
+    ...(trustedProxies === undefined ? {} : { trustedProxies }),
     ...(balancers === undefined ? {} : { balancers }),
     streamMemoryBytes: streamMemoryBytes(flags.streamMemory, machineBytes()),
     audit: parseAudit(flags),
@@ -95,6 +108,7 @@ export async function readConfig(flags: ServerFlags): Promise<ServerConfig> {
     hawser: flags.hawser === 'on',
     hawserRequestMs: parseHawserRequestTimeout(flags.hawserRequestTimeout),
     ...(flags.agentFiles === undefined ? {} : { agentFiles: resolve(flags.agentFiles) }),
+    ...(flags.releaseKey.length === 0 ? {} : { releaseKeyFiles: flags.releaseKey.map((file) => resolve(file)) }),
     logLevel: flags.logLevel,
     resetAdminToken: flags.resetAdminToken,
   };
@@ -104,6 +118,7 @@ export async function readConfig(flags: ServerFlags): Promise<ServerConfig> {
     await requireReadable('--change-ca-passphrase-file', config.changeCaSecret.passphraseFile);
   }
   if (config.agentFiles !== undefined) await requireFolder('--agent-files', config.agentFiles);
+  await readTrustedReleaseKeys(config);
   await readApiCertificate(config);
   await readAuditWebhook(config);
   return config;
@@ -169,7 +184,7 @@ export async function readApiCertificate({
 }
 
 /** @throws FairleadError VALIDATION */
-function parseListen(name: string, listen: string): ListenAddress {
+export function parseListen(name: string, listen: string): ListenAddress {
   const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(listen) ?? [];
   const port = Number(digits);
   const fits = bracketed === undefined ? plain !== undefined && isHost(plain) : isIP(bracketed) === 6;
@@ -254,6 +269,19 @@ function firstOfChain(pem: string): X509Certificate {
   const [first] = blocks.map((block) => new X509Certificate(block));
   if (first === undefined) throw new Error('there is no certificate');
   return first;
+}
+
+/** The keys that releases must be signed by; none if any may be. @throws FairleadError VALIDATION */
+export async function readTrustedReleaseKeys({
+  releaseKeyFiles = [],
+}: Pick<ServerConfig, 'releaseKeyFiles'>): Promise<ReleaseKeys> {
+  const keys = new Map<string, KeyObject>();
+  for (const file of releaseKeyFiles) {
+    const found = readReleaseKeys(await readSmallFile('--release-key', file), `--release-key: ${file}`);
+    if (found.size === 0) throw invalid(`--release-key: ${file} holds no public key`);
+    for (const [id, key] of found) keys.set(id, key);
+  }
+  return keys;
 }
 
 /** What an offline root has signed, in PEM. @throws FairleadError VALIDATION */

@@ -5,6 +5,7 @@ import { PasswordHasher } from './access/password-hash.ts';
 import type { Authority } from './authority/authority.ts';
 import { Rotation } from './authority/rotation.ts';
 import { TrustAcks } from './authority/trust-acks.ts';
+import { readTrustedReleaseKeys } from './config.ts';
 import { Enrollment } from './enrollment/enrollment.ts';
 import type { CutOff } from './enrollment/take-over.ts';
 import { Events } from './events/events.ts';
@@ -21,10 +22,15 @@ import { Presence } from './hosts/presence.ts';
 import { HostRegistry } from './hosts/registry.ts';
 import { reportReplacements } from './hosts/replacements.ts';
 import { AgentListener } from './mesh/agent-listener.ts';
+import type { UpgradeDoor } from './mesh/agent-session.ts';
 import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
+import { Releases } from './releases/releases.ts';
 import { openSuccession, type SuccessionParts } from './renewal/succession.ts';
+import { Rollouts } from './rollouts/rollouts.ts';
 import type { HostMetricRows } from './store/host-metrics.ts';
+import { HostUpgrades } from './upgrades/host-upgrades.ts';
+import { upgradeDoor } from './upgrades/upgrade-door.ts';
 import { VolumeTransfers } from './volumes/volume-transfers.ts';
 
 export interface Fleet {
@@ -36,6 +42,9 @@ export interface Fleet {
   readonly events: Events;
   readonly hostMetrics: HostMetrics;
   readonly volumeTransfers: VolumeTransfers;
+  readonly releases: Releases;
+  readonly upgrades: HostUpgrades;
+  readonly rollouts: Rollouts;
   /** What the streams of all agents may take together. */
   readonly memory: MemoryPool;
   /** Does not listen yet. */
@@ -75,6 +84,7 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   });
   const hosts: Hosts = new Hosts({
     ...{ store, registry, clock, audit },
+    upgradeOf: (hostId) => upgrades.find(hostId),
     forget: succession.forget,
     disconnect: (target, code, reason) => {
       agents.disconnect(target, code, reason);
@@ -89,6 +99,11 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     ...{ secrets: authority.secrets, webhooksLinkLocal: config.webhookLinkLocal },
   });
   closers.push(() => events.close());
+  const { releases, upgrades, door } = await openUpgrades(options, { store, audit }, { registry, hosts, events });
+  const rollouts = await Rollouts.open({
+    ...{ store, upgrades, releases, audit, registry, hosts, clock, log, random, tell: events.tell.bind(events) },
+  });
+  closers.push(() => rollouts.close());
   const hostMetrics = openHostMetrics(options, store.hostMetrics, registry, hosts);
   const rotation = new Rotation({
     ...{ authority, hosts: store.hostTrust, operatorCertificates: store.operatorCertificates, clock, log },
@@ -104,24 +119,11 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
     stopDialling: (hostId, reason) => dialled.disconnect(hostId, reason),
   });
   closers.push(() => adoption.close());
-  const agents: AgentListener = new AgentListener({
-    ...{ memory, clock, log, random, registry },
-    serverVersion: VERSION,
-    installationId: authority.installationId,
-    caPem: authority.trust().clientCaPem,
-    issuers: authority.trust().issuers,
-    trust: new TrustAcks({ authority, store: store.hostTrust, clock }),
-    tls: authority.serverTls(),
-    isActive: (serial) => authority.active.has(serial),
-    ...succession.admission,
-    wantsRenewal: (identity) => authority.wantsRenewal(identity),
-    hostName,
-    onRefused: (refusal) => refusals.report(refusal),
-    leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
-    adoption,
-    balancers: config.balancers,
-  });
-  closers.push(keepAgentPort(agents, authority));
+  const agents: AgentListener = openAgentPort(
+    options,
+    { store, authority },
+    { memory, registry, hosts, succession, adoption, door, refusals, hostName },
+  );
   const volumeTransfers = await VolumeTransfers.open({ store, registry, audit, clock, log, random });
   closers.push(() => volumeTransfers.close());
   const edge = openEdge(options, { store, audit }, { registry, memory, tokens: hawserTokens, refusals });
@@ -132,7 +134,7 @@ export async function openFleet(options: PartOptions, { store, audit, authority 
   closers.push(() => dialled.close());
   return {
     ...{ registry, hosts, enrollment, succession, rotation, events, hostMetrics, volumeTransfers, memory, agents },
-    ...{ hawser: { tokens: hawserTokens, edge, adoption, hosts: dialled }, hasher },
+    ...{ releases, upgrades, rollouts, hawser: { tokens: hawserTokens, edge, adoption, hosts: dialled }, hasher },
   };
 }
 
@@ -154,6 +156,23 @@ function openEdge(
   return edge;
 }
 
+/** Releases of the agent, and which of them each host is to run; that goes with the host. */
+async function openUpgrades(
+  { config, clock, log, closers }: PartOptions,
+  { store, audit }: Pick<Records, 'store' | 'audit'>,
+  { registry, hosts, events }: Pick<Fleet, 'registry' | 'hosts' | 'events'>,
+): Promise<{ releases: Releases; upgrades: HostUpgrades; door: UpgradeDoor }> {
+  const keys = await readTrustedReleaseKeys(config);
+  const releases = await Releases.open({ store, audit, clock, log, keys });
+  const tell = events.tell.bind(events);
+  const upgrades = await HostUpgrades.open({ store, audit, registry, releases, clock, log, tell });
+  closers.push(() => upgrades.close());
+  hosts.onScopeChange((hostId, tags) => {
+    if (tags === undefined) void upgrades.forget(hostId);
+  });
+  return { releases, upgrades, door: upgradeDoor({ releases, upgrades, clock, log }) };
+}
+
 /** Has hosts say what they use; what is known of a host goes with it. */
 function openHostMetrics(
   options: PartOptions,
@@ -168,6 +187,39 @@ function openHostMetrics(
     if (tags === undefined) hostMetrics.forget(hostId);
   });
   return hostMetrics;
+}
+
+interface AgentPortParts extends Pick<Fleet, 'memory' | 'registry' | 'hosts' | 'succession'> {
+  readonly adoption: Adoption;
+  readonly door: UpgradeDoor;
+  readonly refusals: AgentRefusals;
+  hostName(hostId: string): Promise<string>;
+}
+
+/** The agents' port, which does not listen yet, and keeps to the current leaf and the current trust. */
+function openAgentPort(
+  { config, clock, log, random, closers }: PartOptions,
+  { store, authority }: Pick<Records, 'store' | 'authority'>,
+  { memory, registry, hosts, succession, adoption, door, refusals, hostName }: AgentPortParts,
+): AgentListener {
+  const agents = new AgentListener({
+    ...{ memory, clock, log, random, registry, hostName, adoption },
+    serverVersion: VERSION,
+    installationId: authority.installationId,
+    caPem: authority.trust().clientCaPem,
+    issuers: authority.trust().issuers,
+    trust: new TrustAcks({ authority, store: store.hostTrust, clock }),
+    tls: authority.serverTls(),
+    isActive: (serial) => authority.active.has(serial),
+    ...succession.admission,
+    wantsRenewal: (identity) => authority.wantsRenewal(identity),
+    onRefused: (refusal) => refusals.report(refusal),
+    leave: (hostId, reason, address) => hosts.leave(hostId, reason, address),
+    upgrades: door,
+    balancers: config.balancers,
+  });
+  closers.push(keepAgentPort(agents, authority));
+  return agents;
 }
 
 /** Keeps the agents' port on the current leaf and the current trust. @returns a function that stops it */

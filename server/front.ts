@@ -11,6 +11,8 @@ import { AgentFiles, agentFolders } from './agent-files.ts';
 import { type ApiTls, apiTls } from './api-tls.ts';
 import { auditMetrics } from './audit-metrics.ts';
 import { OfflineRoot } from './authority/offline-root.ts';
+import { diagnose } from './diagnostics/diagnostics.ts';
+import type { Drain } from './drain.ts';
 import type { Fleet } from './fleet.ts';
 import { InstallScript } from './install-script.ts';
 import { Metrics } from './metrics.ts';
@@ -18,6 +20,7 @@ import type { PartOptions } from './parts.ts';
 import type { Records } from './records.ts';
 import { buildApi } from './routes/api.ts';
 import type { Api } from './routes/app-types.ts';
+import type { DiagnosticsService } from './routes/deps/diagnostics.ts';
 import { sampleMetrics } from './sample-metrics.ts';
 import { Revisions } from './stacks/revisions.ts';
 import { StackMigrations } from './stacks/stack-migrations.ts';
@@ -41,6 +44,7 @@ export interface FrontOptions extends PartOptions {
   readonly names: readonly string[];
   /** Empty texts until everything listens. */
   readonly urls: () => AppUrls;
+  readonly drain: Drain;
 }
 
 /** @throws FairleadError VALIDATION if a configured certificate or key cannot be used */
@@ -54,53 +58,52 @@ export async function openFront(options: FrontOptions, records: Records, fleet: 
   closers.push(() => metrics.close());
   auditMetrics(metrics.registry, auditTrail);
   const tls = await apiTls(config, authority, { clock, log });
-  const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers, hawser } = fleet;
+  const { hosts, enrollment, rotation, events, hostMetrics, volumeTransfers, hawser, releases, upgrades, rollouts } =
+    fleet;
   const stacks = await openStacks(options, records);
   const { registry } = fleet;
   const stackMigrations = await StackMigrations.open({
     ...{ store, stacks, transfers: volumeTransfers, registry, audit, clock, log },
   });
   closers.push(() => stackMigrations.close());
-  const agentFiles = new AgentFiles(agentFolders(config));
+  const agentFiles = new AgentFiles(agentFolders(config), (platform) => fleet.releases.newestFolder(platform));
   const api = await buildApi({
-    ...{
-      hosts,
-      enrollment,
-      rotation,
-      events,
-      hostMetrics,
-      volumeTransfers,
-      hawser,
-      apiTokens,
-      audit,
-      auditTrail,
-      authority,
-      backups,
-      metrics,
-      urls,
-      clock,
-    },
+    ...{ hosts, enrollment, rotation, events, hostMetrics, volumeTransfers, hawser, releases, upgrades, rollouts },
+    ...{ apiTokens, audit, auditTrail, authority, backups, metrics, stacks, stackMigrations, agentFiles, urls, clock },
     webhooks: events.webhooks,
     ...fleet.succession.services,
     ...openSignIns(options, records, fleet.hasher),
     offlineRoot: new OfflineRoot({ authority, rotation, clock }),
-    stacks,
-    stackMigrations,
-    agentFiles,
     installScript: new InstallScript({
       ...{ agentFiles, urls },
       apiCa: () => (config.apiTls.mode === 'internal' ? authority.trust().pem : undefined),
     }),
     publicHosts: names,
+    drain: options.drain,
+    diagnostics: openDiagnostics(options, records, fleet, agentFiles),
     ready: () => readiness(store, urls()),
     version: VERSION,
     logger: log,
     trustProxy: config.trustProxy,
+    trustedProxies: config.trustedProxies,
     balancers: config.balancers,
     ...(tls.options === undefined ? {} : { https: tls.options }),
   });
   closers.push(tls.follow(api.server as unknown as Server));
   return { apiTokens, tls, api };
+}
+
+function openDiagnostics(
+  { config, clock, urls }: FrontOptions,
+  { store, authority, auditTrail }: Records,
+  { registry, hosts, events, memory, succession, releases }: Fleet,
+  agentFiles: AgentFiles,
+): DiagnosticsService {
+  const { recovery } = succession.services;
+  const parts = { ...{ config, clock, urls, store, authority, auditTrail, registry, hosts, memory, recovery } };
+  const startedAt = clock.now();
+  const agents = { agentFiles, releases };
+  return { diagnose: () => diagnose({ ...parts, ...agents, webhooks: events.webhooks, startedAt }) };
 }
 
 async function openApiTokens({ config, clock, log }: PartOptions, records: Records): Promise<ApiTokens> {

@@ -1,13 +1,15 @@
 /** The script that installs the agent, `install/install.sh`, with what it must know of this server filled in. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { isFairleadError } from '../shared/errors.ts';
 import type { AgentFilesService, AgentPlatform } from './routes/deps/agent-files.ts';
 import type { InstallScriptService } from './routes/deps/install-script.ts';
+import { quoted, shellWord } from './shell-word.ts';
 
 /** Beside this folder, and beside the bundles. */
-const TEMPLATE = fileURLToPath(new URL('../install/install.sh', import.meta.url));
+const FOLDER = new URL('../install/', import.meta.url);
+/** Where a script reads another file: whoever fetches it has that nowhere. */
+const SOURCED = /^# shellcheck source=.*\n\. .*\/([a-z-]+\.sh)"$/gm;
 const SETTINGS = /^# settings\n[\s\S]*?^# end of settings$/m;
 /** For which the script knows executables. */
 const PLATFORMS: readonly AgentPlatform[] = [
@@ -33,7 +35,7 @@ export class InstallScript implements InstallScriptService {
   }
 
   async text(): Promise<string> {
-    this.#template ??= await readFile(TEMPLATE, 'utf8');
+    this.#template ??= await wholeScript('install.sh');
     const lines = [`SERVER=${quoted(this.#deps.urls().apiUrl)}`, `CA_PEM=${quoted(this.#deps.apiCa()?.trim() ?? '')}`];
     for (const platform of PLATFORMS) {
       lines.push(`SHA256_${platform.os}_${platform.arch}=${quoted((await this.#sumOf(platform)) ?? '')}`);
@@ -50,9 +52,11 @@ export class InstallScript implements InstallScriptService {
       .update(await this.text())
       .digest('hex');
     const url = `${this.#deps.urls().apiUrl}/install.sh`;
+    const word = shellWord(url);
     return (
       `(f=$(mktemp) && trap 'rm -f "$f"' EXIT && ` +
-      `{ curl -fsSk -o "$f" ${url} 2>/dev/null || wget -qO "$f" --no-check-certificate ${url}; } && ` +
+      `{ if command -v curl >/dev/null; then curl -fsSk -o "$f" ${word}; else wget -qO "$f" --no-check-certificate ${word}; fi || ` +
+      `{ echo 'not fetched: this needs curl or GNU wget, and a way to ${url}' >&2; false; }; } && ` +
       `echo "${sha256}  $f" | sha256sum -c - && ` +
       `echo ${token} | $(command -v sudo) sh "$f" --token -)`
     );
@@ -75,7 +79,14 @@ export class InstallScript implements InstallScriptService {
   }
 }
 
-/** A word of the shell. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+/** A script as one file, with all that it reads. */
+export async function wholeScript(name: 'install.sh' | 'install-server.sh'): Promise<string> {
+  return await withSourced(name);
+}
+
+async function withSourced(name: string): Promise<string> {
+  const text = await readFile(new URL(name, FOLDER), 'utf8');
+  const sourced = new Map<string, string>();
+  for (const [, other = ''] of text.matchAll(SOURCED)) sourced.set(other, (await withSourced(other)).trimEnd());
+  return text.replace(SOURCED, (_, other: string) => sourced.get(other) ?? '');
 }

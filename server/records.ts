@@ -28,6 +28,7 @@ export async function openRecords(options: PartOptions, names: readonly string[]
   const { config, clock, log, random, closers } = options;
   const store = await openStore({ dataDir: config.dataDir, clock });
   closers.push(() => store.close());
+  if (store.upgrade !== undefined) log.info(store.upgrade, 'the store was brought to the schema of this version');
   // What a server that was killed left behind would lead its readers astray.
   await rm(join(config.dataDir, RUNTIME_FILE), { force: true });
   // An older database is told of what was revoked since before the list of active serials is made of it.

@@ -9,6 +9,16 @@ const text = (options: FlagOptions & { default: string }) => Type.String({ minLe
 const file = (description: string) =>
   Type.Optional(Type.String({ minLength: 1, description, metavar: 'file', expects: 'the path of a file' }));
 const flag = (description: string) => Type.Boolean({ description, default: false });
+const publicPort = (what: string) =>
+  Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      description: `${what} in URLs, where a proxy in front has another one (by default: the one that is listened on)`,
+      metavar: 'port',
+      expects: 'a port from 1 to 65535',
+    }),
+  );
 
 export const ServerFlags = Type.Object({
   dataDir: text({ description: 'where the server keeps everything', metavar: 'dir', default: './data' }),
@@ -28,6 +38,8 @@ export const ServerFlags = Type.Object({
     metavar: 'name[,name...]',
     default: [],
   }),
+  publicApiPort: publicPort('the port of the API'),
+  publicAgentPort: publicPort('the port for agents'),
   caPassphraseFile: file("a file with the passphrase that the CA's key rests under"),
   changeCaPassphraseFile: file(
     "a file with a new passphrase: puts the CA's keys under it, says so and exits; what opens them now is given as ever",
@@ -44,9 +56,14 @@ export const ServerFlags = Type.Object({
   apiCert: file('the certificate chain of the API in PEM, with --api-tls files; a changed one is put in place'),
   apiKey: file('its private key in PEM'),
   trustProxy: flag('takes client addresses from the X-Forwarded-For of one proxy in front'),
+  trustProxyFrom: Type.Array(Type.String(), {
+    description: 'addresses and networks of that proxy, with --trust-proxy (by default: whoever connects)',
+    metavar: 'from[,from...]',
+    default: [],
+  }),
   proxyProtocol: Type.Array(Type.String(), {
     description:
-      'addresses and networks of TCP balancers, whose connections to both ports must begin with a PROXY v2 header',
+      'addresses and networks of TCP balancers, whose connections to both ports must begin with a PROXY header (v1 or v2)',
     metavar: 'from[,from...]',
     default: [],
   }),
@@ -110,6 +127,12 @@ export const ServerFlags = Type.Object({
       metavar: 'dir',
     }),
   ),
+  releaseKey: Type.Array(Type.String(), {
+    description:
+      'a file with a public key for releases, as fairlead release keygen makes them: only releases signed by one of these keys are taken in (by default: any, since each agent checks them by keys of its own)',
+    metavar: 'file',
+    default: [],
+  }),
   logLevel: LogLevel,
   resetAdminToken: flag('makes a new admin token in <data-dir>/admin-token and revokes the one that was made before'),
 });

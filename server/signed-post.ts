@@ -20,7 +20,7 @@ export interface SignedPostOptions {
   /** The CA of the receiver in PEM; those of the system unless given. */
   readonly ca: string | undefined;
   readonly clock: Clock;
-  /** How errors name the receiver: without secrets. */
+  /** How errors name the receiver: without the path of its URL, which may be a secret. */
   readonly name: string;
   /** Resolves names in place of the system's own. */
   readonly lookup?: LookupFunction;

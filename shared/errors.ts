@@ -14,6 +14,7 @@ export const ERRORS = {
   CONTAINER_NOT_FOUND: { status: 404, title: 'There is no such container on the host' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request did not come in time' },
   CONFLICT: { status: 409, title: 'The state of the target does not allow this' },
+  RELEASE_INVALID: { status: 422, title: 'The release is not what its signature vouches for' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
   RATE_LIMITED: { status: 429, title: 'Too many requests' },
   CANCELLED: { status: 499, title: 'The caller went away' },

@@ -54,7 +54,10 @@ export function keepYoungHeapSmall(): void {
   setFlagsFromString('--no-expose-gc');
 }
 
-/** Tells of bytes that have come in buffers of their own and will soon be garbage. Cheap; does nothing unless `keepYoungHeapSmall` was called. */
+/**
+ * Tells of bytes that have come in buffers of their own and will soon be garbage. Cheap; does nothing unless
+ * `keepYoungHeapSmall` was called.
+ */
 export function countStreamedBytes(bytes: number): void {
   uncollectedBytes += bytes;
   unseenBytes += bytes;

@@ -3,33 +3,29 @@ import { Agent, IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import type { Clock, Timer } from '../../shared/clock.ts';
-import { answerFailure } from '../../shared/docker/answer-failure.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { apiCall } from '../../shared/docker/api-calls.ts';
 import type { AskedCall, DockerCall, UploadCall } from '../../shared/docker/call.ts';
 import { asObject, parseDockerJson, readText } from '../../shared/docker/json.ts';
 import { beginExchange, type RawExchange, type RawRequest } from '../../shared/docker/raw-exchange.ts';
 import { sendAndRead } from '../../shared/docker/upload.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import { permitsCall } from '../policy/docker-calls.ts';
 import { deniesAct, type PolicySubject } from '../policy/policy.ts';
 import { permitsProxied } from '../policy/proxied-calls.ts';
 import { type DockerAddress, parseDockerAddress } from './address.ts';
+import { bind, successOf } from './answer-body.ts';
 import { connectionFailure, unreachable } from './failure.ts';
 import type { LeftExecs } from './left-execs.ts';
 import { Modem } from './modem.ts';
+import { DockerPresence, type DockerVersion } from './presence.ts';
 
-/** How often Docker is asked whether it is there, while it is and while it is not. */
-const POLL_REACHABLE_MS = 15_000;
-const POLL_UNREACHABLE_MS = 2_000;
-/** How long that question may take, and every call while the last one had no answer. */
+/** How long the question whether Docker is there may take, and every call while the last one had no answer. */
 const PROBE_TIMEOUT_MS = 5_000;
 const CALL_TIMEOUT_MS = 30_000;
 /** The largest answer that is taken in whole, unless the call says another. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
-const MAX_ERROR_BYTES = 64 * 1024;
 const TCP_KEEPALIVE_MS = 15_000;
 /** Connections that wait for the next read of a client. */
 const MAX_IDLE_CONNECTIONS = 8;
@@ -58,24 +54,19 @@ export class DockerEngine {
   readonly execs: EngineOptions['execs'];
   readonly #address: DockerAddress;
   readonly #policy: HostPolicy;
-  readonly #log: EngineOptions['log'];
+  readonly #presence: DockerPresence;
   readonly #modem: Modem;
   readonly #reads = new Agent({ keepAlive: true, maxFreeSockets: MAX_IDLE_CONNECTIONS });
-  readonly #listeners = new Set<(state: DockerState) => void>();
   readonly #closing = new AbortController();
-  #state: DockerState = { reachable: false, reason: 'Docker has not been asked yet' };
-  #started = false;
-  #timer: Timer | undefined;
-  #probing: Promise<void> | undefined;
 
   /** @throws FairleadError VALIDATION for an address that is none */
   constructor(options: EngineOptions) {
     this.clock = options.clock;
     this.execs = options.execs;
-    this.#log = options.log;
     this.#policy = options.policy;
     this.#address = parseDockerAddress(options.socket);
     this.#modem = new Modem(this.#address);
+    this.#presence = new DockerPresence({ ...options, askVersion: () => this.#askVersion() });
   }
 
   /** Whether it is reached by a socket of this machine, and so most likely runs on it. */
@@ -85,24 +76,22 @@ export class DockerEngine {
 
   /** What is known of Docker now. */
   get state(): DockerState {
-    return this.#state;
+    return this.#presence.state;
   }
 
   /** Calls `listener` at every change of `state`, until the returned function is called. */
   onState(listener: (state: DockerState) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#presence.onState(listener);
   }
 
   /** Begins to poll. Resolves when Docker has answered, or failed to, for the first time. Idempotent. */
   async start(): Promise<void> {
-    this.#started = true;
-    await this.#probe();
+    if (!this.#closing.signal.aborted) await this.#presence.start();
   }
 
   /** Ends polling and all calls. Idempotent. */
   close(): void {
-    this.#timer?.cancel();
+    this.#presence.close();
     this.#closing.abort(new FairleadError('SHUTDOWN', 'the agent is stopping'));
     this.#modem.close();
     this.#reads.destroy();
@@ -217,7 +206,7 @@ export class DockerEngine {
   explain(error: unknown): unknown {
     const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);
     if (failure === undefined) return error;
-    void this.#probe();
+    void this.#presence.ask();
     return failure;
   }
 
@@ -229,7 +218,7 @@ export class DockerEngine {
   ): Promise<T> {
     const timeoutMs = call.timeoutMs ?? CALL_TIMEOUT_MS;
     // While Docker does not answer, a call says so soon instead of after the longest time it might take.
-    const limitMs = this.#state.reachable ? timeoutMs : Math.min(timeoutMs, PROBE_TIMEOUT_MS);
+    const limitMs = this.state.reachable ? timeoutMs : Math.min(timeoutMs, PROBE_TIMEOUT_MS);
     const abort = new AbortController();
     const onAbort = (event: Event) => abort.abort((event.target as AbortSignal).reason);
     const signals = [this.#closing.signal, ...(call.signal === undefined ? [] : [call.signal])];
@@ -243,7 +232,7 @@ export class DockerEngine {
       abort.signal.addEventListener('abort', stop);
       const value = await take(answer);
       abort.signal.removeEventListener('abort', stop);
-      if (!this.#state.reachable) void this.#probe();
+      if (!this.state.reachable) void this.#presence.ask();
       return value;
     } catch (error) {
       throw this.#failureOf(error, abort.signal);
@@ -254,101 +243,34 @@ export class DockerEngine {
   }
 
   #timedOut(limitMs: number): FairleadError {
-    if (this.#state.reachable) return new FairleadError('TIMEOUT', `Docker did not answer within ${limitMs / 1000} s`);
+    if (this.state.reachable) return new FairleadError('TIMEOUT', `Docker did not answer within ${limitMs / 1000} s`);
     return unreachable(this.#address.text, `it did not answer within ${limitMs / 1000} s`);
   }
 
   #failureOf(error: unknown, signal: AbortSignal): unknown {
     if (signal.aborted) {
       const reason: unknown = signal.reason;
-      if (isFairleadError(reason, 'TIMEOUT')) void this.#probe();
+      if (isFairleadError(reason, 'TIMEOUT')) void this.#presence.ask();
       return isFairleadError(reason)
         ? reason
         : new FairleadError('CANCELLED', 'the call was cancelled', { cause: reason });
     }
     const failure = isFairleadError(error) ? undefined : connectionFailure(error, this.#address.text);
     if (failure === undefined) return error;
-    this.#setState({ reachable: false, reason: failure.message.slice(0, MAX_REASON_CHARS) });
+    this.#presence.lost(failure.message);
     return failure;
   }
 
-  /** Asks Docker for its version now. One question at a time. */
-  #probe(): Promise<void> {
-    if (!this.#started || this.#closing.signal.aborted) return Promise.resolve();
-    this.#probing ??= this.#askVersion().finally(() => {
-      this.#probing = undefined;
-      this.#schedule();
-    });
-    return this.#probing;
-  }
-
-  async #askVersion(): Promise<void> {
-    try {
-      const version = asObject(
-        await this.#exchange({ method: 'GET', path: '/version', timeoutMs: PROBE_TIMEOUT_MS }, async (answer) =>
-          parseDockerJson(await readText(await successOf(answer), MAX_ANSWER_BYTES)),
-        ),
-      );
-      const { Version, ApiVersion } = version;
-      this.#setState({
-        reachable: true,
-        ...(typeof Version === 'string' ? { version: Version.slice(0, 64) } : {}),
-        ...(typeof ApiVersion === 'string' ? { apiVersion: ApiVersion.slice(0, 16) } : {}),
-      });
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#setState({ reachable: false, reason: reason.slice(0, MAX_REASON_CHARS) });
-    }
-  }
-
-  #schedule(): void {
-    this.#timer?.cancel();
-    if (!this.#started || this.#closing.signal.aborted) return;
-    const delay = this.#state.reachable ? POLL_REACHABLE_MS : POLL_UNREACHABLE_MS;
-    this.#timer = this.clock.setTimeout(() => void this.#probe(), delay);
-  }
-
-  #setState(state: DockerState): void {
-    const before = this.#state;
-    this.#state = state;
-    if (
-      before.reachable === state.reachable &&
-      before.version === state.version &&
-      before.apiVersion === state.apiVersion &&
-      before.reason === state.reason
-    ) {
-      return;
-    }
-    if (state.reachable) this.#log.info({ docker: state }, 'Docker is reachable');
-    else this.#log.warn({ docker: state }, 'Docker is not reachable');
-    for (const listener of this.#listeners) listener(state);
-    if (before.reachable && this.#probing === undefined) this.#schedule();
+  async #askVersion(): Promise<DockerVersion> {
+    return asObject(
+      await this.#exchange({ method: 'GET', path: '/version', timeoutMs: PROBE_TIMEOUT_MS }, async (answer) =>
+        parseDockerJson(await readText(await successOf(answer), MAX_ANSWER_BYTES)),
+      ),
+    );
   }
 }
 
 function denied(method: string, path: string): FairleadError {
   const shown = path.length > MAX_SHOWN_PATH_CHARS ? `${path.slice(0, MAX_SHOWN_PATH_CHARS)}…` : path;
   return new FairleadError('DENIED_BY_HOST', `this host's policy does not let Docker be asked ${method} ${shown}`);
-}
-
-/** The body of a good answer. @throws FairleadError for an error answer, and for a connection nobody asked for */
-async function successOf(answer: IncomingMessage | Socket): Promise<IncomingMessage> {
-  if (answer instanceof Socket) {
-    answer.destroy();
-    throw new FairleadError('DOCKER_ERROR', 'Docker handed over the connection unasked');
-  }
-  const status = answer.statusCode ?? 0;
-  if (status >= 200 && status < 300) return answer;
-  throw answerFailure(status, await readText(answer, MAX_ERROR_BYTES));
-}
-
-/** Destroys `body` with the signal's reason when it is aborted. */
-function bind(body: IncomingMessage, signal: AbortSignal | undefined): Readable {
-  if (signal === undefined) return body;
-  const onAbort = () => body.destroy(signal.reason);
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort);
-  body.once('close', () => signal.removeEventListener('abort', onAbort));
-  return body;
 }

@@ -79,7 +79,10 @@ export class RunningExec {
     return !running && exitCode !== null;
   }
 
-  /** Ends the process: within a second, or a few where Docker is about to start it. @returns false when it could not be ended: it lives on in its container */
+  /**
+   * Ends the process: within a second, or a few where Docker is about to start it.
+   * @returns false when it could not be ended: it lives on in its container
+   */
   async end(): Promise<boolean> {
     try {
       const process = await Promise.race([this.#process, sleep(FOUND_MS, this.#docker.clock)]);

@@ -30,7 +30,10 @@ export function dockerVersion({ docker }: Pick<HawserContext, 'docker'>): string
   return (reachable ? version : undefined) ?? 'unknown';
 }
 
-/** @throws FairleadError VALIDATION for a path and query with more than one reading, which the policy could take for another one than Docker */
+/**
+ * @throws FairleadError VALIDATION for a path and query with more than one reading, which the policy could take for another
+ * one than Docker
+ */
 export function requireNormal(target: string): void {
   if (normalPath(target) !== undefined && /^[!-~]+$/.test(target)) return;
   const what = 'no `.`, `..`, empty parts, escaped slashes or control characters';

@@ -59,7 +59,7 @@ export function heldFor(asked: Asked): number {
 }
 
 /** A body, which is let go of as it is read. */
-export class HeldBody extends Readable {
+class HeldBody extends Readable {
   readonly byteLength: number;
   #rest: Buffer | undefined;
 

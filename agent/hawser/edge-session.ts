@@ -2,6 +2,7 @@
 import type { RawData, WebSocket } from 'ws';
 import type { Timer } from '../../shared/clock.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { Liveness } from '../../shared/hawser/liveness.ts';
 import {
   type AgentMessage,
   errorText,
@@ -9,7 +10,7 @@ import {
   type Hello,
   type ServerMessage,
 } from '../../shared/hawser/messages.ts';
-import { parseServerMessage } from '../../shared/hawser/parse.ts';
+import { idIn, parseServerMessage } from '../../shared/hawser/parse.ts';
 import type { LinkEnd } from '../link/outcome.ts';
 import type { HawserContext } from './context.ts';
 import { EdgeExecs } from './edge-execs.ts';
@@ -33,14 +34,11 @@ export class EdgeSession {
   readonly #ending = new AbortController();
   readonly #welcomed = Promise.withResolvers<boolean>();
   readonly #closed = Promise.withResolvers<LinkEnd>();
-  readonly #timer: Timer;
+  readonly #liveness: Liveness;
   readonly #welcomeTimer: Timer;
   readonly #unknownTypes = new Set<string>();
   #isWelcome = false;
   #invalid = 0;
-  #heardAt: number;
-  #pingAt: number;
-  #stuckAt: number | undefined;
   /** Bytes of what was said and is not sent yet. */
   #said = 0;
   /** What the server said was wrong, last. */
@@ -53,12 +51,18 @@ export class EdgeSession {
     this.#context = context;
     this.#requests = new EdgeRequests(this, context);
     this.#execs = new EdgeExecs(this, context);
-    this.#heardAt = clock.monotonic();
-    this.#pingAt = this.#heardAt;
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('error', (error: Error & { code?: string }) => this.#broken(error));
     ws.once('close', (code, reason) => this.#ended(code, reason.toString('utf8')));
-    this.#timer = clock.setInterval(() => this.#tick(), PING_MS / 4);
+    this.#liveness = new Liveness({
+      ...{ clock, pingMs: PING_MS, silentMs: SILENT_MS },
+      isBehind: () => ws.bufferedAmount >= UNSENT_BYTES,
+      ping: () => this.notice({ type: 'ping', timestamp: this.#seconds() }),
+      onDead: (why) => {
+        if (why === 'silent') this.close(1001, 'TIMEOUT', `the server was silent for ${SILENT_MS / 1000} s`);
+        else this.close(1008, 'TIMEOUT', 'the server does not read what it is sent');
+      },
+    });
     this.#welcomeTimer = clock.setTimeout(() => {
       this.close(1008, 'TIMEOUT', `the server did not welcome this agent within ${WELCOME_MS / 1000} s`);
     }, WELCOME_MS);
@@ -126,7 +130,7 @@ export class EdgeSession {
   /** Ends the session and all that goes on by it. Idempotent. */
   close(wsCode: number, code: string, reason: string, retryAfterMs?: number): void {
     if (this.ending.aborted) return;
-    this.#timer.cancel();
+    this.#liveness.close();
     this.#welcomeTimer.cancel();
     this.#ending.abort(new FairleadError('STREAM_INTERRUPTED', `the connection to the server was lost: ${reason}`));
     this.#ws.close(wsCode, code);
@@ -152,28 +156,13 @@ export class EdgeSession {
     this.close(1000, code, `the Dockhand server says: ${reason}`, this.#complaint?.retryAfterMs);
   }
 
-  #tick(): void {
-    const now = this.#context.clock.monotonic();
-    if (now - this.#heardAt >= SILENT_MS) {
-      return void this.close(1001, 'TIMEOUT', `the server was silent for ${SILENT_MS / 1000} s`);
-    }
-    if (this.#ws.bufferedAmount < UNSENT_BYTES) this.#stuckAt = undefined;
-    else this.#stuckAt ??= now;
-    if (now - (this.#stuckAt ?? now) >= SILENT_MS) {
-      return void this.close(1008, 'TIMEOUT', 'the server does not read what it is sent');
-    }
-    if (now - this.#pingAt < PING_MS) return;
-    this.#pingAt = now;
-    this.notice({ type: 'ping', timestamp: this.#seconds() });
-  }
-
   #seconds(): number {
     return Math.floor(this.#context.clock.now() / 1000);
   }
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.ending.aborted) return;
-    this.#heardAt = this.#context.clock.monotonic();
+    this.#liveness.heard();
     const text = (data as Buffer).toString('utf8');
     try {
       if (isBinary) throw new FairleadError('MESSAGE_INVALID', 'the server sent a binary message');
@@ -247,8 +236,7 @@ export class EdgeSession {
     if (this.#invalid >= MAX_INVALID) {
       return void this.close(1008, 'PROTOCOL_ERROR', 'the server sent too many messages that are not valid');
     }
-    // Whoever waits for its answer need not wait for nothing.
-    const [, id] = /"(?:requestId|execId)"\s*:\s*"([\w-]{1,128})"/.exec(text.slice(0, 512)) ?? [];
+    const id = idIn(text);
     if (id !== undefined) this.fail(id, 'PARSE_ERROR', error.message);
   }
 }

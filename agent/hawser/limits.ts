@@ -22,7 +22,10 @@ export const IDLE_CONNECTION_MS = 60_000;
 export const CHECK_MS = 5_000;
 /** A request's body of which nothing comes for so long is given up. Docker may be slow to take one. */
 export const BODY_IDLE_MS = 10 * 60_000;
-/** The body of a request for an upgrade, and of one to Compose (also in Edge mode), which are taken in whole; and how long they may take. */
+/**
+ * The body of a request for an upgrade, and of one to Compose (also in Edge mode), which are taken in whole; and how long
+ * they may take.
+ */
 export const MAX_UPGRADE_BODY_BYTES = 256 * KIB;
 export const MAX_COMPOSE_BODY_BYTES = 8 * MIB;
 export const WHOLE_BODY_MS = 30_000;

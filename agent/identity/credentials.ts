@@ -35,6 +35,12 @@ export class Credentials {
     return credentials;
   }
 
+  /** The pair that the process which holds `stateDir` would connect with now. Changes nothing. @throws as `load` */
+  static async peek(stateDir: string): Promise<Identity> {
+    const working = await loadIdentity(stateDir);
+    return new Credentials(stateDir, durableFiles, working, await readJournal(stateDir)).current();
+  }
+
   private constructor(stateDir: string, files: IdentityFiles, working: Identity, journal: RenewalJournal | undefined) {
     this.#stateDir = stateDir;
     this.#files = files;

@@ -55,8 +55,17 @@ const FILES = {
   pending: 'pending.json',
   journal: JOURNAL_FILE,
 } as const;
+/** What is known of upgrades, see upgrade/journal.ts: no part of an identity, but gone with it. */
+export const UPGRADE_FILE = 'upgrade.json';
 const IDENTITY_FILES: ReadonlySet<string> = new Set(Object.values(FILES));
-const OUR_FILES: ReadonlySet<string> = new Set([...IDENTITY_FILES, 'run.json', 'compose', 'volumes', 'execs']);
+const OUR_FILES: ReadonlySet<string> = new Set([
+  ...IDENTITY_FILES,
+  'run.json',
+  UPGRADE_FILE,
+  'compose',
+  'volumes',
+  'execs',
+]);
 /** As atomic-file.ts names its temporary files. */
 const LEFTOVER = /^(.+)\.[0-9a-f]{12}\.tmp$/;
 
@@ -178,7 +187,7 @@ export async function removeIdentity(stateDir: string): Promise<void> {
   try {
     const there = new Set(await readdir(stateDir));
     if (!files.some((name) => there.has(name))) throw notEnrolled(stateDir);
-    for (const name of files) await rm(join(stateDir, name), { force: true });
+    for (const name of [...files, UPGRADE_FILE]) await rm(join(stateDir, name), { force: true });
     await removeLeftovers(stateDir);
     await syncDirectory(stateDir);
   } catch (error) {
@@ -191,7 +200,8 @@ export async function removeIdentity(stateDir: string): Promise<void> {
 export async function removeLeftovers(stateDir: string): Promise<void> {
   for (const name of await readdir(stateDir)) {
     const target = LEFTOVER.exec(name)?.[1];
-    if (target !== undefined && IDENTITY_FILES.has(target)) await rm(join(stateDir, name), { force: true });
+    if (target !== undefined && (IDENTITY_FILES.has(target) || target === UPGRADE_FILE))
+      await rm(join(stateDir, name), { force: true });
   }
 }
 
@@ -231,7 +241,10 @@ export async function prepareStateDir(stateDir: string): Promise<() => Promise<v
 /** The error for a failed read or write in the state directory. */
 export function stateError(path: string, what: string, cause: unknown): FairleadError {
   const code = typeof cause === 'object' && cause !== null && 'code' in cause ? ` (${String(cause.code)})` : '';
-  const hint = code.includes('EACCES') || code.includes('EPERM') ? '; run as root or choose another --state-dir' : '';
+  const hint =
+    code.includes('EACCES') || code.includes('EPERM')
+      ? '; run as its owner or as root, or choose another --state-dir'
+      : '';
   return new FairleadError('VALIDATION', `the state directory ${path} ${what}${code}${hint}`, { cause });
 }
 

@@ -48,6 +48,8 @@ export interface RenewerOptions {
   readonly random: () => number;
   /** How long before a certificate expires it is renewed, in ms. */
   readonly renewBeforeMs: number;
+  /** Told when the certificate is renewed next, ms since 1970, each time that this is known anew. */
+  readonly onDue?: (at: number) => void;
 }
 
 /** What belongs to one session. */
@@ -71,6 +73,8 @@ export class Renewer {
   #retries: Backoff;
   #renewedAt = Number.NEGATIVE_INFINITY;
   #isWished = false;
+  /** How many want that the pair stays as it is. */
+  #holds = 0;
 
   constructor(options: RenewerOptions) {
     this.#options = options;
@@ -107,6 +111,22 @@ export class Renewer {
     await attached?.attempt;
   }
 
+  /**
+   * Keeps the pair as it is, until the returned function is called: another process connects by it. Resolves once no
+   * attempt is under way. To be called off soon, as the certificate's time goes on.
+   */
+  async hold(): Promise<() => void> {
+    this.#holds += 1;
+    await this.#attached?.attempt;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holds -= 1;
+      this.#look();
+    };
+  }
+
   #wish(renew: boolean | undefined): void {
     const { clock, random } = this.#options;
     if (renew !== true || this.#isWished || clock.monotonic() - this.#renewedAt < WISH_PAUSE_MS) return;
@@ -118,7 +138,7 @@ export class Renewer {
   /** Renews if it is time to, or looks again later. */
   #look(): void {
     const attached = this.#attached;
-    if (attached === undefined || attached.attempt !== undefined) return;
+    if (attached === undefined || attached.attempt !== undefined || this.#holds > 0) return;
     attached.timer?.cancel();
     const { clock } = this.#options;
     const waitMs = this.#dueAt - clock.now();
@@ -208,8 +228,9 @@ export class Renewer {
   }
 
   #setDue(): void {
-    const { credentials, renewBeforeMs, random } = this.#options;
+    const { credentials, renewBeforeMs, random, onDue } = this.#options;
     this.#dueAt = renewalTime(credentials.current().certificate, renewBeforeMs, random());
+    onDue?.(this.#dueAt);
   }
 
   /** Some attempts in what is left of a short life, and not one a second in a long one. */

@@ -1,6 +1,7 @@
 /** Holds a session with the server: connects, beats, serves, and comes back after every end that is not final. */
 import pRetry from 'p-retry';
 import type { Logger } from 'pino';
+import { isFairleadError } from '../../shared/errors.ts';
 import { GOAWAY_DEADLINE_MS } from '../../shared/limits.ts';
 import type { Hello } from '../../shared/messages/control.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
@@ -8,6 +9,7 @@ import { sleep } from '../../shared/sleep.ts';
 import type { Credentials } from '../identity/credentials.ts';
 import type { Identity } from '../identity/state-dir.ts';
 import type { RunState } from '../identity/state-lock.ts';
+import type { Upgrader } from '../upgrade/upgrader.ts';
 import { type Connection, type ConnectOptions, connect } from './connect.ts';
 import { startHeartbeats, type Vitals } from './heartbeats.ts';
 import { EXIT, type ExitCode, endOfAttempt, endOfSession, finalExit, type LinkEnd } from './outcome.ts';
@@ -24,6 +26,8 @@ export interface StayConnectedOptions extends Pick<ConnectOptions, 'httpsAgent' 
   readonly log: Logger;
   readonly credentials: Pick<Credentials, 'current' | 'isUnproven' | 'discard'>;
   readonly renewer: Pick<Renewer, 'controls' | 'attach' | 'detach'>;
+  /** Takes releases of the agent; absent: there are none. */
+  readonly upgrader?: Pick<Upgrader, 'controls' | 'attach' | 'detach'>;
   /**
    * Gets a new certificate for a host whose own does not count any more; resolves when it is worth to connect.
    * @throws FairleadError with why there will be none
@@ -137,7 +141,7 @@ async function afterRefusal(
 
 /** One attempt and, if it succeeds, one session to its end. @throws ComeBack */
 async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Promise<RunEnd> {
-  const { clock, credentials, log, renewer } = options;
+  const { clock, credentials, log, renewer, upgrader } = options;
   const identity = credentials.current();
   options.onState('connecting', identity.record.agentUrl);
   log.debug({ url: identity.record.agentUrl }, 'connecting');
@@ -146,7 +150,7 @@ async function oneSession(options: StayConnectedOptions, stop: AbortSignal): Pro
     connection = await connect({
       ...options,
       identity,
-      controls: new Map([...(options.controls ?? []), ...renewer.controls]),
+      controls: new Map([...(options.controls ?? []), ...renewer.controls, ...(upgrader?.controls ?? [])]),
       hello: options.hello(),
       signal: stop,
     });
@@ -172,7 +176,7 @@ async function hold(
   stop: AbortSignal,
 ): Promise<LinkEnd> {
   const { session, welcome } = connection;
-  const { clock, log, vitals, renewer } = options;
+  const { clock, log, vitals, renewer, upgrader } = options;
   const { hostId, hostName, serverVersion } = welcome;
   log.info({ hostId, host: hostName, serverVersion, url: identity.record.agentUrl }, 'connected');
   const skewMs = welcome.serverTime - clock.now();
@@ -182,14 +186,17 @@ async function hold(
   startHeartbeats(session, welcome.heartbeatMs, vitals, clock);
   const drain = () => {
     options.onState('stopping', 'streams drain');
-    void session.goaway({ code: 'SHUTDOWN', reason: 'the agent is stopping', deadlineMs: GOAWAY_DEADLINE_MS });
+    const reason = isFairleadError(stop.reason) ? stop.reason.message : 'the agent is stopping';
+    void session.goaway({ code: 'SHUTDOWN', reason, deadlineMs: GOAWAY_DEADLINE_MS });
   };
   stop.addEventListener('abort', drain, { once: true });
   if (stop.aborted) drain();
   try {
     await renewer.attach(connection, identity.certPem);
+    await upgrader?.attach(connection);
     return endOfSession(await session.closed);
   } finally {
+    await upgrader?.detach();
     await renewer.detach();
     stop.removeEventListener('abort', drain);
   }

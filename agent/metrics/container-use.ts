@@ -41,20 +41,23 @@ function memoryOf(stats: DockerObject): Figures['memory'] {
 function networkOf(networks: DockerObject): Figures['network'] {
   const all = Object.keys(networks).map((name) => objectAt(networks, name));
   if (all.length === 0) return undefined;
-  const sum = (field: string) => all.reduce((total, one) => total + (count(one[field]) ?? 0), 0);
-  return { receivedBytes: sum('rx_bytes'), sentBytes: sum('tx_bytes') };
+  const sumOf = (field: string) => sum(all.map((one) => one[field]));
+  return { receivedBytes: sumOf('rx_bytes'), sentBytes: sumOf('tx_bytes') };
 }
 
 function blockIoOf(stats: DockerObject): Figures['blockIo'] {
   const entries = stats['io_service_bytes_recursive'];
   if (!Array.isArray(entries)) return undefined;
-  let [readBytes, writtenBytes] = [0, 0];
-  for (const entry of entries.map(asObjectOrNothing)) {
-    const op = String(entry['op']).toLowerCase();
-    if (op === 'read') readBytes += count(entry['value']) ?? 0;
-    if (op === 'write') writtenBytes += count(entry['value']) ?? 0;
-  }
-  return { readBytes, writtenBytes };
+  const all = entries.map(asObjectOrNothing);
+  // The kinds are written with a capital by one sort of cgroups, and without by the other.
+  const is = (entry: DockerObject, op: string) => typeof entry['op'] === 'string' && entry['op'].toLowerCase() === op;
+  const sumOf = (op: string) => sum(all.filter((entry) => is(entry, op)).map((entry) => entry['value']));
+  return { readBytes: sumOf('read'), writtenBytes: sumOf('write') };
+}
+
+/** The sum of counters, which stays at the largest that the wire takes. */
+function sum(values: readonly unknown[]): number {
+  return values.reduce<number>((total, value) => Math.min(total + (count(value) ?? 0), Number.MAX_SAFE_INTEGER), 0);
 }
 
 function risen(before: unknown, after: unknown): number | undefined {

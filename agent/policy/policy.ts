@@ -14,7 +14,10 @@ import { isPreset, presetHas } from './presets.ts';
 /** What a policy looks at of a kind. */
 export type PolicySubject = Pick<StreamKind, 'name' | 'policy'>;
 
-/** A kind's name or its beginning (`container.exec`), all kinds of a family (`container.*`), a class of kinds (`read`, `change`, `exec`, `connect`), or all (`*`). */
+/**
+ * A kind's name or its beginning (`container.exec`), all kinds of a family (`container.*`), a class of kinds (`read`,
+ * `change`, `exec`, `connect`), or all (`*`).
+ */
 const PATTERN = /^(?:\*|[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:\.\*)?)$/;
 const CLASSES: ReadonlySet<string> = new Set(['read', 'change', 'exec', 'connect']);
 const MAX_PATTERN_CHARS = 64;

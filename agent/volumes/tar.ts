@@ -2,9 +2,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Transform, type TransformCallback } from 'node:stream';
-import { extract, type Headers } from 'tar-stream';
+import type { Headers } from 'tar-stream';
 import { TarEnd } from '../../shared/docker/tar-end.ts';
-import { FairleadError } from '../../shared/errors.ts';
+import { parseTar } from '../../shared/docker/tar-parser.ts';
+import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 
 /** So many bytes, and their hash so far. */
 export interface Digest {
@@ -108,28 +109,26 @@ export async function visitEntries(
   visit: (header: Headers) => boolean,
   content?: (chunk: Buffer) => void,
 ): Promise<void> {
-  const parser = extract();
+  const parser = parseTar(source);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const fail = (error: Error) => {
-    const isOfSource = error === source.errored;
-    reject(
-      isOfSource ? error : new FairleadError('DOCKER_ERROR', `this is no tar: ${error.message}`, { cause: error }),
-    );
-    parser.destroy();
-  };
   parser.on('entry', (header: Headers, body, next) => {
-    if (!visit(header)) return resolve();
+    try {
+      if (!visit(header)) return resolve();
+    } catch (error) {
+      // Thrown from here, nobody would catch it.
+      return reject(error);
+    }
     if (content !== undefined) body.on('data', content);
     body.on('end', () => next()).resume();
   });
-  parser.on('error', fail).on('finish', resolve);
-  source.on('error', fail).on('close', () => void (source.readableEnded || fail(source.errored ?? brokenArchive())));
-  source.pipe(parser);
+  parser.on('finish', resolve).on('error', (error) => {
+    const isKnown = error === source.errored || isFairleadError(error);
+    reject(isKnown ? error : new FairleadError('DOCKER_ERROR', `this is no tar: ${error.message}`, { cause: error }));
+  });
   try {
     await promise;
   } finally {
-    source.unpipe(parser);
-    parser.on('error', () => undefined).destroy();
+    parser.destroy();
   }
 }
 

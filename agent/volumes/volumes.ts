@@ -203,6 +203,8 @@ export class Volumes {
     if (!this.#mayHelp()) return;
     // Whoever needs it is told why it failed, and tries it again.
     this.#whenCleared().catch((error: unknown) => {
+      // The next run does it.
+      if (isFairleadError(error, 'SHUTDOWN')) return;
       this.#options.log.warn({ err: error }, 'what an earlier run left of volumes could not be put right yet');
     });
     if (this.#mayHaveLeft) void this.#sweep();

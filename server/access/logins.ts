@@ -3,6 +3,7 @@ import type { BaseLogger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Audit } from '../audit/audit.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
 import type { Store } from '../store/store.ts';
 import type { UserRow } from '../store/users.ts';
 import type { Principal } from './api-tokens.ts';
@@ -29,26 +30,6 @@ export interface SessionView {
   readonly expiresAt: number;
 }
 
-/** What the audit log is to say of a login that was refused. */
-export interface LoginRefusalEntry {
-  readonly actor: string;
-  readonly address: string;
-  readonly action: 'login' | 'login.lockout';
-  readonly target?: string;
-  readonly result: 'refused';
-  readonly detail: Record<string, unknown>;
-}
-
-/** A login that was refused, with the row that the audit log is to get. */
-export class LoginRefused extends FairleadError {
-  readonly entry: LoginRefusalEntry;
-
-  constructor(entry: LoginRefusalEntry) {
-    super('UNAUTHORIZED', 'the user or the password is wrong');
-    this.entry = entry;
-  }
-}
-
 export interface LoginsDeps {
   readonly store: Store;
   readonly audit: Audit;
@@ -72,7 +53,7 @@ export class Logins {
 
   /**
    * Opens a session. @returns it with the secret for its cookie.
-   * @throws LoginRefused, the same and after the same work whatever is wrong; FairleadError RATE_LIMITED after too many of
+   * @throws RefusedRequest, the same and after the same work whatever is wrong; FairleadError RATE_LIMITED after too many of
    * those, OVERLOADED, NOT_FOUND while there is no user at all
    */
   async login(request: LoginRequest): Promise<{ secret: string; session: SessionView }> {
@@ -117,7 +98,7 @@ export class Logins {
       });
     } catch (error) {
       this.#sessions.end(session.id);
-      if (!(error instanceof LoginRefused)) attempt.withdrawn();
+      if (!(error instanceof RefusedRequest)) attempt.withdrawn();
       throw error;
     }
     attempt.succeeded();
@@ -171,8 +152,8 @@ export class Logins {
 }
 
 /** The name is kept only if it is a user's: people type passwords into the wrong field. */
-function refusal({ address }: LoginRequest, user: UserRow | undefined, { locksOut }: Attempt): LoginRefused {
-  return new LoginRefused({
+function refusal({ address }: LoginRequest, user: UserRow | undefined, { locksOut }: Attempt): RefusedRequest {
+  return new RefusedRequest(new FairleadError('UNAUTHORIZED', 'the user or the password is wrong'), {
     actor: 'anonymous',
     address,
     action: locksOut ? 'login.lockout' : 'login',

@@ -1,7 +1,7 @@
 /** Which passwords are taken: long ones that are not a guesser's first try. No rule about kinds of characters (NIST SP 800-63B). */
 import { FairleadError } from '../../shared/errors.ts';
 
-export const MIN_PASSWORD_CHARS = 12;
+const MIN_PASSWORD_CHARS = 12;
 export const MAX_PASSWORD_BYTES = 1024;
 /** Fewer different characters than this are a pattern, not a password. */
 const MIN_DISTINCT_CHARS = 5;

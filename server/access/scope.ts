@@ -1,8 +1,8 @@
 /** Which hosts a token, or whoever else asks, is limited to. */
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_TAGS } from '../../shared/limits.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HostScope } from '../store/host-scope.ts';
-import type { Tables } from '../store/store.ts';
 
 export type { HostScope } from '../store/host-scope.ts';
 

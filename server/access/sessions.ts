@@ -10,9 +10,9 @@ import type { HostScope } from './scope.ts';
 const SECRET_BYTES = 32;
 const ID_BYTES = 10;
 /** Without a request a session ends after … */
-export const SESSION_IDLE_MS = 30 * 60_000;
+const SESSION_IDLE_MS = 30 * 60_000;
 /** … and whatever happens after … */
-export const SESSION_MAX_MS = 12 * 60 * 60_000;
+const SESSION_MAX_MS = 12 * 60 * 60_000;
 const MAX_SESSIONS = 2_000;
 const MAX_SESSIONS_OF_USER = 20;
 const SECRET = /^[A-Za-z0-9_-]{43}$/;

@@ -10,6 +10,7 @@
 import type { BaseLogger } from 'pino';
 import type { Clock } from '../../shared/clock.ts';
 import { RowQueue } from '../row-queue.ts';
+import type { Tables } from '../store/all-tables.ts';
 import {
   type AuditDetail,
   type AuditFilter,
@@ -20,7 +21,7 @@ import {
 } from '../store/audit-rows.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import { isInsideTransaction } from '../store/sqlite.ts';
-import type { Store, Tables } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import { redactDetail, redactText } from './redact.ts';
 
 /** Who asks for a change. */

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { type ChainRow, GENESIS, type SignedCheckpoint } from '../../shared/audit-chain.ts';
 import { FairleadError } from '../../shared/errors.ts';
-import type { Tables } from '../store/store.ts';
+import type { Tables } from '../store/all-tables.ts';
 
 export type ChainRecord = { readonly row: ChainRow } | { readonly checkpoint: SignedCheckpoint };
 export type ChainTables = Pick<Tables, 'audit' | 'auditCheckpoints'>;

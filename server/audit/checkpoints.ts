@@ -24,8 +24,8 @@ import { endOf, follow } from './follow.ts';
 import { type HeadRecord, readHead, writeHead } from './head-file.ts';
 
 /** The longest that a row stands without a signature over it, and the most rows that do. */
-export const CHECKPOINT_MS = 60_000;
-export const CHECKPOINT_ROWS = 1_000;
+const CHECKPOINT_MS = 60_000;
+const CHECKPOINT_ROWS = 1_000;
 /** Checkpoints that are kept; the newest one speaks for all rows. */
 const MAX_CHECKPOINTS = 2_000;
 

@@ -11,6 +11,7 @@ const NEWLINE = 0x0a;
 const { O_APPEND, O_CREAT, O_RDWR } = constants;
 
 export class FileSink implements Sink {
+  readonly key: string;
   readonly name: string;
   readonly #path: string;
   #file: FileHandle | undefined;
@@ -18,6 +19,7 @@ export class FileSink implements Sink {
   /** @param path absolute */
   constructor(path: string) {
     this.name = `file:${path}`;
+    this.key = this.name;
     this.#path = path;
   }
 

@@ -30,7 +30,9 @@ export interface Batch {
 
 /** Where rows go. */
 export interface Sink {
-  /** For people: without secrets. */
+  /** What its place is kept under: another one gets the log from its oldest row. */
+  readonly key: string;
+  /** For the log, the metrics and errors, of a URL its host alone: its path may be a secret. */
   readonly name: string;
   /** Resolves once the receiver has the rows for good. */
   send(batch: Batch, signal: AbortSignal): Promise<void>;
@@ -60,7 +62,7 @@ export class Forwarder implements RowReceiver {
 
   /** Goes on where the receiver stood; a new one gets the log from its oldest row. */
   static async start(deps: ForwarderDeps): Promise<Forwarder> {
-    return new Forwarder(deps, await deps.store.auditSinks.position(deps.sink.name));
+    return new Forwarder(deps, await deps.store.auditSinks.position(deps.sink.key));
   }
 
   private constructor(deps: ForwarderDeps, position: number) {
@@ -129,7 +131,7 @@ export class Forwarder implements RowReceiver {
     const batch = toBatch(rows);
     if (batch === undefined) return false;
     await sink.send(batch, signal);
-    await store.auditSinks.advance(sink.name, batch.lastId, clock.now());
+    await store.auditSinks.advance(sink.key, batch.lastId, clock.now());
     // Rows may have been dropped by age meanwhile; what was just brought is not lost.
     this.#position = Math.max(this.#position, batch.lastId);
     if (this.#isAway) this.#deps.log.info({ receiver: sink.name }, 'the receiver of the audit log takes rows again');

@@ -18,11 +18,11 @@ import type { Store } from '../store/store.ts';
 import type { Audit } from './audit.ts';
 import type { Checkpoints } from './checkpoints.ts';
 
-export const RETENTION_PASS_MS = 60 * 60_000;
+const RETENTION_PASS_MS = 60 * 60_000;
 /** Rows that go in one transaction. */
 const SLICE_ROWS = 500;
 /** A receiver that is behind holds rows back until they are this many times as old as they are to be kept. */
-export const HELD_BACK_TIMES = 2;
+const HELD_BACK_TIMES = 2;
 
 /** Somebody who is still to get rows. */
 export interface RowReceiver {

@@ -5,13 +5,15 @@ import type { Batch, Sink } from './forwarder.ts';
 export type WebhookOptions = Omit<SignedPostOptions, 'name' | 'lookup'>;
 
 export class WebhookSink implements Sink {
+  readonly key: string;
   readonly name: string;
   readonly #post: SignedPost;
 
   constructor(options: WebhookOptions) {
     const { url } = options;
     // Without the query, which may hold a token of the receiver.
-    this.name = `webhook:${url.origin}${url.pathname}`;
+    this.key = `webhook:${url.origin}${url.pathname}`;
+    this.name = `webhook:${url.host}`;
     this.#post = new SignedPost({ ...options, name: this.name });
   }
 

@@ -13,7 +13,7 @@ const SALT_AT = 8;
 const FILE_SALT_AT = 24;
 export const HEADER_BYTES = 40;
 export const SALT_BYTES = FILE_SALT_AT - SALT_AT;
-export const KEY_BYTES = 32;
+const KEY_BYTES = 32;
 const MAX_PASSPHRASE_BYTES = 4096;
 const INFO = 'fairlead backup';
 

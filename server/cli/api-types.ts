@@ -7,11 +7,14 @@ import type { ScopeView, WebhookView } from '../routes/schemas.ts';
 
 // biome-ignore-start lint/style/noRestrictedImports: types only, so that the API's answers are described once
 export type { AdoptionView } from '../routes/adoption.ts';
+export type { ReleaseView } from '../routes/agent-releases.ts';
 export type { HawserHostView } from '../routes/hawser-hosts.ts';
 export type { HawserTokenView } from '../routes/hawser-tokens.ts';
 export type { ContainerUseView, StatsAnswer } from '../routes/host-stats.ts';
+export type { WishView } from '../routes/host-upgrades.ts';
 export type { LinkDirection, LinkView } from '../routes/link-schemas.ts';
 export type { HostWithMetrics, MetricsAnswer, MetricsPoint } from '../routes/metric-schemas.ts';
+export type { RolloutHostView, RolloutView } from '../routes/rollouts.ts';
 export type {
   ApiTokenView,
   AuditRow,
@@ -19,6 +22,7 @@ export type {
   EnrollmentTokenView,
   EventView,
   HostDetail,
+  HostUpgradeView,
   HostView,
   OperatorCertificateView,
   RecoveryView,

@@ -1,5 +1,7 @@
 /** Bulk actions: what each of them takes, asked for, and told as they go on. */
 import type { Command } from 'commander';
+import { count } from '../../shared/doctor/check.ts';
+import { jsonLine, printable } from '../../shared/printable.ts';
 import type { ApiClient } from './api-client.ts';
 import type { BulkPlan, BulkRecord, BulkSummary, BulkTarget } from './api-types.ts';
 import { type ActionContext, collect, wholeNumber } from './commander.ts';
@@ -8,7 +10,7 @@ import { CliError } from './errors.ts';
 import { type CliIo, write } from './io.ts';
 import { records } from './ndjson.ts';
 import { tellUnreachable } from './output.ts';
-import { type Column, printable, table } from './table.ts';
+import { type Column, table } from './table.ts';
 
 /** From the question to the plan: all hosts are looked at before. */
 const PLAN_MS = 120_000;
@@ -50,7 +52,7 @@ export function bulkBody(
 }
 
 /**
- * Asks before it touches anything, and tells each target and the sum. @param what the targets are called
+ * Asks before it touches anything, and tells each target and the sum. @param what one target is called
  * @returns whether all was well
  */
 export async function runBulk(
@@ -61,7 +63,10 @@ export async function runBulk(
 ): Promise<boolean> {
   if (options.dryRun !== true && options.yes !== true) {
     const { matched, hosts } = await planned(api, to, { ...body, dryRun: true });
-    if (matched > 0) await confirm(io, `This will ${body.action} ${matched} ${what} on ${hosts} hosts.`, false);
+    if (matched > 0) {
+      const warning = `This will ${body.action} ${count(matched, what)} on ${count(hosts, 'host')}.`;
+      await confirm(io, warning, false, '--yes');
+    }
   }
   const outcome = new Outcome(io, options.json === true);
   for await (const record of ask(api, to, body)) await outcome.take(record);
@@ -107,7 +112,7 @@ class Outcome {
 
   async take(record: BulkRecord): Promise<void> {
     if (record.type === 'summary') this.#summary = record;
-    if (this.#json) return await write(this.#io.stdout, `${JSON.stringify(record)}\n`);
+    if (this.#json) return await write(this.#io.stdout, jsonLine(record));
     if (record.type === 'plan') {
       this.#isDryRun = record.dryRun;
       await tellUnreachable(this.#io, record.unreachable);

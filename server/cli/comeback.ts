@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../../shared/backoff.ts';
 import { type ErrorCode, type FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { UnreachableError } from '../../shared/pinned-http.ts';
+import { printable } from '../../shared/printable.ts';
 import { brokenOff, describeError } from './errors.ts';
 import { type CliIo, write } from './io.ts';
-import { printable } from './table.ts';
 
 /** How long a server that was lost is asked again. */
 const COMEBACK_MS = 300_000;

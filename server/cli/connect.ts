@@ -23,8 +23,16 @@ export async function connect(options: GlobalOptions, io: CliIo): Promise<ApiCli
   return new ApiClient(await target(options, io));
 }
 
-/** As `connect`, but for the target alone. */
-export async function target(options: GlobalOptions, io: CliIo): Promise<ApiTarget> {
+/** Whom the options, the environment and the context name; nobody was asked anything yet. */
+export interface Login {
+  readonly url: URL;
+  readonly token: string;
+  /** The stored login of this server. */
+  readonly stored: Context | undefined;
+}
+
+/** @throws CliError if they say too little */
+export async function loginOf(options: GlobalOptions, io: CliIo): Promise<Login> {
   const path = contextPath(io.env);
   const given = await givenToken(options, io);
   const context = options.server !== undefined && given !== undefined ? undefined : await loadContext(path);
@@ -39,6 +47,13 @@ export async function target(options: GlobalOptions, io: CliIo): Promise<ApiTarg
   if (token === undefined) {
     throw usageError(`no API token is given for ${url.host}: use --api-token-file FILE, or run \`fairlead login\``);
   }
+  return { url, token, stored };
+}
+
+/** As `connect`, but for the target alone. */
+export async function target(options: GlobalOptions, io: CliIo): Promise<ApiTarget> {
+  const { url, token, stored } = await loginOf(options, io);
+  const path = contextPath(io.env);
   if (stored !== undefined && options.apiCa === undefined && isOwnLogin(stored, token)) {
     const login = { path, context: stored, url, now: io.now() };
     const trust = await dropRetired(login);

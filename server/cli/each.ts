@@ -1,8 +1,8 @@
 /** Does the same to several things, one after the other: what fails is told, and spoils nothing for the rest. */
+import { printable } from '../../shared/printable.ts';
 import type { Cli } from './commander.ts';
 import { describeError } from './errors.ts';
 import { write } from './io.ts';
-import { printable } from './table.ts';
 
 /** Calls `work` for each of `names`; the exit code is 1 if one of them failed. */
 export async function forEach(

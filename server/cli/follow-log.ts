@@ -5,10 +5,10 @@ import { gapDetail } from '../../shared/docker/followed-log.ts';
 import type { LogForm } from '../../shared/docker/log-forms.ts';
 import { type LogAsk, type OpenedLog, tailLog } from '../../shared/docker/log-tail.ts';
 import { FairleadError } from '../../shared/errors.ts';
+import { printable } from '../../shared/printable.ts';
 import { type ApiClient, path, type Query } from './api-client.ts';
 import { ServerComeback } from './comeback.ts';
 import { type CliIo, write } from './io.ts';
-import { printable } from './table.ts';
 
 const FRAMES = 'application/vnd.docker.multiplexed-stream';
 const RAW = 'application/vnd.docker.raw-stream';

@@ -1,12 +1,13 @@
 /** The two forms of every read: a table for people, JSON for programs. */
+import { jsonLine, printable } from '../../shared/printable.ts';
 import type { Unreachable } from './api-types.ts';
 import type { GlobalOptions } from './connect.ts';
 import { type CliIo, write } from './io.ts';
-import { type Column, printable, table } from './table.ts';
+import { type Column, table } from './table.ts';
 
 /** Prints `value` as indented JSON. */
 export async function printJson(io: CliIo, value: unknown): Promise<void> {
-  await write(io.stdout, `${JSON.stringify(value, null, 2)}\n`);
+  await write(io.stdout, jsonLine(value, 2));
 }
 
 /** Prints rows as a table, or as a JSON array with `--json`. */

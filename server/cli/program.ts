@@ -1,15 +1,19 @@
 /** The CLI's command line, and one run of it. */
 import { Command, CommanderError, Option } from 'commander';
+import { printable } from '../../shared/printable.ts';
 import { VERSION } from '../../shared/version.ts';
 import type { Cli } from './commander.ts';
+import { addAgent } from './commands/agents.ts';
 import { addAttach } from './commands/attach.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBackup } from './commands/backup.ts';
 import { addBulk } from './commands/bulk.ts';
+import { addBundle } from './commands/bundle.ts';
 import { addCa } from './commands/ca.ts';
 import { addContainer } from './commands/containers.ts';
 import { addCp } from './commands/cp.ts';
 import { addDockerContext } from './commands/docker-context.ts';
+import { addDoctor } from './commands/doctor.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
 import { addForward } from './commands/forward.ts';
@@ -23,8 +27,11 @@ import { addStats, addTop } from './commands/metrics.ts';
 import { addNetwork } from './commands/networks.ts';
 import { addOperator } from './commands/operators.ts';
 import { addPs } from './commands/ps.ts';
+import { addRelease } from './commands/releases.ts';
 import { addRestore } from './commands/restore.ts';
+import { addRollout } from './commands/rollouts.ts';
 import { addStack } from './commands/stacks.ts';
+import { addSupportBundle } from './commands/support-bundle.ts';
 import { addApiToken, addToken } from './commands/tokens.ts';
 import { addCert } from './commands/trust.ts';
 import { addUser } from './commands/users.ts';
@@ -34,7 +41,6 @@ import { addVolume } from './commands/volumes.ts';
 import { addWebhook } from './commands/webhooks.ts';
 import { describeError, exitCodeOf, systemCode } from './errors.ts';
 import { type CliIo, write } from './io.ts';
-import { printable } from './table.ts';
 
 const HELP = `
 The API token can also stand in the environment variable FAIRLEAD_API_TOKEN. Without one, and without --server,
@@ -110,10 +116,11 @@ export function buildProgram(cli: Cli): Command {
     add(root, cli);
   for (const add of [addImage, addImageContent, addNetwork]) add(root, cli);
   for (const add of [addVolume, addVolumeContent, addVolumeTransfers]) add(root, cli);
-  for (const add of [addTop, addStats, addStack]) add(root, cli);
+  for (const add of [addTop, addStats, addStack, addRollout]) add(root, cli);
   for (const add of [addToken, addApiToken, addHawser, addOperator, addUser, addCa, addCert, addAudit, addWebhook])
     add(root, cli);
-  for (const add of [addBackup, addRestore]) add(root, cli);
+  for (const add of [addAgent, addRelease]) add(root, cli);
+  for (const add of [addDoctor, addSupportBundle, addBackup, addRestore, addBundle]) add(root, cli);
   return root;
 }
 

@@ -1,16 +1,8 @@
 /** Tables for people: columns as wide as their widest cell, two spaces apart, nothing cut off. */
+import { printable } from '../../shared/printable.ts';
 
 /** A column: its heading and what stands in it for a row; undefined and '' become `-`. */
 export type Column<T> = readonly [heading: string, cell: (row: T) => string | number | undefined];
-
-/** Everything below space, DEL and the C1 range: what could move the cursor or recolour the terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: finding control characters is its purpose
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
-
-/** `text` without control characters: names and messages come from hosts, and a host must not drive the terminal. */
-export function printable(text: string): string {
-  return text.replace(CONTROL, '�');
-}
 
 /** The table's text, with a heading and a line per row. */
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {

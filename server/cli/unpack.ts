@@ -6,7 +6,8 @@ import { constants, type Stats } from 'node:fs';
 import { link, lstat, mkdir, open, symlink, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { type Entry, extract, type Headers } from 'tar-stream';
+import type { Entry, Extract, Headers } from 'tar-stream';
+import { parseTar } from '../../shared/docker/tar-parser.ts';
 import { CliError, systemCode } from './errors.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
@@ -29,10 +30,8 @@ export interface UnpackOptions {
 
 /** @returns how many entries were unpacked @throws CliError for what would leave the target; what `source` fails with */
 export async function unpack(source: Readable, { targetFor, warn }: UnpackOptions): Promise<number> {
-  const parser = extract();
-  source.on('error', (error) => parser.destroy(error));
-  source.on('close', () => source.readableEnded || parser.destroy(source.errored ?? new Error('the tar broke off')));
-  source.pipe(parser);
+  const parser = parseTar(source);
+  const failure = failureOf(parser);
   let count = 0;
   let tree: Tree | undefined;
   try {
@@ -46,11 +45,19 @@ export async function unpack(source: Readable, { targetFor, warn }: UnpackOption
     }
     return count;
   } catch (error) {
-    throw explained(error);
+    // An entry that was not read yet says no more than that it is gone.
+    throw explained(systemCode(error) === 'STREAM_DESTROYED' ? ((await failure) ?? error) : error);
   } finally {
     source.destroy();
     parser.on('error', () => undefined).destroy();
   }
+}
+
+/** What the parser itself ends with; undefined if that is no error. */
+function failureOf(parser: Extract): Promise<Error | undefined> {
+  return new Promise((resolve) => {
+    parser.once('error', resolve).once('close', () => resolve(undefined));
+  });
 }
 
 /** The parts of a name in a tar. @throws CliError for one that leads upwards */

@@ -6,6 +6,7 @@
 import { readFile, readlink } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { INTERNAL_SERVER_NAME } from '../../certs/names.ts';
 import type { Clock, Timer } from '../../shared/clock.ts';
 
 const LOOK_EVERY_MS = 2_000;
@@ -47,8 +48,7 @@ export class GonePeers {
       this.#watched.set(inode, { gone, misses: 0 });
       await this.#look();
     };
-    const isTls = 'encrypted' in socket && socket.encrypted === true;
-    if (isTls && GO_CLIENTS.test(userAgent ?? '')) {
+    if (hasOwnTls(socket) && GO_CLIENTS.test(userAgent ?? '')) {
       // Of one that was gone before Docker had answered, the end has come and gone as well.
       if (stream.readableEnded) void onEnd();
       else stream.once('end', onEnd);
@@ -76,6 +76,11 @@ export class GonePeers {
     }
     this.#timer = this.#watched.size > 0 ? this.#clock.setTimeout(() => void this.#look(), LOOK_EVERY_MS) : undefined;
   }
+}
+
+/** Whether it is the client itself that speaks TLS: a proxy that has ended its TLS asks by our own name, and closes both as well. */
+function hasOwnTls(socket: Socket & { encrypted?: boolean; servername?: unknown }): boolean {
+  return socket.encrypted === true && socket.servername !== INTERNAL_SERVER_NAME;
 }
 
 /** The number by which the kernel's tables know a socket; undefined where there are none. */

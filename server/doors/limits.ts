@@ -16,7 +16,10 @@ export interface HandshakeLimits {
   readonly forgivenPerSecond: number;
   /** Addresses for which that is remembered. */
   readonly remembered: number;
-  /** A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. With `atOnce` it allows 320 a second even then. */
+  /**
+   * A handshake that takes longer, in ms, no longer keeps others waiting: its peer is silent or far away. With `atOnce` it
+   * allows 320 a second even then.
+   */
   readonly slowMs: number;
   /** Once all places are taken, a connection that began longer ago, in ms, gives its own up to a new one. */
   readonly overdueMs: number;
@@ -56,8 +59,10 @@ export const REQUEST_TIMES: RequestTimes = {
   checkMs: 1_000,
 };
 
-/** The largest PROXY header, which is what the protocol says that one packet always carries. */
+/** The largest PROXY header of version 2, which is what the protocol says that one packet always carries. */
 export const MAX_PROXY_HEADER_BYTES = 536;
+/** The longest one of version 1, with its line break. */
+export const MAX_PROXY_LINE_BYTES = 107;
 /** How long a balancer may take to send it, in ms. */
 export const PROXY_HEADER_MS = 5_000;
 /** Connections of balancers that may be without their header at a time. */

@@ -1,9 +1,10 @@
 /**
- * The header of the PROXY protocol, version 2 (haproxy.org, proxy-protocol.txt): read strictly, from what has come so far,
- * without any I/O. Version 1, a line of text, is refused.
+ * The header of the PROXY protocol (haproxy.org, proxy-protocol.txt): read strictly, from what has come so far, without any
+ * I/O. Version 2 is read here, the line of text of version 1 in proxy-line.ts.
  */
 import { SocketAddress } from 'node:net';
 import { MAX_PROXY_HEADER_BYTES } from './limits.ts';
+import { PROXY_LINE_START, readProxyLine } from './proxy-line.ts';
 import type { Source } from './source.ts';
 
 /** Section 2.2: no text and no TLS record begins like this. */
@@ -11,8 +12,6 @@ const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 const FIXED_BYTES = 16;
 const VERSION_2 = 0x2;
 const COMMAND = { local: 0x0, proxy: 0x1 } as const;
-/** The first letter of `PROXY TCP4 …`, which version 1 begins with. */
-const VERSION_1 = 0x50;
 
 /** The address blocks of section 2.2 that stand for a TCP connection, by the byte of family and transport. */
 const UNSPECIFIED = 0x00;
@@ -38,8 +37,20 @@ const INCOMPLETE: ProxyHeader = { state: 'incomplete' };
 /** What the first bytes of a connection are. Never throws. */
 export function readProxyHeader(received: Uint8Array): ProxyHeader {
   const bytes = Buffer.from(received.buffer, received.byteOffset, received.byteLength);
-  const known = Math.min(bytes.length, SIGNATURE.length);
-  if (!bytes.subarray(0, known).equals(SIGNATURE.subarray(0, known))) return malformed(signatureFault(bytes));
+  if (begins(bytes, SIGNATURE)) return readVersion2(bytes);
+  if (begins(bytes, PROXY_LINE_START)) return readProxyLine(bytes);
+  return malformed(
+    'it does not begin with a PROXY header: have the balancer send one, or take it out of --proxy-protocol',
+  );
+}
+
+/** Whether `bytes` are the beginning of what begins with `start`, as far as either goes. */
+function begins(bytes: Buffer, start: Buffer): boolean {
+  const known = Math.min(bytes.length, start.length);
+  return bytes.subarray(0, known).equals(start.subarray(0, known));
+}
+
+function readVersion2(bytes: Buffer): ProxyHeader {
   if (bytes.length < FIXED_BYTES) return INCOMPLETE;
   const command = bytes.readUInt8(12);
   const kind = bytes.readUInt8(13);
@@ -69,12 +80,6 @@ function sourceIn(block: Buffer, kind: number): Source | undefined {
   // In the form in which sockets show theirs.
   const { address } = new SocketAddress({ address: groups.join(':'), family: 'ipv6' });
   return { address, port: block.readUInt16BE(32) };
-}
-
-function signatureFault(bytes: Buffer): string {
-  return bytes[0] === VERSION_1
-    ? 'it begins like version 1 of the PROXY protocol: have the balancer send version 2'
-    : 'it does not begin with a PROXY header: have the balancer send version 2, or take it out of --proxy-protocol';
 }
 
 function malformed(reason: string): ProxyHeader {

@@ -8,18 +8,18 @@ import { randomUUID } from 'node:crypto';
 import type { IssuedCert } from '../../certs/authority.ts';
 import { type CertificateRequest, readCsr } from '../../certs/csr.ts';
 import { parseToken, type TokenParts } from '../../certs/enrollment-token.ts';
-import { firstCertificate } from '../../certs/pem.ts';
-import { spkiPin } from '../../certs/pin.ts';
 import { type ErrorCode, FairleadError, isFairleadError, toWireError } from '../../shared/errors.ts';
 import { Tags } from '../../shared/messages/control.ts';
 import { validate } from '../../shared/validate.ts';
 import { fitsHash } from '../access/secret.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { EnrollmentTokenRow, TokenUse } from '../store/enrollment-tokens.ts';
 import { checkHostName, nameFromHostname } from '../store/host-names.ts';
 import type { HostRow } from '../store/hosts.ts';
-import type { Tables } from '../store/store.ts';
 import type { EnrollmentDeps } from './enrollment.ts';
 import { tokenState } from './enrollment-token-view.ts';
+import { requireNewKey } from './new-key.ts';
 import { adoptable, ENROLLED_AGAIN } from './take-over.ts';
 
 const MAX_HOSTNAME_CHARS = 255;
@@ -54,29 +54,7 @@ export interface Redeemed {
   readonly repeated: boolean;
 }
 
-/** What the audit log is to say of a redeem that was refused. */
-export interface RefusalEntry {
-  readonly actor: string;
-  readonly address: string;
-  readonly action: string;
-  readonly result: 'refused';
-  readonly detail: Record<string, unknown>;
-}
-
-/**
- * The request does not get a certificate, by its own fault. Anybody can send such requests, so the row of the audit log is
- * not written here but by whoever answers, who knows the limits of it.
- */
-export class EnrollmentRefused extends FairleadError {
-  readonly entry: RefusalEntry;
-
-  constructor(error: FairleadError, entry: RefusalEntry) {
-    super(error.code, error.message, { cause: error.cause });
-    this.entry = entry;
-  }
-}
-
-/** @throws FairleadError as `Enrollment.redeem` says; EnrollmentRefused if the request is at fault */
+/** @throws FairleadError as `Enrollment.redeem` says; RefusedRequest if the request is at fault */
 export async function redeem(deps: EnrollmentDeps, request: RedeemRequest, address: string): Promise<Redeemed> {
   let token: EnrollmentTokenRow | undefined;
   try {
@@ -285,20 +263,6 @@ async function enrolledBy({ hosts, certificates }: Tables, { hostId, serial }: T
   return { host, certificate };
 }
 
-/** @throws FairleadError CSR_INVALID if the key is the CA's, this server's or was ever that of a host or an operator */
-export async function requireNewKey(
-  authority: EnrollmentDeps['authority'],
-  pin: string,
-  tables: Pick<Tables, 'certificates' | 'operatorCertificates'>,
-): Promise<void> {
-  if (authority.isTrusted(pin) || pin === spkiPin(firstCertificate(authority.serverTls().cert))) {
-    throw new FairleadError('CSR_INVALID', 'the key in the certificate request is the one of this server');
-  }
-  if ((await tables.certificates.isKeyKnown(pin)) || (await tables.operatorCertificates.isKeyKnown(pin))) {
-    throw new FairleadError('CSR_INVALID', 'the key in the certificate request is in use already: make a new one');
-  }
-}
-
 /** @param cause for the audit log; whoever asks learns no more than that the token is not valid */
 function tokenInvalid(cause: string): FairleadError {
   return new FairleadError('TOKEN_INVALID', 'the enrollment token is unknown, expired, used or revoked', { cause });
@@ -322,7 +286,7 @@ async function failed({ audit }: EnrollmentDeps, { token, hostname, address, err
   const row = { actor: token === undefined ? 'anonymous' : actorOf(token), address, action: ACTION };
   if (isFairleadError(error) && REFUSALS.includes(error.code)) {
     const why = typeof error.cause === 'string' ? error.cause : error.message;
-    return new EnrollmentRefused(error, { ...row, result: 'refused', detail: { code: error.code, why, hostname } });
+    return new RefusedRequest(error, { ...row, result: 'refused', detail: { code: error.code, why, hostname } });
   }
   const { code } = toWireError(error);
   await audit.recordOrLog({ ...row, result: 'failed', detail: { code, hostname } });

@@ -3,8 +3,8 @@
  * works, the host keeps its kind, by which it is told from others here, and the agent that it has.
  */
 import { FairleadError } from '../../shared/errors.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HostRow } from '../store/hosts.ts';
-import type { Tables } from '../store/store.ts';
 
 /** What an agent is told whose certificate was made void by a newer enrollment for its host. */
 export const ENROLLED_AGAIN = 'another agent was enrolled to take this host over';

@@ -12,7 +12,7 @@ import { EventLog } from './event-log.ts';
 import { type Followed, followEvents } from './follow.ts';
 import { HostDirectory } from './host-directory.ts';
 import { HostFeeds } from './host-feeds.ts';
-import { HostNews } from './host-news.ts';
+import { HostNews, type ServerNews } from './host-news.ts';
 import { EventMatcher, type EventQuery } from './matcher.ts';
 import { type EventPolicy, EventRetention } from './retention.ts';
 import { Webhooks } from './webhooks.ts';
@@ -91,6 +91,11 @@ export class Events {
     const fromTime = query.sinceMicros === undefined ? this.log.last : this.log.first - 1;
     const matcher = new EventMatcher(query, this.directory);
     return followEvents({ log: this.log, matcher, after: after ?? fromTime, idleMs, signal });
+  }
+
+  /** Tells of what another part of the server has noticed. Returns at once. */
+  tell(news: ServerNews): void {
+    this.#parts.news.tell(news);
   }
 
   /** Asks no host any more; what is there is still written. Idempotent. */

@@ -7,7 +7,10 @@ import type { EventRow, NewEvent } from '../store/events.ts';
 /** What agents say of their own accord; nothing else of these types. */
 const AGENTS = new Set(['docker.reachable', 'docker.unreachable', 'events.gap']);
 /** Families of types that are the server's to speak of, and those above. */
-const NOT_DOCKERS: ReadonlySet<string> = new Set(['host', 'certificate', 'session', 'upgrade', 'docker', 'events']);
+const NOT_DOCKERS: ReadonlySet<string> = new Set([
+  ...['host', 'certificate', 'session', 'upgrade', 'rollout'],
+  ...['docker', 'events'],
+]);
 const MAX_WORD_CHARS = 64;
 
 /** An event as it is kept; undefined for one that only the server may tell of. */

@@ -36,6 +36,8 @@ const LAST_ROWS = 16;
 /** How much of the places a crash may lose; what was written tells the rest. */
 const SAVE_MS = 1_000;
 
+/** Its session ends: an agent that stops says so before it closes it. That the host is offline is told elsewhere. */
+const GOING = 'STREAM_INTERRUPTED';
 /** Why a host is not asked any more in this session. */
 const FINAL: ReadonlySet<string> = new Set(['DENIED_BY_HOST', 'UNSUPPORTED', 'HOST_OFFLINE', 'SHUTDOWN']);
 
@@ -150,7 +152,8 @@ export class HostFeeds {
           log.debug({ hostId, code: error.code }, 'a host gives no events');
           return;
         }
-        log.warn({ err: error, hostId }, "a host's events could not be taken; trying again");
+        const level = isFairleadError(error, GOING) ? 'debug' : 'warn';
+        log[level]({ err: error, hostId }, "a host's events could not be taken; trying again");
       }
       await sleep(backoff.nextAtLeastCeiling(), clock, signal).catch(() => undefined); // it ends
     }

@@ -38,6 +38,16 @@ const REFUSED: ReadonlyMap<string, string> = new Map([['host.connect', 'host.ref
 const TOLD = ['name', 'tags', 'reason', 'code', 'serial', 'serials'] as const;
 const MAX_TOLD_CHARS = 256;
 
+/** What a part of the server has noticed. */
+export interface ServerNews {
+  readonly hostId?: string;
+  /** As `upgrade.done`. */
+  readonly type: string;
+  /** What it is about, where that is no host. */
+  readonly subject?: string;
+  readonly attributes: Record<string, string>;
+}
+
 export interface HostNewsDeps {
   readonly store: Pick<Store, 'audit' | 'eventSources'>;
   readonly audit: Pick<Audit, 'onRows'>;
@@ -97,6 +107,11 @@ export class HostNews {
     await this.#reading;
   }
 
+  /** Tells of what another part of the server has noticed, of a host or of none. Returns at once. */
+  tell({ hostId, type, subject, attributes }: ServerNews): void {
+    this.#add(hostId, type, attributes, subject);
+  }
+
   /** Idempotent. */
   async close(): Promise<void> {
     for (const stop of this.#stops) stop();
@@ -132,11 +147,15 @@ export class HostNews {
   }
 
   #tell({ hostId }: HostLink, type: string, attributes: Record<string, string>): void {
+    this.#add(hostId, type, attributes);
+  }
+
+  #add(hostId: string | undefined, type: string, attributes: Record<string, string>, subject?: string): void {
     const { clock, directory, eventLog, log } = this.#deps;
     const at = clock.now();
     const telling: Promise<void> = (async () => {
-      const name = (await directory.find(hostId))?.name ?? hostId;
-      const [result] = await eventLog.add([this.#event(type, at, hostId, name, attributes)]);
+      const name = hostId && ((await directory.find(hostId))?.name ?? hostId);
+      const [result] = await eventLog.add([this.#event(type, at, hostId, name, attributes, subject)]);
       if (result?.status === 'rejected') throw result.reason;
     })()
       .catch((error: unknown) => log.error({ err: error, hostId, type }, 'an event was not written'))
@@ -144,9 +163,16 @@ export class HostNews {
     this.#telling.add(telling);
   }
 
-  #event(type: string, at: number, hostId: string, host: string, attributes: Record<string, string>): NewEvent {
-    const nothing = { action: undefined, subject: undefined };
-    return { timeMicros: at * 1000, hostId, host, type, ...nothing, attributes: JSON.stringify(attributes) };
+  #event(
+    type: string,
+    at: number,
+    hostId: string | undefined,
+    host: string | undefined,
+    attributes: Record<string, string>,
+    subject?: string,
+  ): NewEvent {
+    const timeMicros = at * 1000;
+    return { timeMicros, hostId, host, type, action: undefined, subject, attributes: JSON.stringify(attributes) };
   }
 }
 

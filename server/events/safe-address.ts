@@ -9,13 +9,23 @@ import { FairleadError } from '../../shared/errors.ts';
 const REFUSED = new BlockList();
 REFUSED.addSubnet('169.254.0.0', 16, 'ipv4');
 REFUSED.addSubnet('fe80::', 10, 'ipv6');
-// What clouds have put elsewhere: Alibaba's, Azure's, AWS's over IPv6; and what stands for no address at all.
+// What clouds have put elsewhere: Alibaba's, Azure's, Oracle's.
 REFUSED.addAddress('100.100.100.200', 'ipv4');
 REFUSED.addAddress('168.63.129.16', 'ipv4');
 REFUSED.addAddress('192.0.0.192', 'ipv4');
-REFUSED.addAddress('fd00:ec2::254', 'ipv6');
+// The same over IPv6: AWS's, Google's, Oracle's, Scaleway's, Akamai's, Alibaba's.
+REFUSED.addSubnet('fd00:ec2::', 32, 'ipv6');
+REFUSED.addAddress('fd20:ce::254', 'ipv6');
+REFUSED.addAddress('fd00:c1::a9fe:a9fe', 'ipv6');
+REFUSED.addAddress('fd00:42::42', 'ipv6');
+REFUSED.addAddress('fd00:a9fe:a9fe::1', 'ipv6');
+REFUSED.addAddress('fd00:100::100:200', 'ipv6');
+// What stands for no address at all.
 REFUSED.addSubnet('0.0.0.0', 8, 'ipv4');
 REFUSED.addAddress('::', 'ipv6');
+
+const EMBEDDED = /^(?:::ffff:|::ffff:0:|::|64:ff9b::|64:ff9b:1:[0-9a-f:]*:)([0-9a-f]{1,4}):([0-9a-f]{1,4})$/;
+const TUNNELLED = /^2002:([0-9a-f]{1,4}):([0-9a-f]{1,4}):/;
 
 /** Whether an address is one of those. IPv6 forms of IPv4 addresses count as those. */
 export function isRefused(address: string): boolean {
@@ -27,11 +37,14 @@ export function isRefused(address: string): boolean {
   return REFUSED.check(bare, 'ipv6') || (embedded !== undefined && REFUSED.check(embedded, 'ipv4'));
 }
 
-/** The IPv4 address in one that is mapped (::ffff:a.b.c.d), compatible (::a.b.c.d) or translated (64:ff9b::a.b.c.d). */
+/**
+ * The IPv4 address in one that is mapped (::ffff:a.b.c.d), compatible (::a.b.c.d), translated (64:ff9b::a.b.c.d, any of
+ * 64:ff9b:1::/48 that ends so, ::ffff:0:a.b.c.d) or tunnelled (2002:a.b.c.d::).
+ */
 function embeddedIpv4(address: string): string | undefined {
-  // URLs write the last 32 bits in hex.
+  // URLs write those 32 bits in hex.
   const normal = new URL(`http://[${address}]/`).hostname.slice(1, -1);
-  const [, high, low] = /^(?:::ffff:|::|64:ff9b::)([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(normal) ?? [];
+  const [, high, low] = EMBEDDED.exec(normal) ?? TUNNELLED.exec(normal) ?? [];
   if (high === undefined || low === undefined) return undefined;
   const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)];
   return [a >> 8, a & 255, b >> 8, b & 255].join('.');

@@ -193,7 +193,7 @@ export class Webhooks {
     const { url: href, secret } = target;
     const url = new URL(href);
     const safe = allowsLinkLocal ? {} : { lookup: safeLookup };
-    const post = new SignedPost({ url, secret, ca: undefined, clock, name: `webhook:${url.origin}`, ...safe });
+    const post = new SignedPost({ url, secret, ca: undefined, clock, name: `webhook:${url.host}`, ...safe });
     const matcher = new EventMatcher(JSON.parse(row.filter) as WebhookFilter, directory);
     this.#deliveries.set(row.id, new WebhookDelivery({ ...this.#deps, row, post, matcher }));
   }

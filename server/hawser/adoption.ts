@@ -14,8 +14,9 @@ import { type CutOff, requireAdoptable, takeBack } from '../enrollment/take-over
 import type { HostLink } from '../hosts/host-link.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import { keepRecent } from '../keep-recent.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HostRow } from '../store/hosts.ts';
-import type { Store, Tables } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import type { HawserTokens } from './tokens.ts';
 
 /** How long each question of a trial may take. */

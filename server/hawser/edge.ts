@@ -1,11 +1,10 @@
 /** Hawser's agents that connect by themselves: from a WebSocket and its hello to a link in the registry. */
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import type { RawData, WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { HAWSER_PROTOCOL, type Hello, MAX_HELLO_BYTES, type ServerMessage } from '../../shared/hawser/messages.ts';
-import { parseAgentMessage } from '../../shared/hawser/parse.ts';
+import { HAWSER_PROTOCOL, type Hello, type ServerMessage } from '../../shared/hawser/messages.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Once } from '../../shared/once.ts';
@@ -14,12 +13,13 @@ import type { HostRegistry } from '../hosts/registry.ts';
 import { keepRecent } from '../keep-recent.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
 import { EdgeTransport } from './edge-transport.ts';
+import { endSocket } from './end-socket.ts';
 import { HawserLink, instanceOf } from './hawser-link.ts';
 import type { HostOfToken } from './host-of-token.ts';
 import { InboundGate } from './inbound-gate.ts';
 import { EDGE_KINDS } from './kinds.ts';
-import { HELLO_MS } from './limits.ts';
-import { endSocket, HawserSession } from './session.ts';
+import { limitBytes, receiveHello } from './receive-hello.ts';
+import { HawserSession } from './session.ts';
 import type { TokenCheck } from './token-check.ts';
 import type { HawserTokens } from './tokens.ts';
 import { neverSent } from './unary.ts';
@@ -299,41 +299,4 @@ function displacedBy(before: Connection, instance: string): readonly string[] {
 /** The whole number that an agent is told: of one host always the same. */
 export function environmentOf(hostId: string): number {
   return Number.parseInt(hostId.replaceAll('-', '').slice(0, 7), 16) + 1;
-}
-
-/** Ends a connection that sends more than a hello before it is known. @returns what lifts that */
-function limitBytes(ws: WebSocket, socket: Duplex): () => void {
-  let bytes = 0;
-  const count = (chunk: Buffer) => {
-    bytes += chunk.byteLength;
-    if (bytes > MAX_HELLO_BYTES) ws.terminate();
-  };
-  socket.on('data', count);
-  return () => void socket.off('data', count);
-}
-
-/** @throws FairleadError TIMEOUT, CANCELLED, MESSAGE_INVALID, TOKEN_INVALID without a token */
-async function receiveHello(ws: WebSocket, clock: Clock): Promise<Hello> {
-  const { promise, resolve, reject } = Promise.withResolvers<Hello>();
-  const late = new FairleadError('TIMEOUT', `no hello came within ${HELLO_MS / 1000} s`);
-  const timer = clock.setTimeout(() => reject(late), HELLO_MS);
-  const onMessage = (data: RawData) => {
-    try {
-      const parsed = parseAgentMessage((data as Buffer).toString('utf8'));
-      if ('message' in parsed && parsed.message.type === 'hello') resolve(parsed.message);
-      else reject(new FairleadError('MESSAGE_INVALID', 'the first message must be a hello'));
-    } catch (error) {
-      reject(error);
-    }
-  };
-  const onClose = () => reject(new FairleadError('CANCELLED', 'the agent went away'));
-  ws.on('message', onMessage);
-  ws.once('close', onClose);
-  try {
-    return await promise;
-  } finally {
-    timer.cancel();
-    ws.off('message', onMessage);
-    ws.off('close', onClose);
-  }
 }

@@ -4,10 +4,11 @@ import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Hello } from '../../shared/hawser/messages.ts';
 import type { Audit } from '../audit/audit.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
 import { isHostId, nameFromHostname } from '../store/host-names.ts';
 import type { HostRow } from '../store/hosts.ts';
-import type { Store, Tables } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 
 export interface HostOfTokenDeps {
   readonly store: Store;

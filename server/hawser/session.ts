@@ -2,8 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { Liveness } from '../../shared/hawser/liveness.ts';
 import {
   type AgentMessage,
   errorText,
@@ -11,13 +12,14 @@ import {
   type HawserResponse,
   type ServerMessage,
 } from '../../shared/hawser/messages.ts';
-import { fromBase64, parseAgentMessage } from '../../shared/hawser/parse.ts';
+import { fromBase64, idIn, parseAgentMessage } from '../../shared/hawser/parse.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import { countStreamedBytes } from '../../shared/young-heap.ts';
 import { keepRecent } from '../keep-recent.ts';
+import { agentFailure, misplaced } from './agent-failure.ts';
+import { endSocket } from './end-socket.ts';
 import { InboundGate } from './inbound-gate.ts';
 import {
-  CLOSE_MS,
   DROPPED,
   END_AGAIN_MS,
   INVALID,
@@ -70,12 +72,9 @@ export class HawserSession {
   readonly #notices: Budget;
   readonly #dropped: Budget;
   readonly #wrong: Budget;
-  readonly #timer: Timer;
+  readonly #liveness: Liveness;
   #pongs: { sentAt: number; resolve(ms: number): void; reject(error: FairleadError): void }[] = [];
-  #pingAt: number;
-  #heardAt: number;
   #lastSeenAt: number;
-  #stuckAt: number | undefined;
   #end: FairleadError | undefined;
   readonly #closed = Promise.withResolvers<FairleadError>();
 
@@ -89,13 +88,19 @@ export class HawserSession {
     this.#notices = budget(NOTICES);
     this.#dropped = budget(DROPPED);
     this.#wrong = budget(INVALID);
-    this.#heardAt = clock.monotonic();
-    this.#pingAt = this.#heardAt;
     this.#lastSeenAt = clock.now();
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('error', (error: Error & { code?: string }) => this.#broken(error));
     ws.once('close', (code) => this.close('STREAM_INTERRUPTED', `the agent's connection ended (${code})`));
-    this.#timer = clock.setInterval(() => this.#tick(), PING_MS / 4);
+    this.#liveness = new Liveness({
+      ...{ clock, pingMs: PING_MS, silentMs: SILENT_MS },
+      isBehind: () => ws.bufferedAmount > UNSENT_NOTICE_BYTES,
+      ping: () => this.#sendNotice({ type: 'ping', timestamp: clock.now() }),
+      onDead: (why) => {
+        if (why === 'silent') this.close('TIMEOUT', `the agent was silent for ${SILENT_MS / 1000} s`);
+        else this.close('TIMEOUT', 'the agent does not read what it is sent');
+      },
+    });
   }
 
   /** Resolves once the session is over, with the cause. */
@@ -163,7 +168,7 @@ export class HawserSession {
     if (this.#end !== undefined) return;
     const error = new FairleadError(code, reason);
     this.#end = error;
-    this.#timer.cancel();
+    this.#liveness.close();
     this.gate.close();
     endSocket(this.#ws, this.clock, error);
     const why = new FairleadError('STREAM_INTERRUPTED', `the connection to the host was lost: ${reason}`);
@@ -181,20 +186,6 @@ export class HawserSession {
     else this.close('PROTOCOL_ERROR', `the agent broke the protocol of WebSockets: ${error.message}`);
   }
 
-  #tick(): void {
-    const now = this.clock.monotonic();
-    if (now - this.#heardAt >= SILENT_MS)
-      return void this.close('TIMEOUT', `the agent was silent for ${SILENT_MS / 1000} s`);
-    const isStuck = this.#ws.bufferedAmount > UNSENT_NOTICE_BYTES;
-    if (!isStuck) this.#stuckAt = undefined;
-    else this.#stuckAt ??= now;
-    if (now - (this.#stuckAt ?? now) >= SILENT_MS)
-      return void this.close('TIMEOUT', 'the agent does not read what it is sent');
-    if (now - this.#pingAt < PING_MS) return;
-    this.#pingAt = now;
-    this.#sendNotice({ type: 'ping', timestamp: this.clock.now() });
-  }
-
   /** Sends what nobody waits for; not to an agent that does not read. */
   #sendNotice(message: ServerMessage): void {
     if (this.#end === undefined && this.#ws.bufferedAmount < UNSENT_NOTICE_BYTES)
@@ -203,7 +194,7 @@ export class HawserSession {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#end !== undefined) return;
-    this.#heardAt = this.clock.monotonic();
+    this.#liveness.heard();
     this.#lastSeenAt = this.clock.now();
     const bytes = data as Buffer;
     countStreamedBytes(bytes.byteLength);
@@ -323,10 +314,9 @@ export class HawserSession {
       this.#options.log.warn({ reason: error.message }, 'a Hawser agent sent a message that is not valid');
     if (!this.#wrong.take(this.clock.monotonic()))
       return void this.close('PROTOCOL_ERROR', 'the agent sent too many messages that are not valid');
-    // Whoever waits for it need not wait for nothing.
-    const [, id = ''] = /"(?:requestId|execId)"\s*:\s*"([\w-]{1,128})"/.exec(text.slice(0, 512)) ?? [];
-    const receiver = this.#receivers.get(id);
-    if (receiver === undefined) return;
+    const id = idIn(text);
+    const receiver = id === undefined ? undefined : this.#receivers.get(id);
+    if (id === undefined || receiver === undefined) return;
     this.release(id, true);
     receiver.fail(error);
   }
@@ -336,45 +326,4 @@ export class HawserSession {
     if (this.#dropped.take(this.clock.monotonic())) return;
     this.close('PROTOCOL_ERROR', 'the agent sends too many messages');
   }
-}
-
-/** An answer of a sort that was not asked for. */
-function misplaced(type: string): FairleadError {
-  return new FairleadError('MESSAGE_INVALID', `the agent answered with ${type}, which is no answer to this`);
-}
-
-/** What the agent says that Docker, or the agent itself, did not do. */
-function agentFailure(code: string | undefined, text: string): FairleadError {
-  const clean = text.replace(/\p{Cc}+/gu, ' ').slice(0, 500);
-  if (/context deadline exceeded|Client\.Timeout|timeout awaiting/i.test(text)) {
-    return new FairleadError('TIMEOUT', 'Docker did not answer within the 30 s that an agent of Hawser waits');
-  }
-  if (code === 'DOCKER_ERROR') return new FairleadError('DOCKER_UNREACHABLE', `the agent of Hawser says: ${clean}`);
-  if (code === 'SESSION_LIMIT') return new FairleadError('OVERLOADED', `the agent of Hawser says: ${clean}`);
-  const status = /failed: (\d{3}) - /.exec(text)?.[1];
-  if (status === '404') return new FairleadError('CONTAINER_NOT_FOUND', `the agent of Hawser says: ${clean}`);
-  if (status === '409') return new FairleadError('CONFLICT', `the agent of Hawser says: ${clean}`);
-  return new FairleadError('DOCKER_ERROR', `the agent of Hawser says: ${clean}`);
-}
-
-/** Close codes as dockhand uses them: 1008 for what the agent did, 1000 for what was decided here. */
-function closeCode(code: ErrorCode): number {
-  if (code === 'SHUTDOWN') return 1001;
-  if (code === 'FRAME_TOO_LARGE') return 1009;
-  return code === 'REPLACED' ? 1000 : 1008;
-}
-
-/** Says why in both of the fields that are read, and closes; an agent that does not read is cut off. */
-export function endSocket(ws: WebSocket, clock: Clock, error: FairleadError): void {
-  if (ws.readyState === ws.OPEN) {
-    const { code, message, retryAfterSeconds } = error;
-    const retry = retryAfterSeconds === undefined ? {} : { retryAfter: retryAfterSeconds };
-    if (ws.bufferedAmount < UNSENT_NOTICE_BYTES) {
-      ws.send(JSON.stringify({ type: 'error', error: message, message, code, ...retry } satisfies ServerMessage));
-    }
-    if (ws.isPaused) ws.resume();
-    ws.close(closeCode(code), code);
-  }
-  const timer = clock.setTimeout(() => ws.terminate(), CLOSE_MS);
-  ws.once('close', () => timer.cancel());
 }

@@ -7,9 +7,10 @@ import { MAX_NAME_CHARS } from '../../shared/limits.ts';
 import type { PasswordHasher } from '../access/password-hash.ts';
 import { planRotation } from '../access/rotation.ts';
 import type { Actor, Audit } from '../audit/audit.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HawserTokenRow } from '../store/hawser-tokens.ts';
 import type { Page, PageRequest } from '../store/page.ts';
-import type { Store, Tables } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 
 /** As Hawser's own server makes them: 43 characters of base64url. */
 const SECRET_BYTES = 32;

@@ -7,7 +7,7 @@ import { networkOf } from '../../shared/network.ts';
 
 /** Places in all, and of one network: an agent says hello at once, and needs its place for a round trip. */
 export const MAX_WAITING = 256;
-export const MAX_WAITING_OF_NETWORK = 32;
+const MAX_WAITING_OF_NETWORK = 32;
 
 export class WaitingAgents {
   /** By network, each the oldest first. */

@@ -3,10 +3,13 @@ import { setImmediate } from 'node:timers/promises';
 import { parseSerial } from '../../certs/serial.ts';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
 import type { Actor, AuditEntry } from '../audit/audit.ts';
-import type { Tables } from '../store/store.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { HostsDeps } from './hosts.ts';
 
-/** What one transaction revokes, and rows of the audit log that are written together. More of it would make the others wait too long, less would wait for the disk too often. */
+/**
+ * What one transaction revokes, and rows of the audit log that are written together. More of it would make the others wait
+ * too long, less would wait for the disk too often.
+ */
 const ROWS_AT_ONCE = 100;
 /** Hosts whose sockets are closed in one turn of the loop. */
 const HOSTS_AT_ONCE = 10;

@@ -4,6 +4,8 @@ import type { ErrorCode, FairleadError } from '../../shared/errors.ts';
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
 import type { Item, Params, Reply, Signal, StreamKind, Trailer } from '../../shared/messages/kind.ts';
 import type { LinkFigures } from '../../shared/messages/link.ts';
+import type { UpgradeAbility } from '../../shared/messages/release.ts';
+import type { SignedRelease } from '../../shared/releases/release.ts';
 
 /** A stream whose host has answered. */
 export interface LinkStream<K extends StreamKind = StreamKind> {
@@ -31,9 +33,13 @@ export interface LinkDescription {
   readonly docker: DockerState;
   readonly capabilities: readonly string[];
   readonly policy: HostPolicy;
+  /** Whether its agent can replace itself; undefined of one that does not know how. */
+  readonly upgrade?: UpgradeAbility | undefined;
   /** ms since 1970. */
   readonly connectedAt: number;
   readonly lastSeenAt: number;
+  /** How far the host's clock is ahead of the server's, in ms, as of its last heartbeat; absent: it does not say. */
+  readonly clockSkewMs?: number | undefined;
 }
 
 export interface Compressed {
@@ -86,6 +92,8 @@ export interface HostLink {
    * @throws FairleadError TIMEOUT (10 s unless given), OVERLOADED, STREAM_INTERRUPTED, UNSUPPORTED
    */
   ping(options?: { readonly timeoutMs?: number }): Promise<number>;
+  /** Tells the agent which release the server wishes there; absent for a protocol that has no word for it. */
+  wish?(release: SignedRelease): void;
   /** Ends the session with a code the host can read. Idempotent. */
   close(code: ErrorCode, reason: string): void;
   /** Resolves once the link is gone, with the cause. */

@@ -1,7 +1,9 @@
 /** A host and a certificate as the rest of the server sees them: what is stored, joined with what a live link knows. */
 import type { DockerState, HostPolicy } from '../../shared/messages/control.ts';
+import type { UpgradeAbility } from '../../shared/messages/release.ts';
 import type { CertificateRow } from '../store/certificates.ts';
 import type { HostRow } from '../store/hosts.ts';
+import type { HostUpgrade } from '../upgrades/host-upgrades.ts';
 import type { HostLink, LinkTraffic } from './host-link.ts';
 
 /** `pending`: enrolled and never seen yet. */
@@ -18,6 +20,10 @@ export interface HostView extends Omit<HostRow, 'lastSeenAt' | 'quarantinedAt' |
   readonly certificate: { readonly serial: string; readonly notAfter: number } | undefined;
   /** Set while the host is kept out because its identity is in use twice. */
   readonly quarantine: { readonly at: number; readonly reason: string } | undefined;
+  /** Whether its agent can replace itself, as that says. */
+  readonly upgradeAbility: UpgradeAbility | undefined;
+  /** The release that it is wished to run, or was last. */
+  readonly lastUpgrade?: HostUpgrade | undefined;
 }
 
 /** A host with what its link has measured, which only a look at that one host is worth. */
@@ -42,6 +48,7 @@ export function hostView(host: HostRow, link: HostLink | undefined, certificate:
     docker: live?.docker ?? { reachable: false, reason: 'the host is not connected' },
     capabilities: live?.capabilities ?? [],
     policy: live?.policy,
+    upgradeAbility: live?.upgrade,
     certificate: certificate && { serial: certificate.serial, notAfter: certificate.notAfter },
     quarantine: quarantinedAt === undefined ? undefined : { at: quarantinedAt, reason: quarantineReason ?? '' },
   };

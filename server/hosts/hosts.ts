@@ -9,6 +9,7 @@ import type { CertificateFilter, CertificateRow } from '../store/certificates.ts
 import { type HostRow, hostNotFound } from '../store/hosts.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
+import type { HostUpgrade } from '../upgrades/host-upgrades.ts';
 import { type BulkResult, type BulkRevocation, revokeMany } from './bulk-revocation.ts';
 import { filteredPage, type HostFilter } from './host-filter.ts';
 import type { HostLink } from './host-link.ts';
@@ -29,6 +30,8 @@ export interface HostsDeps {
   readonly registry: HostRegistry;
   readonly clock: Clock;
   readonly audit: Audit;
+  /** Which release a host is wished to run, or was last; absent: that is not known. */
+  upgradeOf?(hostId: string): Promise<HostUpgrade | undefined>;
   /** Takes serials off the allow-list. Synchronous: from here on they open no session. */
   forget(serials: readonly string[]): void;
   /** Ends what a host, or one of its certificates, holds open. */
@@ -216,7 +219,8 @@ export class Hosts {
 
   async #view(host: HostRow): Promise<HostView> {
     const certificate = await this.#deps.store.certificates.latestOf(host.id);
-    return hostView(host, this.#deps.registry.link(host.id), certificate);
+    const upgrade = await this.#deps.upgradeOf?.(host.id);
+    return { ...hostView(host, this.#deps.registry.link(host.id), certificate), lastUpgrade: upgrade };
   }
 
   /** The rows first: whatever happens next, a restart finds the host revoked. */

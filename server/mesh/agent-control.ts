@@ -4,6 +4,7 @@ import { MAX_REASON_CHARS } from '../../shared/limits.ts';
 import { type CertRenew, certIssued, certRenew } from '../../shared/messages/certificate.ts';
 import { type Heartbeat, heartbeat, heartbeatAck } from '../../shared/messages/control.ts';
 import type { ControlKind } from '../../shared/messages/kind.ts';
+import { type AgentUpgradeStatus, agentUpgradeStatus } from '../../shared/messages/release.ts';
 import { type TrustAck, trustAck } from '../../shared/messages/trust.ts';
 import type { SessionDeps, SessionPeer } from './agent-session.ts';
 import type { NativeLink } from './native-link.ts';
@@ -24,16 +25,28 @@ type ControlHandler = (context: ControlContext, value: unknown) => void;
 const HANDLERS: ReadonlyMap<number, ControlHandler> = new Map([
   [heartbeat.code, (context: ControlContext, value: unknown) => takeHeartbeat(context, value as Heartbeat)],
   [certRenew.code, (context: ControlContext, value: unknown) => void takeRenewal(context, value as CertRenew)],
+  [
+    agentUpgradeStatus.code,
+    ({ link, deps }: ControlContext, value: unknown) => deps.upgrades?.told(link.hostId, value as AgentUpgradeStatus),
+  ],
   [trustAck.code, (context: ControlContext, value: unknown) => void takeTrustAck(context, value as TrustAck)],
 ]);
 
 /** Acts upon a control message; one that the server has no use for is ignored. */
 export function receiveControl(context: ControlContext, kind: ControlKind, value: unknown): void {
-  HANDLERS.get(kind.code)?.(context, value);
+  if (context.link.isTrial) receiveOnTrial(context, kind, value);
+  else HANDLERS.get(kind.code)?.(context, value);
+}
+
+/** An agent on trial has its heartbeats answered, and nothing else. */
+function receiveOnTrial({ link, deps }: ControlContext, { code }: ControlKind, value: unknown): void {
+  if (code !== heartbeat.code) return;
+  const { seq } = value as Heartbeat;
+  link.session.sendControl(heartbeatAck, { seq, time: deps.clock.now() });
 }
 
 function takeHeartbeat({ link, probe, peer, deps }: ControlContext, beat: Heartbeat): void {
-  link.beat(beat);
+  link.beat(beat, deps.clock.now());
   link.session.sendControl(heartbeatAck, { seq: beat.seq, time: deps.clock.now(), ...renewalWish(peer, deps) });
   probe.beat(link);
 }

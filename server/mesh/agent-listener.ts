@@ -21,6 +21,7 @@ import type { NativeLink } from './native-link.ts';
 import { certificateRefusal, connectionUnder, type PeerIdentity, peerIdentity, peerSerial } from './peer-identity.ts';
 import { type Peer, Peers } from './peers.ts';
 import { refuseRequest, refuseUpgrade } from './refuse-upgrade.ts';
+import { returnSpreadMs } from './return-spread.ts';
 import { sendTrust } from './trust-news.ts';
 
 /** Where an agent proves a new certificate while its session goes on under the old one. */
@@ -178,11 +179,13 @@ export class AgentListener {
     return this.#peers.links();
   }
 
-  /** Stops listening, tells every agent to come back after a spread of up to `spreadMs`, and waits for their streams. */
-  async close(spreadMs: number, deadlineMs = GOAWAY_DEADLINE_MS): Promise<void> {
+  /** Stops listening, tells every agent to come back within a spread that is for all of them, and waits for their streams. */
+  async close(deadlineMs = GOAWAY_DEADLINE_MS): Promise<void> {
     const stopped = new Promise<void>((resolve) => this.#port.close(() => resolve()));
     this.#door.close();
-    const farewells = [...this.links()].map((link) =>
+    const links = [...this.links()];
+    const spreadMs = returnSpreadMs(links.length);
+    const farewells = links.map((link) =>
       link.session.goaway({
         code: 'SHUTDOWN',
         reason: 'the server is stopping',

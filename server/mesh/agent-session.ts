@@ -10,20 +10,23 @@ import {
   MAX_OPEN_STREAMS,
   SILENCE_MS,
 } from '../../shared/limits.ts';
-import { type Hello, welcome } from '../../shared/messages/control.ts';
+import { type Hello, type Welcome, welcome } from '../../shared/messages/control.ts';
 import { hostLeave } from '../../shared/messages/host.ts';
 import { CATALOGUE } from '../../shared/messages/index.ts';
+import { type AgentUpgradeStatus, agentUpgradeStatus, releaseRead } from '../../shared/messages/release.ts';
 import { chosenCompression, receiveHello } from '../../shared/mux/handshake.ts';
 import type { MemoryPool } from '../../shared/mux/memory-pool.ts';
 import { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import { wsTransport } from '../../shared/mux/ws-transport.ts';
+import type { SignedRelease } from '../../shared/releases/release.ts';
 import type { HostLink } from '../hosts/host-link.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import { receiveControl, renewalWish } from './agent-control.ts';
 import { NativeLink } from './native-link.ts';
 import type { PeerIdentity } from './peer-identity.ts';
 import { RoundTripProbe } from './round-trip-probe.ts';
+import type { TrialSessions } from './trial-sessions.ts';
 import { sendTrust, type TrustSource } from './trust-news.ts';
 
 export interface SessionDeps {
@@ -47,6 +50,8 @@ export interface SessionDeps {
   hostName(hostId: string): Promise<string>;
   /** Agents that are to take the place of another one, which serves their host still; absent: there are none. */
   readonly adoption?: AdoptionDoor;
+  /** Which release each host is to run; absent: nobody cares. */
+  readonly upgrades?: UpgradeDoor;
   /** The host's owner takes it out of the mesh. Resolves once its certificates are revoked; its session still runs. */
   leave(hostId: string, reason: string, address: string): Promise<void>;
 }
@@ -58,6 +63,18 @@ export interface AdoptionDoor {
   arrived(link: HostLink, serials: () => readonly string[]): void;
   /** Another link of the host serves it. */
   settled(hostId: string): void;
+}
+
+/** Where it is known which release each host is to run. */
+export interface UpgradeDoor {
+  /** The release to offer to a host whose agent has said hello. */
+  greet(hostId: string, hello: Hello): SignedRelease | undefined;
+  /** An agent says how far it is. Must return at once and not throw. */
+  told(hostId: string, status: AgentUpgradeStatus): void;
+  /** Answers a stream to its end. Must not reject. */
+  serveRead(hostId: string, stream: MuxStream<typeof releaseRead>): Promise<void>;
+  /** Sessions that only show that they can connect. */
+  readonly trials: Pick<TrialSessions, 'requireExpected' | 'arrived'>;
 }
 
 export interface SessionPeer {
@@ -82,7 +99,7 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
     catalogue: CATALOGUE,
     clock,
     ...(deps.memory === undefined ? {} : { memory: deps.memory }),
-    onStream: (stream) => serveAgentStream(session, stream, peer, deps),
+    onStream: (stream) => serveAgentStream(session, stream, { peer, link }, deps),
     onControl: (kind, value) => {
       if (link !== undefined) receiveControl({ link, probe, peer, deps }, kind, value);
     },
@@ -95,7 +112,8 @@ export async function startSession(ws: WebSocket, peer: SessionPeer, deps: Sessi
     if (!deps.isActive(peer.identity.serial)) {
       throw await deps.refusal(peer.identity.serial, peer.address);
     }
-    link = attach(session, hello, { peer, hostName, version, isNewcomer }, deps);
+    const greeted = { peer, hostName, version, isNewcomer };
+    link = hello.trial === true ? tryOut(session, hello, greeted, deps) : attach(session, hello, greeted, deps);
     return link;
   } catch (error) {
     // Says why before it closes; does nothing if the session has ended already.
@@ -118,26 +136,14 @@ interface Greeted {
 }
 
 /** Welcomes the agent and registers its link, in one turn: no call can come before the welcome. */
-function attach(
-  session: Session,
-  hello: Hello,
-  { peer, hostName, version, isNewcomer }: Greeted,
-  deps: SessionDeps,
-): NativeLink {
+function attach(session: Session, hello: Hello, greeted: Greeted, deps: SessionDeps): NativeLink {
   const { clock, registry, log } = deps;
+  const { peer, hostName, isNewcomer } = greeted;
   const { hostId } = peer.identity;
   const link = new NativeLink({ hostId, session, hello, connectedAt: clock.now() });
-  session.sendControl(welcome, {
-    version,
-    hostId,
-    hostName,
-    serverVersion: deps.serverVersion,
-    serverTime: clock.now(),
-    heartbeatMs: HEARTBEAT_MS,
-    silenceMs: SILENCE_MS,
-    limits: { frameBytes: MAX_FRAME_BYTES, windowBytes: INITIAL_WINDOW_BYTES, streams: MAX_OPEN_STREAMS },
-    ...chosenCompression(hello),
+  sendWelcome(session, hello, greeted, deps, {
     ...renewalWish(peer, deps),
+    ...(isNewcomer ? {} : upgradeWish(hostId, hello, deps)),
   });
   session.startLiveness(SILENCE_MS);
   if (isNewcomer) deps.adoption?.arrived(link, () => serialsOf(peer));
@@ -151,21 +157,83 @@ function attach(
   return link;
 }
 
+/** Welcomes an agent that only shows that it can connect: no link of its host's. @throws FairleadError CONFLICT */
+function tryOut(session: Session, hello: Hello, greeted: Greeted, deps: SessionDeps): NativeLink {
+  const { hostId } = greeted.peer.identity;
+  const { trials } = deps.upgrades ?? {};
+  if (trials === undefined) throw new FairleadError('UNSUPPORTED', 'this server tries no agents');
+  trials.requireExpected(hostId);
+  const link = new NativeLink({ hostId, session, hello, connectedAt: deps.clock.now() });
+  sendWelcome(session, hello, greeted, deps, {});
+  session.startLiveness(SILENCE_MS);
+  trials.arrived(link);
+  return link;
+}
+
+function sendWelcome(
+  session: Session,
+  hello: Hello,
+  { peer, hostName, version }: Greeted,
+  { clock, serverVersion }: SessionDeps,
+  more: Pick<Welcome, 'renew' | 'capabilities' | 'upgrade'>,
+): void {
+  session.sendControl(welcome, {
+    version,
+    hostId: peer.identity.hostId,
+    hostName,
+    serverVersion,
+    serverTime: clock.now(),
+    heartbeatMs: HEARTBEAT_MS,
+    silenceMs: SILENCE_MS,
+    limits: { frameBytes: MAX_FRAME_BYTES, windowBytes: INITIAL_WINDOW_BYTES, streams: MAX_OPEN_STREAMS },
+    ...chosenCompression(hello),
+    ...more,
+  });
+}
+
+/** What the agent may say of releases and read of them, and the one that it is to run. */
+function upgradeWish(
+  hostId: string,
+  hello: Hello,
+  { upgrades }: SessionDeps,
+): Pick<Welcome, 'capabilities' | 'upgrade'> {
+  if (upgrades === undefined) return {};
+  const upgrade = upgrades.greet(hostId, hello);
+  return { capabilities: [agentUpgradeStatus.name, releaseRead.name], ...(upgrade === undefined ? {} : { upgrade }) };
+}
+
 /** Sessions whose host is leaving: an agent that asks and resets must not have the store do it many times over. */
 const leaving = new WeakSet<Session>();
 
 /** Streams that agents open. */
-function serveAgentStream(session: Session, stream: MuxStream, peer: SessionPeer, deps: SessionDeps): void {
-  if (stream.kind.code !== hostLeave.code) {
-    stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${stream.kind.name}`));
-    return;
+function serveAgentStream(session: Session, stream: MuxStream, { peer, link }: Opener, deps: SessionDeps): void {
+  const { hostId } = peer.identity;
+  const { code, name } = stream.kind;
+  if (link === undefined || link.isTrial) {
+    stream.reset(new FairleadError('UNSUPPORTED', `${name} is not for an agent that is on trial`));
+  } else if (code === hostLeave.code) {
+    letLeave(session, stream as unknown as MuxStream<typeof hostLeave>, peer, deps);
+  } else if (code === releaseRead.code && deps.upgrades !== undefined) {
+    void deps.upgrades.serveRead(hostId, stream as unknown as MuxStream<typeof releaseRead>);
+  } else {
+    stream.reset(new FairleadError('UNSUPPORTED', `this server does not serve ${name}`));
   }
+}
+
+/** Who has opened a stream. */
+interface Opener {
+  readonly peer: SessionPeer;
+  /** Undefined before the welcome, when there are no streams. */
+  readonly link: NativeLink | undefined;
+}
+
+function letLeave(session: Session, stream: MuxStream<typeof hostLeave>, peer: SessionPeer, deps: SessionDeps): void {
   if (leaving.has(session)) {
     stream.reset(new FairleadError('OVERLOADED', 'this host is leaving already'));
     return;
   }
   leaving.add(session);
-  serveLeave(session, stream as unknown as MuxStream<typeof hostLeave>, peer, deps).catch((error: unknown) => {
+  serveLeave(session, stream, peer, deps).catch((error: unknown) => {
     leaving.delete(session);
     deps.log.error({ err: error, hostId: peer.identity.hostId }, 'a host could not leave');
     stream.reset(fromWireError(toWireError(error)));

@@ -5,8 +5,10 @@ import type { DockerState, Heartbeat, Hello } from '../../shared/messages/contro
 import { FIRST_KINDS } from '../../shared/messages/index.ts';
 import type { Params, Reply, StreamKind } from '../../shared/messages/kind.ts';
 import type { LinkFigures } from '../../shared/messages/link.ts';
+import { agentUpgrade } from '../../shared/messages/release.ts';
 import type { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
+import type { SignedRelease } from '../../shared/releases/release.ts';
 import type {
   CallOptions,
   HostLink,
@@ -25,6 +27,7 @@ export class NativeLink implements HostLink {
   readonly #hello: Hello;
   readonly #connectedAt: number;
   #docker: DockerState;
+  #clockSkewMs: number | undefined;
   #fromAgent: LinkFigures | undefined;
   readonly closed: Promise<FairleadError>;
 
@@ -38,8 +41,14 @@ export class NativeLink implements HostLink {
     this.closed = options.session.closed.then((end) => new FairleadError(end.code, end.reason));
   }
 
-  /** Takes in what a heartbeat says of the host. */
-  beat(heartbeat: Heartbeat): void {
+  /** Whether its agent only shows that it can connect: it serves nothing, and another one has the host. */
+  get isTrial(): boolean {
+    return this.#hello.trial === true;
+  }
+
+  /** Takes in what a heartbeat says of the host. @param now ms since 1970 */
+  beat(heartbeat: Heartbeat, now: number): void {
+    this.#clockSkewMs = heartbeat.time - now;
     this.#docker = heartbeat.docker;
     if (heartbeat.link !== undefined) this.#fromAgent = knownFigures(heartbeat.link);
   }
@@ -65,7 +74,7 @@ export class NativeLink implements HostLink {
   }
 
   describe(): LinkDescription {
-    const { agentVersion, hostname, os, arch, capabilities, policy } = this.#hello;
+    const { agentVersion, hostname, os, arch, capabilities, policy, upgrade } = this.#hello;
     return {
       agentVersion,
       hostname,
@@ -73,7 +82,9 @@ export class NativeLink implements HostLink {
       arch,
       capabilities,
       policy,
+      upgrade,
       docker: this.#docker,
+      clockSkewMs: this.#clockSkewMs,
       connectedAt: this.#connectedAt,
       lastSeenAt: this.session.lastActivityAt,
     };
@@ -93,6 +104,10 @@ export class NativeLink implements HostLink {
 
   async ping(options: { readonly timeoutMs?: number } = {}): Promise<number> {
     return await this.session.ping(options);
+  }
+
+  wish(release: SignedRelease): void {
+    this.session.sendControl(agentUpgrade, { release });
   }
 
   close(code: FairleadError['code'], reason: string): void {

@@ -70,6 +70,8 @@ export class Peers {
   succeed(identity: PeerIdentity, superseded: readonly string[]): void {
     for (const [socket, peer] of this.#peersOf(identity.hostId)) {
       if (!superseded.includes(peer.identity.serial)) continue;
+      // It began before, serves nothing, and ends soon by itself.
+      if (peer.link?.isTrial === true) continue;
       if (peer.link !== undefined && peer.successor === identity.serial) peer.identity = identity;
       else this.#end(socket, peer, 'CERT_UNKNOWN', 'the certificate of this session was superseded by another one');
     }

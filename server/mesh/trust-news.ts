@@ -17,7 +17,8 @@ const unanswered = new WeakMap<NativeLink, number>();
 
 /** Tells an agent what is trusted now, if it is one that understands. */
 export function sendTrust(link: NativeLink, source: TrustSource | undefined): void {
-  if (source === undefined || !link.describe().capabilities.includes(trustUpdate.name)) return;
+  // What is on trial beside a host's agent stores nothing.
+  if (source === undefined || link.isTrial || !link.describe().capabilities.includes(trustUpdate.name)) return;
   const update = source.current();
   unanswered.set(link, update.version);
   link.session.sendControl(trustUpdate, update);

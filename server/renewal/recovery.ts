@@ -12,10 +12,11 @@ import { normalizeSerial } from '../../certs/serial.ts';
 import { type ErrorCode, FairleadError, isFairleadError } from '../../shared/errors.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import type { Actor } from '../audit/audit.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { CertificateRow, CertificateState } from '../store/certificates.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { RecoveryRow } from '../store/recoveries.ts';
-import type { Tables } from '../store/store.ts';
 import { isIssuedBy, issueSuccessor, requireGoodHost, type Successor, type SuccessorDeps } from './successor.ts';
 
 const REQUEST_LIFE_MS = 7 * 24 * 3_600_000;
@@ -43,26 +44,6 @@ export interface RecoveryRequest {
 /** A request with the name of its host, which may have been removed. */
 export interface RecoveryView extends RecoveryRow {
   readonly hostName: string | undefined;
-}
-
-/** What the audit log is to say of a request that was refused. */
-export interface RefusalEntry {
-  readonly actor: string;
-  readonly address: string;
-  readonly action: string;
-  readonly target: string;
-  readonly result: 'refused';
-  readonly detail: Record<string, unknown>;
-}
-
-/** The request is refused by its own fault; whoever answers writes the row, within the limits of it. */
-export class RecoveryRefused extends FairleadError {
-  readonly entry: RefusalEntry;
-
-  constructor(error: FairleadError, entry: RefusalEntry) {
-    super(error.code, error.message, { cause: error.cause });
-    this.entry = entry;
-  }
 }
 
 const REFUSALS: readonly ErrorCode[] = [
@@ -96,7 +77,7 @@ export class Recovery {
 
   /**
    * A certificate for the new key, if policy or an administrator allows it; undefined while nobody has decided.
-   * @throws FairleadError CONFLICT if the certificate is good, RATE_LIMITED, OVERLOADED; RecoveryRefused otherwise
+   * @throws FairleadError CONFLICT if the certificate is good, RATE_LIMITED, OVERLOADED; RefusedRequest otherwise
    */
   async request(request: RecoveryRequest, address: string): Promise<Successor | undefined> {
     let hostId: string | undefined;
@@ -108,7 +89,7 @@ export class Recovery {
       if (!isFairleadError(error) || !REFUSALS.includes(error.code)) throw error;
       const actor = hostId === undefined ? 'anonymous' : `host:${hostId}`;
       const detail = { code: error.code, why: error.message };
-      throw new RecoveryRefused(error, {
+      throw new RefusedRequest(error, {
         actor,
         address,
         action: ACTION,

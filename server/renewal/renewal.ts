@@ -3,7 +3,7 @@ import { readCsr } from '../../certs/csr.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import { Budget } from '../../shared/mux/budget.ts';
 import type { PeerIdentity } from '../mesh/peer-identity.ts';
-import type { Tables } from '../store/store.ts';
+import type { Tables } from '../store/all-tables.ts';
 import { issueSuccessor, requireGoodHost, type Successor, type SuccessorDeps } from './successor.ts';
 
 /** Renewals of one host: enough for the shortest lives with a repeat now and then. */

@@ -11,9 +11,10 @@ import type { Clock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
 import type { Audit, AuditEntry } from '../audit/audit.ts';
 import type { EnrollmentAuthority } from '../enrollment/enrollment.ts';
-import { requireNewKey } from '../enrollment/redeem.ts';
+import { requireNewKey } from '../enrollment/new-key.ts';
+import type { Tables } from '../store/all-tables.ts';
 import type { CertificateRow } from '../store/certificates.ts';
-import type { Store, Tables } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 
 const NEVER_USED = 'never used: a newer one was issued';
 

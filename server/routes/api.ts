@@ -1,34 +1,26 @@
 /** The REST API, put together: server, limits, access, errors, and every family of routes. */
 import { randomUUID } from 'node:crypto';
-import http from 'node:http';
-import https from 'node:https';
+import type http from 'node:http';
 import type { Duplex } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import rateLimit from '@fastify/rate-limit';
-import fastify, {
-  type FastifyBaseLogger,
-  type FastifyHttpOptions,
-  type FastifyServerFactory,
-  LogController,
-} from 'fastify';
+import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import { FairleadError } from '../../shared/errors.ts';
 import { routedUrl } from '../docker-proxy/client-call.ts';
 import { GonePeers } from '../docker-proxy/gone-peers.ts';
 import type { Door } from '../doors/door.ts';
-import { guardServer } from '../doors/guard.ts';
-import { REQUEST_TIMES } from '../doors/limits.ts';
-import { PROBLEM_TYPE, problemOf } from '../problem.ts';
-import { Tally } from '../tally.ts';
 import { HostTurns, SlowTurns } from '../turns.ts';
 import { guardRoutes } from './access.ts';
 import { adoptionRoutes } from './adoption.ts';
 import { agentFileRoutes } from './agent-files.ts';
+import { agentReleaseRoutes } from './agent-releases.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import { apiTokenRoutes } from './api-tokens.ts';
 import type { Api } from './app-types.ts';
 import { attachRoute } from './attach.ts';
 import { auditRoutes } from './audit.ts';
 import { backupRoute } from './backup.ts';
+import { answerBrokenRequest, isLate } from './broken-request.ts';
 import { bulkRoutes } from './bulk.ts';
 import { caRoutes } from './ca.ts';
 import { certificateRoutes } from './certificates.ts';
@@ -39,8 +31,8 @@ import { containerStreamRoutes } from './container-streams.ts';
 import { containerRoutes } from './containers.ts';
 import type { RouteContext } from './context.ts';
 import type { ApiDeps } from './deps.ts';
+import { diagnosticsRoute } from './diagnostics.ts';
 import { dockerRoutes } from './docker.ts';
-import { endSocket } from './end-socket.ts';
 import { enrollRoute } from './enroll.ts';
 import { enrollmentTokenRoutes } from './enrollment-tokens.ts';
 import { eventRoutes } from './events.ts';
@@ -56,18 +48,12 @@ import { hostLinks } from './host-links.ts';
 import { hostMetricsRoutes } from './host-metrics.ts';
 import { hostPingRoutes } from './host-ping.ts';
 import { hostStatsRoute } from './host-stats.ts';
+import { hostUpgradeRoutes } from './host-upgrades.ts';
 import { hostRoutes } from './hosts.ts';
+import { httpServers } from './http-server.ts';
 import { imageStreamRoutes } from './image-streams.ts';
 import { imageRoutes } from './images.ts';
-import {
-  CONNECTION_PLACES,
-  DOCKER_TURNS,
-  MAX_BODY_BYTES,
-  MAX_CONNECTIONS,
-  MAX_HEADER_BYTES,
-  PULL_TURNS,
-  TAR_TURNS,
-} from './limits.ts';
+import { DOCKER_TURNS, MAX_BODY_BYTES, PULL_TURNS, TAR_TURNS } from './limits.ts';
 import { LiveStreams } from './live-streams.ts';
 import { loginRoutes } from './logins.ts';
 import { LostCalls } from './lost-calls.ts';
@@ -78,12 +64,14 @@ import { answerProblem } from './problem.ts';
 import { pruneRoutes } from './prunes.ts';
 import { recoveryRoutes } from './recoveries.ts';
 import { revocationRoutes } from './revocations.ts';
+import { rolloutRoutes } from './rollouts.ts';
+import { lazySerializers } from './serialization.ts';
 import { stackChangeRoutes } from './stack-changes.ts';
 import { stackLogsRoute } from './stack-logs.ts';
 import { stackMigrationRoute } from './stack-migrations.ts';
 import { stackRoutes } from './stacks.ts';
 import { tcpRoute } from './tcp.ts';
-import { asksForUpgrade, Upgrades } from './upgrades.ts';
+import { Upgrades } from './upgrades.ts';
 import { userRoutes } from './users.ts';
 import { validatorCompiler } from './validation.ts';
 import { volumeContentRoutes } from './volume-content.ts';
@@ -94,39 +82,19 @@ import { webhookRoutes } from './webhooks.ts';
 
 /** The longest part of a path: an image's name with its tag and digest, and some of it escaped. */
 const MAX_PARAM_CHARS = 600;
-/** How soon a silent connection is probed, so that a client whose machine is gone does not hold a stream. */
-const KEEP_ALIVE_PROBE_MS = 15_000;
-const IDLE_CONNECTION_MS = 75_000;
-/** How long requests in progress may go on once the API closes. */
-const CLOSE_MS = 3_000;
+/** How long requests that are still in progress may go on once the API closes, in ms. */
+const CLOSE_MS = 1_500;
+/** What is asked of a server that stops, too. */
+const HEALTH: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 
 /**
- * Builds the API; the caller listens on it and closes it. `close` ends all streams at once, lets other requests end within
- * 3 s, and resolves once no connection is left.
+ * Builds the API; the caller listens on it, drains and closes it. `close` ends all streams at once, lets other requests end
+ * within 1.5 s, and resolves once no connection is left.
  */
 export async function buildApi(deps: ApiDeps): Promise<Api> {
   const doors: Door[] = [];
   const uploads = new WeakSet<Duplex>();
-  const options: FastifyHttpOptions<http.Server, FastifyBaseLogger> = {
-    loggerInstance: deps.logger,
-    logController: new LogController({ disableRequestLogging: true }),
-    genReqId: () => randomUUID(),
-    requestIdHeader: false,
-    rewriteUrl: (request) => hawserUrl(request, routedUrl(request.url ?? '')),
-    trustProxy: deps.trustProxy ? isNearestProxy : false,
-    bodyLimit: MAX_BODY_BYTES,
-    exposeHeadRoutes: false,
-    forceCloseConnections: 'idle',
-    return503OnClosing: false,
-    routerOptions: { maxParamLength: MAX_PARAM_CHARS },
-    serverFactory: serverFactory(deps, (door) => doors.push(door)),
-    clientErrorHandler: (error, socket) => {
-      // A body that goes to a host takes as long as it takes.
-      if (!isLate(error) || !uploads.has(socket)) answerBrokenRequest(error, socket, deps);
-    },
-    frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
-  };
-  const api: Api = fastify(options);
+  const api: Api = fastify(httpOptions(deps, doors, uploads));
   api.setValidatorCompiler(validatorCompiler);
   api.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
   readJson(api);
@@ -134,6 +102,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   await collectOpenApi(api, deps.version);
   answerHeaders(api);
   countRequests(api, deps);
+  refuseWhileDraining(api, deps);
   guardRoutes(api, deps);
   keepPlaces(api, doors);
   api.setNotFoundHandler((request, reply) => {
@@ -147,6 +116,7 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   const { apiTokens, operatorCertificates, logins, hosts } = deps;
   const live = new LiveStreams({ credentials: [apiTokens, operatorCertificates, logins], hosts }, deps.clock);
   upgrades.mount(api);
+  endOnDrain(deps, live, webSockets);
   endOnClose(api, deps, live, [webSockets, hawserSockets]);
   const links = hostLinks(api, deps);
   registerRoutes(api, {
@@ -171,13 +141,47 @@ export async function buildApi(deps: ApiDeps): Promise<Api> {
   return api;
 }
 
+/**
+ * @param doors gets those through which connections come
+ * @param uploads connections whose body goes to a host, which takes as long as it takes
+ */
+function httpOptions(
+  deps: ApiDeps,
+  doors: Door[],
+  uploads: WeakSet<Duplex>,
+): FastifyHttpOptions<http.Server, FastifyBaseLogger> {
+  return {
+    loggerInstance: deps.logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => randomUUID(),
+    requestIdHeader: false,
+    rewriteUrl: (request) => hawserUrl(request, routedUrl(request.url ?? '')),
+    trustProxy: deps.trustProxy ? nearestProxy(deps.trustedProxies) : false,
+    bodyLimit: MAX_BODY_BYTES,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_PARAM_CHARS },
+    schemaController: { compilersFactory: { buildSerializer: lazySerializers } },
+    serverFactory: httpServers(deps, (door) => doors.push(door)),
+    clientErrorHandler: (error, socket) => {
+      if (!isLate(error) || !uploads.has(socket)) answerBrokenRequest(error, socket, deps);
+    },
+    frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
+  };
+}
+
 function registerRoutes(api: Api, context: RouteContext): void {
   healthRoutes(api, context);
+  diagnosticsRoute(api, context);
   caRoutes(api, context);
   enrollRoute(api, context);
   enrollmentTokenRoutes(api, context);
   agentFileRoutes(api, context);
+  agentReleaseRoutes(api, context);
   hostRoutes(api, context);
+  hostUpgradeRoutes(api, context);
+  rolloutRoutes(api, context);
   hostPingRoutes(api, context);
   hostMetricsRoutes(api, context);
   hostStatsRoute(api, context);
@@ -223,44 +227,8 @@ function registerRoutes(api: Api, context: RouteContext): void {
 }
 
 /** Only what our own peer has put last counts: whatever stands before it in the header may be the client's invention. */
-function isNearestProxy(_address: string, hop: number): boolean {
-  return hop === 0;
-}
-
-/** @param onDoor is given the door before each server that is made */
-function serverFactory(deps: ApiDeps, onDoor: (door: Door) => void): FastifyServerFactory<http.Server> {
-  return (handler) => {
-    const { https: tls, clock, logger, balancers } = deps;
-    const { handshakeMs, headersMs, requestMs, checkMs } = { ...REQUEST_TIMES, ...deps.requestTimes };
-    const options = {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
-      keepAliveTimeout: IDLE_CONNECTION_MS,
-      headersTimeout: headersMs,
-      requestTimeout: requestMs,
-      connectionsCheckingInterval: checkMs,
-      // Other upgrades that clients offer are ignored, as HTTP allows.
-      shouldUpgradeCallback: asksForUpgrade,
-    };
-    const server =
-      tls === undefined
-        ? http.createServer(options, handler)
-        : // Fastify and the routes use only what both kinds of server have.
-          (https.createServer(
-            // What waits at the door is not read.
-            { ...options, pauseOnConnect: true, handshakeTimeout: handshakeMs, ...tls },
-            handler,
-          ) as unknown as http.Server);
-    const places = deps.connectionPlaces ?? CONNECTION_PLACES;
-    onDoor(guardServer(server, { clock, log: logger, balancers, places }));
-    server.maxConnections = MAX_CONNECTIONS;
-    const dropped = new Tally(clock, (connections) =>
-      logger.warn({ connections, limit: MAX_CONNECTIONS }, 'the API dropped connections: too many are open'),
-    );
-    server.on('drop', () => dropped.add());
-    return server;
-  };
+function nearestProxy(trusted: ApiDeps['trustedProxies']): (address: string, hop: number) => boolean {
+  return (address, hop) => hop === 0 && trusted?.has(address) !== false;
 }
 
 /** Connections of whoever is known keep their place from here to the end of the answer, or of the WebSocket. */
@@ -299,6 +267,24 @@ function countRequests(api: Api, { metrics }: ApiDeps): void {
   });
 }
 
+function refuseWhileDraining(api: Api, { drain }: ApiDeps): void {
+  api.addHook('onRequest', async (request, reply) => {
+    if (drain.isUnderWay) {
+      reply.header('connection', 'close');
+      if (!HEALTH.has(request.routeOptions.url ?? '')) throw drain.refusal();
+    }
+    drain.count(reply.raw);
+  });
+}
+
+function endOnDrain({ drain }: ApiDeps, live: LiveStreams, webSockets: WebSockets): void {
+  drain.onBegin(() => {
+    live.drain();
+    // First each stream says to its own client why it ends.
+    void setImmediate().then(() => webSockets.close());
+  });
+}
+
 function endOnClose(api: Api, { clock, hawser }: ApiDeps, live: LiveStreams, webSockets: readonly WebSockets[]): void {
   api.addHook('preClose', async () => {
     live.close();
@@ -310,38 +296,4 @@ function endOnClose(api: Api, { clock, hawser }: ApiDeps, live: LiveStreams, web
     clock.setTimeout(() => api.server.closeAllConnections(), CLOSE_MS);
     await ended;
   });
-}
-
-/** Answers what is no HTTP at all, or no TLS, or breaks its limits, and closes the connection. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: Duplex, deps: ApiDeps): void {
-  // An answer that is under way, to a body that does not come, would be broken by another one.
-  const isAnswered = (socket as Partial<{ bytesWritten: number }>).bytesWritten !== 0;
-  if (error.code === 'ECONNRESET' || socket.destroyed || (isLate(error) && isAnswered)) {
-    socket.destroy();
-    return;
-  }
-  const problem = problemOf(brokenRequest(error.code, deps), randomUUID());
-  const body = JSON.stringify(problem);
-  endSocket(
-    socket,
-    deps.clock,
-    `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status]}\r\n` +
-      `content-type: ${PROBLEM_TYPE}\r\nconnection: close\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-}
-
-function isLate({ code }: { readonly code?: string }): boolean {
-  return code === 'ERR_HTTP_REQUEST_TIMEOUT';
-}
-
-function brokenRequest(code: string | undefined, { requestTimes }: ApiDeps): FairleadError {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    const { headersMs, requestMs } = { ...REQUEST_TIMES, ...requestTimes };
-    const limits = `its headers may take ${headersMs / 1000} s, and all of it ${requestMs / 1000} s`;
-    return new FairleadError('REQUEST_TIMEOUT', `the request did not come in time: ${limits}`);
-  }
-  const isTooLarge = code === 'HPE_HEADER_OVERFLOW';
-  const detail = isTooLarge ? `the headers are larger than ${MAX_HEADER_BYTES} bytes` : 'this is no valid HTTP request';
-  return new FairleadError('VALIDATION', detail);
 }

@@ -29,7 +29,7 @@ export async function becomeSocket<S extends Pick<LinkStream, 'bytes'>>(
   { what, open, run }: SocketRoute<S>,
 ): Promise<FastifyReply> {
   webSockets.check(request);
-  const held = live.beginFor(reply.raw, principalOf(request));
+  const held = live.beginFor(reply.raw, principalOf(request), 'endless');
   try {
     const stream = await open(held);
     stream.bytes.on('error', (error) => request.log.debug({ err: error, what }, 'a stream was interrupted'));

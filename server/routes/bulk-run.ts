@@ -53,7 +53,7 @@ export async function answerBulk<T extends Target>(
   job: BulkJob<T>,
 ): Promise<FastifyReply> {
   const { deps, live } = context;
-  const held = live.beginFor(reply.raw, principalOf(request));
+  const held = live.beginFor(reply.raw, principalOf(request), 'endless');
   let giveBack: (() => void) | undefined;
   try {
     giveBack = slots.take(principalOf(request).tokenId);

@@ -73,7 +73,8 @@ function logsRoute(api: Api, { deps, links, live }: RouteContext): void {
       },
     },
     async (request, reply) => {
-      const stream = live.beginFor(reply.raw, principalOf(request));
+      const { follow = false } = request.query;
+      const stream = live.beginFor(reply.raw, principalOf(request), follow ? 'endless' : 'ends');
       await releaseUnlessSent(stream, async () => {
         const { signal } = stream;
         const form = logForm(request.headers.accept);
@@ -119,10 +120,10 @@ function statsRoute(api: Api, { deps, links, live }: RouteContext): void {
       },
     },
     async (request, reply) => {
-      const held = live.beginFor(reply.raw, principalOf(request));
+      const { stream = true, resume = true } = request.query;
+      const held = live.beginFor(reply.raw, principalOf(request), stream ? 'endless' : 'ends');
       await releaseUnlessSent(held, async () => {
         const { signal } = held;
-        const { stream = true, resume = true } = request.query;
         const link = await links.to(request, request.params.host);
         const params = { id: request.params.container, stream };
         const chunks =

@@ -6,16 +6,20 @@ import type { Clock } from '../../shared/clock.ts';
 import type { Balancers } from '../doors/balancers.ts';
 import type { RequestTimes } from '../doors/limits.ts';
 import type { PlaceLimits } from '../doors/places.ts';
+import type { Drain } from '../drain.ts';
 import type { ApiTokensService, LoginsService, OperatorCertificatesService, UsersService } from './deps/access.ts';
 import type { AgentFilesService } from './deps/agent-files.ts';
 import type { AuditService, AuditTrailService } from './deps/audit.ts';
 import type { AuthorityView, OfflineRootService, RotationService } from './deps/authority.ts';
+import type { DiagnosticsService } from './deps/diagnostics.ts';
 import type { EnrollmentService, RecoveryService } from './deps/enrollment.ts';
 import type { EventsService } from './deps/events.ts';
 import type { HawserService } from './deps/hawser.ts';
 import type { HostMetricsService } from './deps/host-metrics.ts';
 import type { HostsService, QuarantineService } from './deps/hosts.ts';
 import type { InstallScriptService } from './deps/install-script.ts';
+import type { HostUpgradesService, ReleasesService } from './deps/releases.ts';
+import type { RolloutsService } from './deps/rollouts.ts';
 import type { StackMigrationsService, StacksService } from './deps/stacks.ts';
 import type { VolumeTransfersService } from './deps/volumes.ts';
 import type { WebhooksService } from './deps/webhooks.ts';
@@ -80,6 +84,9 @@ export interface ApiDeps {
   readonly backups: BackupsService;
   readonly agentFiles: AgentFilesService;
   readonly installScript: InstallScriptService;
+  readonly releases: ReleasesService;
+  readonly upgrades: HostUpgradesService;
+  readonly rollouts: RolloutsService;
   readonly events: EventsService;
   readonly stacks: StacksService;
   readonly stackMigrations: StackMigrationsService;
@@ -88,9 +95,11 @@ export interface ApiDeps {
   readonly offlineRoot: OfflineRootService;
   readonly hawser: HawserService;
   readonly metrics: MetricsView;
+  readonly diagnostics: DiagnosticsService;
   readonly hostMetrics: HostMetricsService;
   /** Asked by `/readyz`; must not throw. */
   ready(): Promise<Readiness>;
+  readonly drain: Drain;
   /** Base URLs as they are handed out. */
   urls(): { apiUrl: string; agentUrl: string };
   readonly version: string;
@@ -103,6 +112,8 @@ export interface ApiDeps {
   readonly https?: ServerOptions;
   /** Takes addresses from what the one proxy in front has put into `X-Forwarded-For`. */
   readonly trustProxy?: boolean;
+  /** … if that is one of these; absent: whoever connects. */
+  readonly trustedProxies?: Balancers | undefined;
   readonly limits?: Partial<ApiLimits>;
   /** Those whose connections must begin with a PROXY header. */
   readonly balancers?: Balancers | undefined;

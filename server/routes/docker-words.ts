@@ -35,6 +35,9 @@ function isWithin(value: unknown, depth: number, left: { nodes: number }): boole
   if (left.nodes < 0) return false;
   if (typeof value !== 'object' || value === null) return true;
   if (depth === 0) return false;
+  if (Object.hasOwn(value, '__proto__')) {
+    throw new FairleadError('VALIDATION', 'a field of the body is called __proto__, which no message may hold');
+  }
   const isList = Array.isArray(value);
   for (const one of isList ? value : Object.values(value)) {
     if (!isList) left.nodes -= 1;

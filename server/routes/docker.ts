@@ -6,6 +6,7 @@ import { fits } from '../../shared/validate.ts';
 import { allows } from '../access/roles.ts';
 import { factsOf } from '../docker-proxy/call-facts.ts';
 import { type ClientCall, readClientCall } from '../docker-proxy/client-call.ts';
+import { isOpenEnded } from '../docker-proxy/open-ended.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import { refusalOf } from './audited.ts';
@@ -70,10 +71,11 @@ function handler(context: RouteContext, forbidden: RefusalLog) {
   return async (request: FastifyRequest, reply: FastifyReply, host: string): Promise<FastifyReply> => {
     const call = readClientCall(request.raw);
     await refuse(request, host, call);
-    const stream = live.beginFor(reply.raw, principalOf(request));
+    const isUpgrade = upgrades.has(request);
+    const lasting = isOpenEnded(call, isUpgrade) ? 'endless' : 'ends';
+    const stream = live.beginFor(reply.raw, principalOf(request), lasting);
     const { socket } = request.raw;
     const onUpload = () => uploads.add(socket);
-    const isUpgrade = upgrades.has(request);
     try {
       await runExchange({ request, reply, host, call, live: stream, isUpgrade, onUpload }, context);
     } catch (error) {
@@ -91,7 +93,10 @@ function handler(context: RouteContext, forbidden: RefusalLog) {
 
 type RefusalLog = ReturnType<typeof refusalLog>;
 
-/** Makes what finds the host of a request that names none in its path. @throws FairleadError VALIDATION, HOST_NOT_FOUND, what it makes does */
+/**
+ * Makes what finds the host of a request that names none in its path, and throws FairleadError VALIDATION or HOST_NOT_FOUND
+ * where there is none.
+ */
 function hostOfCaller({ deps }: RouteContext, forbidden: RefusalLog) {
   return async (request: FastifyRequest): Promise<string> => {
     const principal = principalOf(request);
@@ -121,7 +126,7 @@ function hostOfCaller({ deps }: RouteContext, forbidden: RefusalLog) {
   };
 }
 
-/** Makes what refuses calls that the caller's role does not have. @throws FairleadError FORBIDDEN, what it makes does */
+/** Makes what throws FairleadError FORBIDDEN for calls that the caller's role does not have. */
 function refusals(forbidden: RefusalLog) {
   return async (request: FastifyRequest, host: string, call: ClientCall): Promise<void> => {
     const lack = lackOfRole(request, call);

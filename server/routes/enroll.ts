@@ -3,7 +3,7 @@ import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_CSR_BYTES } from '../../shared/limits.ts';
 import { Tags } from '../../shared/messages/control.ts';
-import { EnrollmentRefused } from '../enrollment/redeem.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
 import { publicEntry } from './limits.ts';
@@ -58,7 +58,7 @@ export function enrollRoute(api: Api, { deps }: RouteContext): void {
         const { agentUrl } = deps.urls();
         return await reply.code(201).send({ hostId, name, certificate, ca, agentUrl, notAfter: instant(notAfter) });
       } catch (error) {
-        if (error instanceof EnrollmentRefused) await refused(request, error.entry);
+        if (error instanceof RefusedRequest) await refused(request, error.entry);
         throw error;
       }
     },

@@ -2,6 +2,7 @@
 import Type from 'typebox';
 import { Tags } from '../../shared/messages/control.ts';
 import { DEFAULT_TOKEN_TTL_SECONDS, MAX_TOKEN_TTL_SECONDS, MIN_TOKEN_TTL_SECONDS } from '../enrollment/enrollment.ts';
+import { shellWord } from '../shell-word.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext, RouteDeps } from './context.ts';
@@ -29,7 +30,9 @@ export const CreatedEnrollmentToken = Type.Object({
   token: Type.String({ description: 'Shown this once' }),
   expiresAt: Instant,
   caFingerprint: Type.String(),
-  enrollCommand: Type.String({ description: 'Enrolls the machine it is run on, where the agent is installed' }),
+  enrollCommand: Type.String({
+    description: 'For a shell: enrolls the machine it is run on, where the agent is installed; the token goes by stdin',
+  }),
   installCommand: Type.String({
     description: 'For a shell: installs the agent on the machine it is run on, enrolls it and starts the agent',
   }),
@@ -45,7 +48,8 @@ export async function createdEnrollmentToken(
     token: made.token,
     expiresAt: instant(made.expiresAt),
     caFingerprint: deps.authority.caFingerprint,
-    enrollCommand: `fairlead-agent enroll --server ${deps.urls().apiUrl} --token ${made.token}`,
+    // Every user of a machine can read the command lines on it; `echo` is the shell itself.
+    enrollCommand: `echo ${made.token} | fairlead-agent enroll --server ${shellWord(deps.urls().apiUrl)} --token -`,
     installCommand: await deps.installScript.command(made.token),
   };
 }

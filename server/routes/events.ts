@@ -156,7 +156,7 @@ async function stream(
   query: EventQuery,
   after: number | undefined,
 ): Promise<void> {
-  const held = live.beginFor(reply.raw, principalOf(request));
+  const held = live.beginFor(reply.raw, principalOf(request), 'endless');
   try {
     // For proxies that else wait until they have some KiB.
     reply.header('x-accel-buffering', 'no');

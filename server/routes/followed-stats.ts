@@ -1,4 +1,5 @@
 /** A container's statistics as NDJSON: samples go on when the host has been away. */
+import { RepeatedSamples } from '../../shared/docker/repeated-samples.ts';
 import { containerStats } from '../../shared/messages/container.ts';
 import type { Item, Params } from '../../shared/messages/kind.ts';
 import type { HostLink, LinkStream } from '../hosts/host-link.ts';
@@ -56,8 +57,7 @@ async function* continued(first: StatsStream, params: StatsParams, options: Come
 class SampleLines {
   /** The container: what was given at first, its id once a sample has told it. */
   id: string;
-  /** When the last sample was taken, as Docker says. */
-  #last: unknown;
+  readonly #repeated = new RepeatedSamples();
 
   constructor(id: string) {
     this.id = id;
@@ -65,10 +65,9 @@ class SampleLines {
 
   async *of(samples: Samples): AsyncGenerator<string> {
     for await (const sample of samples) {
-      const { id, read } = sample;
+      const { id } = sample;
       if (typeof id === 'string' && ID.test(id)) this.id = id;
-      if (read !== undefined && read === this.#last) continue;
-      this.#last = read;
+      if (this.#repeated.isRepeated(sample)) continue;
       yield `${JSON.stringify(sample)}\n`;
     }
   }

@@ -2,6 +2,7 @@
 import Type from 'typebox';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
+import type { Readiness } from './deps.ts';
 
 const Live = Type.Object({ status: Type.Literal('ok'), version: Type.String() });
 const Ready = Type.Object({
@@ -35,7 +36,7 @@ export function healthRoutes(api: Api, { deps }: RouteContext): void {
       },
     },
     async (_request, reply) => {
-      const found = await deps.ready();
+      const found = await readiness(deps);
       if (found.ready) return reply.code(200).send(found);
       return reply.code(503).header('retry-after', String(RETRY_SECONDS)).send(found);
     },
@@ -49,4 +50,12 @@ export function healthRoutes(api: Api, { deps }: RouteContext): void {
     },
     async (_request, reply) => reply.type(deps.metrics.contentType).send(await deps.metrics.text()),
   );
+}
+
+/** Nobody is to be sent to a server that stops, whatever else works. */
+async function readiness({ ready, drain }: RouteContext['deps']): Promise<Readiness> {
+  const found = await ready();
+  if (!drain.isUnderWay) return found;
+  const stopping = { ok: false, detail: 'the server is stopping' };
+  return { ready: false, checks: { ...found.checks, stopping } };
 }

@@ -135,7 +135,7 @@ async function stream(
   slots: Slots,
   begin: (connect: () => Promise<HostLink>, live: LiveStream) => Promise<AsyncGenerator<string>>,
 ): Promise<FastifyReply> {
-  const held = live.beginFor(reply.raw, principalOf(request));
+  const held = live.beginFor(reply.raw, principalOf(request), 'endless');
   let release: (() => void) | undefined;
   try {
     const connect = async () => {

@@ -169,7 +169,7 @@ export function meter(
 }
 
 /** As `meter`. @throws FairleadError RATE_LIMITED */
-export function limiter(...options: Parameters<typeof meter>): (request: FastifyRequest) => Promise<void> {
+function limiter(...options: Parameters<typeof meter>): (request: FastifyRequest) => Promise<void> {
   const count = meter(...options);
   return async (request) => {
     const excess = await count(request);

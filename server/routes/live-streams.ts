@@ -17,6 +17,12 @@ import { MAX_LIVE_STREAMS, MAX_LIVE_STREAMS_OF_TOKEN } from './limits.ts';
  */
 const MAX_REMEMBERED = 1000;
 
+/**
+ * What becomes of a stream as the server stops: one that has an end of its own gets time for it, one that has none is ended at
+ * once, as is one whose work goes on without it.
+ */
+export type Lasting = 'ends' | 'endless';
+
 /** One open stream. */
 export interface LiveStream {
   readonly tokenId: string;
@@ -30,6 +36,7 @@ export interface LiveStream {
 /** As it is kept here. */
 interface OpenStream extends LiveStream {
   readonly principal: Principal;
+  readonly lasting: Lasting;
   /** Ends it at that time, ms since 1970, unless it ends sooner. */
   endAt(time: number): void;
 }
@@ -49,6 +56,7 @@ export class LiveStreams {
   /** The tags of hosts; undefined of those that were removed. */
   readonly #tags = new Map<string, readonly string[] | undefined>();
   readonly #unsubscribe: readonly (() => void)[];
+  #draining = false;
   #closed = false;
 
   constructor({ credentials, hosts }: StreamEnds, clock: Clock) {
@@ -68,9 +76,9 @@ export class LiveStreams {
    * @throws FairleadError OVERLOADED, SHUTDOWN, UNAUTHORIZED if the token was just revoked, HOST_NOT_FOUND if the host has
    * just left its scope
    */
-  begin(principal: Principal): LiveStream {
+  begin(principal: Principal, lasting: Lasting = 'ends'): LiveStream {
     const { tokenId } = principal;
-    if (this.#closed) throw shutdown();
+    if (this.#closed || (this.#draining && lasting === 'endless')) throw shutdown();
     const hasEnded = this.#ends.has(tokenId) && this.#ends.get(tokenId) === undefined;
     if (hasEnded) throw revoked();
     if (this.#isOutOfScope(principal)) throw outOfScope();
@@ -83,13 +91,13 @@ export class LiveStreams {
         `${MAX_LIVE_STREAMS_OF_TOKEN} streams of this token are open already; close some of them`,
       );
     }
-    const stream = this.#open(principal);
+    const stream = this.#open(principal, lasting);
     this.#streams.add(stream);
     this.#perToken.set(tokenId, this.#countOf(tokenId) + 1);
     return stream;
   }
 
-  #open(principal: Principal): OpenStream {
+  #open(principal: Principal, lasting: Lasting): OpenStream {
     const { tokenId } = principal;
     const controller = new AbortController();
     const expiry = new Expiry(this.#clock, () => controller.abort(expired()));
@@ -100,6 +108,7 @@ export class LiveStreams {
     const stream: OpenStream = {
       tokenId,
       principal,
+      lasting,
       signal: controller.signal,
       end: (error) => controller.abort(error),
       endAt: (time) => expiry.set(time),
@@ -117,12 +126,18 @@ export class LiveStreams {
   }
 
   /** As `begin`, for a stream that also ends when the client of `response` leaves. */
-  beginFor(response: ServerResponse, principal: Principal): LiveStream {
-    const stream = this.begin(principal);
+  beginFor(response: ServerResponse, principal: Principal, lasting: Lasting = 'ends'): LiveStream {
+    const stream = this.begin(principal, lasting);
     // It may have left while its token was looked up: nothing would tell of it any more.
     if (response.destroyed) stream.end(clientGone());
     else response.once('close', () => stream.end(clientGone()));
     return stream;
+  }
+
+  /** Ends those that have no end of their own, and refuses new ones of them. Idempotent. */
+  drain(): void {
+    this.#draining = true;
+    for (const stream of this.#streams) if (stream.lasting === 'endless') stream.end(shutdown());
   }
 
   /** Ends all streams and refuses new ones. Idempotent. */

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_NAME_CHARS } from '../../shared/limits.ts';
-import { LoginRefused } from '../access/logins.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
 import { principalOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
@@ -55,7 +55,7 @@ function loginRoute(api: Api, { deps }: RouteContext): void {
         setSessionCookie(reply, secret);
         return sessionView(session);
       } catch (error) {
-        if (error instanceof LoginRefused) await refused(request, error.entry);
+        if (error instanceof RefusedRequest) await refused(request, error.entry);
         throw error;
       }
     },

@@ -2,7 +2,7 @@
 import Type from 'typebox';
 import { FairleadError } from '../../shared/errors.ts';
 import { MAX_CSR_BYTES } from '../../shared/limits.ts';
-import { RecoveryRefused } from '../renewal/recovery.ts';
+import { RefusedRequest } from '../audit/refused-request.ts';
 import { actorOf } from './access.ts';
 import type { Api } from './app-types.ts';
 import type { RouteContext } from './context.ts';
@@ -72,7 +72,7 @@ function recoverRoute(api: Api, { deps }: RouteContext): void {
         const { certificate, notAfter } = issued;
         return await reply.code(201).send({ certificate, notAfter: instant(notAfter) });
       } catch (error) {
-        if (error instanceof RecoveryRefused) await refused(request, error.entry);
+        if (error instanceof RefusedRequest) await refused(request, error.entry);
         throw error;
       }
     },

@@ -17,9 +17,9 @@ export interface RefusalLogOptions {
 
 /**
  * Makes what is to be called for each refusal. It writes `entry`, if there is one and the limits allow it: whoever is
- * refused needs no token, and must not be able to fill the disk.
- * @throws FairleadError RATE_LIMITED, what it makes does, once the address has too many, unless the answer stays. The limit over all addresses is one
- * of rows, not of answers: a flood from elsewhere changes nothing of what anybody is told.
+ * refused needs no token, and must not be able to fill the disk. It throws FairleadError RATE_LIMITED once the address has too
+ * many, unless the answer stays. The limit over all addresses is one of rows, not of answers: a flood from elsewhere changes
+ * nothing of what anybody is told.
  */
 export function refusalLog(
   api: Api,

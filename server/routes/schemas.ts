@@ -59,6 +59,34 @@ export function pageOf<const S extends Type.TSchema>(item: S) {
   });
 }
 
+/** From the wish on; `done`, `failed` and `refused` are its ends. */
+export const UpgradeState = Type.Enum([
+  ...(['wished', 'offered', 'downloading', 'verifying', 'trying', 'restarting', 'done', 'failed', 'refused'] as const),
+]);
+
+/** Whether a host's agent can be upgraded from here, and what became of the last wish for that. */
+export const HostUpgradeView = Type.Object({
+  able: Type.Union([Type.Boolean(), Type.Null()], {
+    description: 'Whether its agent can replace itself; null while it is not connected',
+  }),
+  reason: Type.Union([Text, Type.Null()], { description: 'Why not' }),
+  wished: Type.Union([Type.Object({ version: Text, sequence: Type.Integer() }), Type.Null()], {
+    description: 'The release that it is wished to run, or was last',
+  }),
+  from: nullable(Text),
+  state: nullable(UpgradeState),
+  error: Type.Union([Type.Object({ code: Text, detail: Text }), Type.Null()], {
+    description: 'Why it failed or was refused',
+  }),
+  receivedBytes: nullable(Type.Integer()),
+  totalBytes: Type.Union([Type.Integer(), Type.Null()], { description: 'Of the compressed executable' }),
+  rollout: Type.Union([Text, Type.Null()], { description: 'The id of the rollout that wishes it' }),
+  wishedAt: nullable(Instant),
+  changedAt: nullable(Instant),
+  endedAt: nullable(Instant),
+});
+export type HostUpgradeView = Static<typeof HostUpgradeView>;
+
 export const HostView = Type.Object({
   id: Text,
   name: Text,
@@ -86,6 +114,7 @@ export const HostView = Type.Object({
   quarantine: Type.Union([Type.Object({ at: Instant, reason: Text }), Type.Null()], {
     description: 'Set while the host is kept out because its identity is in use twice, until it is released or revoked',
   }),
+  upgrade: Type.Union([HostUpgradeView, Type.Null()], { description: 'null for an agent that is not of Fairlead' }),
 });
 export type HostView = Static<typeof HostView>;
 

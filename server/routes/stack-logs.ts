@@ -56,7 +56,8 @@ export function stackLogsRoute(api: Api, { deps, links, live }: RouteContext): v
       },
     },
     async (request, reply) => {
-      const stream = live.beginFor(reply.raw, principalOf(request));
+      const { follow = false } = request.query;
+      const stream = live.beginFor(reply.raw, principalOf(request), follow ? 'endless' : 'ends');
       await releaseUnlessSent(stream, async () => {
         const { host, stack } = request.params;
         const { signal } = stream;

@@ -44,7 +44,7 @@ export function stackMigrationRoute(api: Api, { deps, links, live }: RouteContex
     async (request, reply) => {
       const { host, stack } = request.params;
       const { to, as = stack, keep = false } = request.body;
-      const held = live.beginFor(reply.raw, principalOf(request));
+      const held = live.beginFor(reply.raw, principalOf(request), 'endless');
       try {
         const facts = { action: 'stack.migrate', target: `${host}/${stack}`, detail: { to, as, keep } };
         const begin = async () => {

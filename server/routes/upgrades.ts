@@ -1,4 +1,7 @@
-/** Upgrades of the API's connections: each runs through the same table, tokens and schemas as a request, and is refused by an HTTP answer. */
+/**
+ * Upgrades of the API's connections: each runs through the same table, tokens and schemas as a request, and is refused by an
+ * HTTP answer.
+ */
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';

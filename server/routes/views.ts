@@ -16,6 +16,7 @@ import {
   DEFAULT_PAGE_ITEMS,
   type EnrollmentTokenView,
   type HostDetail,
+  type HostUpgradeView,
   type HostView,
   type OperatorCertificateView,
   type RecoveryView,
@@ -68,6 +69,26 @@ export function hostView(host: HostRecord): HostView {
     revokedAt: instantOrNull(host.revokedAt),
     revokeReason: host.revokeReason ?? null,
     quarantine: host.quarantine ? { at: instant(host.quarantine.at), reason: host.quarantine.reason } : null,
+    upgrade: host.kind === 'native' ? hostUpgradeView(host) : null,
+  };
+}
+
+export function hostUpgradeView({ state, upgradeAbility, lastUpgrade: last }: HostRecord): HostUpgradeView {
+  const isAble = upgradeAbility?.able ?? (state === 'online' ? false : null);
+  const why = upgradeAbility?.reason ?? (upgradeAbility ? null : 'the agent is too old to replace itself');
+  return {
+    able: isAble,
+    reason: isAble === false ? why : null,
+    wished: last ? { version: last.to, sequence: last.sequence } : null,
+    from: last?.from ?? null,
+    state: last?.state ?? null,
+    error: last?.code ? { code: last.code, detail: last.detail ?? '' } : null,
+    receivedBytes: last?.receivedBytes ?? null,
+    totalBytes: last?.totalBytes ?? null,
+    rollout: last?.rolloutId ?? null,
+    wishedAt: instantOrNull(last?.createdAt),
+    changedAt: instantOrNull(last?.changedAt),
+    endedAt: instantOrNull(last?.endedAt),
   };
 }
 

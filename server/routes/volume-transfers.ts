@@ -155,7 +155,7 @@ function progressRoute(api: Api, { deps, live }: RouteContext): void {
       },
     },
     async (request, reply) => {
-      const held = live.beginFor(reply.raw, principalOf(request));
+      const held = live.beginFor(reply.raw, principalOf(request), 'endless');
       try {
         const { id } = await inScope(deps, request, request.params.id);
         const chunks = progressOf(deps, id, held);

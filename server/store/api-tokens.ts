@@ -2,7 +2,8 @@
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
 import { type HostScope, readScope, writeScope } from './host-scope.ts';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
+import { type ReplaceableTokens, replaceableTokens } from './replaced-tokens.ts';
 import { revokedApiToken } from './revocations.ts';
 import type { ApiTokensTable } from './schema.ts';
 import type { Db, Note } from './tables.ts';
@@ -28,7 +29,7 @@ export interface ApiTokenRow {
 
 export type NewApiToken = Omit<ApiTokenRow, 'lastUsedAt' | 'lastUsedAddress' | 'revokedAt' | 'replacedBy'>;
 
-export interface ApiTokenRows {
+export interface ApiTokenRows extends ReplaceableTokens {
   insert(token: NewApiToken): Promise<void>;
   find(id: string): Promise<ApiTokenRow | undefined>;
   /** Newest first. */
@@ -37,10 +38,6 @@ export interface ApiTokenRows {
   isEmpty(): Promise<boolean>;
   /** @returns whether it was there and not revoked before. */
   revoke(id: string, at: number): Promise<boolean>;
-  /** Notes that `successor` takes its place, and that it ends at `expiresAt`. */
-  replace(id: string, successor: string, expiresAt: number): Promise<void>;
-  /** For an older database: a token that was replaced since ends at `at`. @returns whether it would have gone on */
-  endAt(id: string, at: number): Promise<boolean>;
   /** The token whose place this one took. */
   predecessor(id: string): Promise<ApiTokenRow | undefined>;
   /** Notes a use at `at` from `address`, unless one after `unlessAfter` is noted. */
@@ -49,6 +46,8 @@ export interface ApiTokenRows {
 
 export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
   return {
+    ...replaceableTokens(db, note, 'api_tokens', revokedApiToken),
+
     async insert(token) {
       await db.insertInto('api_tokens').values(fromNewToken(token)).execute();
     },
@@ -58,23 +57,7 @@ export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
       return row && toToken(row);
     },
 
-    async list(page) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
-      let query = db.selectFrom('api_tokens').selectAll();
-      if (start !== undefined) {
-        const [at, id] = start;
-        query = query.where((e) =>
-          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('created_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
-    },
+    list: (page) => newestFirst(db.selectFrom('api_tokens').selectAll(), page, toToken),
 
     async isEmpty() {
       return (await db.selectFrom('api_tokens').select('id').limit(1).executeTakeFirst()) === undefined;
@@ -91,26 +74,6 @@ export function apiTokensTable(db: Db, note: Note): ApiTokenRows {
       // In an older database, one that was replaced since goes on for longer.
       if (row !== undefined) await note(revokedApiToken(id, at, row.replaced_by === null ? row.expires_at : null));
       return row !== undefined;
-    },
-
-    async replace(id, successor, expiresAt) {
-      await db
-        .updateTable('api_tokens')
-        .set({ replaced_by: successor, expires_at: expiresAt })
-        .where('id', '=', id)
-        .execute();
-      await note(revokedApiToken(id, expiresAt, null));
-    },
-
-    async endAt(id, at) {
-      const { numUpdatedRows } = await db
-        .updateTable('api_tokens')
-        .set({ expires_at: at })
-        .where('id', '=', id)
-        .where('revoked_at', 'is', null)
-        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', at)]))
-        .executeTakeFirst();
-      return numUpdatedRows > 0n;
     },
 
     async predecessor(id) {

@@ -3,7 +3,7 @@ import type { Selectable } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
 import { certificateSuccession } from './certificate-succession.ts';
 import { type HostScope, inScope } from './host-scope.ts';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import { revokedCertificate } from './revocations.ts';
 import type { CertificatesTable } from './schema.ts';
 import type { Db, Note } from './tables.ts';
@@ -134,24 +134,11 @@ export function certificatesTable(db: Db, note: Note): Certificates {
     },
 
     async list(page, { hostId, state, scope } = {}) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
       let query = db.selectFrom('certificates').selectAll();
       if (hostId !== undefined) query = query.where('host_id', '=', hostId);
       if (state !== undefined) query = query.where('state', '=', state);
       if (scope !== undefined) query = query.where((e) => inScope(e.ref('certificates.host_id'), scope));
-      if (start !== undefined) {
-        const [at, serial] = start;
-        query = query.where((e) =>
-          e.or([e('issued_at', '<', at), e.and([e('issued_at', '=', at), e('serial', '<', serial)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('issued_at', 'desc')
-        .orderBy('serial', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.issued_at, row.serial], toCertificate);
+      return await newestFirst(query, page, toCertificate, 'issued_at', 'serial');
     },
   };
 }

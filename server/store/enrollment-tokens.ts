@@ -1,6 +1,6 @@
 /** Table `enrollment_tokens`: tokens by which one host each joins; of their secrets only the hashes. */
 import type { Selectable } from 'kysely';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import { spentEnrollmentToken } from './revocations.ts';
 import type { EnrollmentTokensTable } from './schema.ts';
 import { type Db, type Note, readStrings } from './tables.ts';
@@ -80,23 +80,7 @@ export function enrollmentTokensTable(db: Db, note: Note): EnrollmentTokens {
       return row && toToken(row);
     },
 
-    async list(page) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
-      let query = db.selectFrom('enrollment_tokens').selectAll();
-      if (start !== undefined) {
-        const [at, id] = start;
-        query = query.where((e) =>
-          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('created_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
-    },
+    list: (page) => newestFirst(db.selectFrom('enrollment_tokens').selectAll(), page, toToken),
 
     revoke: async (id, at) => (await revokeWhere('id', id, at, 'all')).length > 0,
     revokeAdopting: (hostId, at, which) => revokeWhere('adopts', hostId, at, which),

@@ -1,6 +1,7 @@
 /** Table `hawser_tokens`: tokens by which agents of Hawser connect; of the tokens only hashes, and what they begin with. */
 import type { Selectable } from 'kysely';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
+import { type ReplaceableTokens, replaceableTokens } from './replaced-tokens.ts';
 import { revokedHawserToken } from './revocations.ts';
 import type { HawserTokensTable } from './schema.ts';
 import type { Db, Note } from './tables.ts';
@@ -27,7 +28,7 @@ export interface HawserTokenRow {
 
 export type NewHawserToken = Omit<HawserTokenRow, 'lastUsedAt' | 'lastUsedAddress' | 'revokedAt' | 'replacedBy'>;
 
-export interface HawserTokenRows {
+export interface HawserTokenRows extends ReplaceableTokens {
   insert(token: NewHawserToken): Promise<void>;
   find(id: string): Promise<HawserTokenRow | undefined>;
   /** Those that begin so and are not revoked, the newest first: `limit` at most. */
@@ -40,10 +41,6 @@ export interface HawserTokenRows {
   revoke(id: string, at: number): Promise<boolean>;
   /** Revokes all tokens of these hosts. @returns the ids of those that were not revoked before. */
   revokeOf(hostIds: readonly string[], at: number): Promise<string[]>;
-  /** Notes that `successor` takes its place, and that it ends at `expiresAt`. */
-  replace(id: string, successor: string, expiresAt: number): Promise<void>;
-  /** For an older database: a token that was replaced since ends at `at`. @returns whether it would have gone on */
-  endAt(id: string, at: number): Promise<boolean>;
   markUsed(id: string, at: number, address: string): Promise<void>;
 }
 
@@ -63,6 +60,8 @@ export function hawserTokensTable(db: Db, note: Note): HawserTokenRows {
   };
 
   return {
+    ...replaceableTokens(db, note, 'hawser_tokens', revokedHawserToken),
+
     async insert(token) {
       await db.insertInto('hawser_tokens').values(fromNewToken(token)).execute();
     },
@@ -84,7 +83,7 @@ export function hawserTokensTable(db: Db, note: Note): HawserTokenRows {
       return rows.map(toToken);
     },
 
-    list: (page) => list(db, page),
+    list: (page) => newestFirst(db.selectFrom('hawser_tokens').selectAll(), page, toToken),
 
     async bind(id, hostId) {
       await db
@@ -104,47 +103,11 @@ export function hawserTokensTable(db: Db, note: Note): HawserTokenRows {
     revoke: async (id, at) => (await revokeWhere('id', [id], at)).length > 0,
     revokeOf: (hostIds, at) => revokeWhere('host_id', hostIds, at),
 
-    async replace(id, successor, expiresAt) {
-      await db
-        .updateTable('hawser_tokens')
-        .set({ replaced_by: successor, expires_at: expiresAt })
-        .where('id', '=', id)
-        .execute();
-      await note(revokedHawserToken(id, expiresAt, null));
-    },
-
-    async endAt(id, at) {
-      const { numUpdatedRows } = await db
-        .updateTable('hawser_tokens')
-        .set({ expires_at: at })
-        .where('id', '=', id)
-        .where('revoked_at', 'is', null)
-        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', at)]))
-        .executeTakeFirst();
-      return numUpdatedRows > 0n;
-    },
-
     async markUsed(id, at, address) {
       const set = { last_used_at: at, last_used_address: address };
       await db.updateTable('hawser_tokens').set(set).where('id', '=', id).execute();
     },
   };
-}
-
-async function list(db: Db, page: PageRequest): Promise<Page<HawserTokenRow>> {
-  const limit = pageLimit(page);
-  const start = pageStart(page, 'number');
-  let query = db.selectFrom('hawser_tokens').selectAll();
-  if (start !== undefined) {
-    const [at, id] = start;
-    query = query.where((e) => e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]));
-  }
-  const rows = await query
-    .orderBy('created_at', 'desc')
-    .orderBy('id', 'desc')
-    .limit(limit + 1)
-    .execute();
-  return toPage(rows, limit, (row) => [row.created_at, row.id], toToken);
 }
 
 function fromNewToken(token: NewHawserToken): HawserTokensTable {

@@ -109,42 +109,18 @@ export function hostsTable(db: Db, note: Note): Hosts {
     return host;
   };
 
-  /** @param except the id of the host that asks for the name, which may keep its own. */
-  const requireFree = async (name: string, except = ''): Promise<void> => {
-    checkHostName(name);
-    const owner = await db
-      .selectFrom('hosts')
-      .select('id')
-      .where('name_key', '=', hostNameKey(name))
-      .where('id', '!=', except)
-      .executeTakeFirst();
-    if (owner !== undefined) throw new FairleadError('CONFLICT', `the host name ${name} is taken`);
-  };
-
   return {
     find,
     get,
 
     async insert(host) {
-      await requireFree(host.name);
+      await requireFree(db, host.name);
       await db.insertInto('hosts').values(fromNewHost(host)).execute();
       await putTags(db, host.id, host.tags);
       return await get(host.id);
     },
 
-    async list(page, scope) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'string');
-      let query = db
-        .selectFrom('hosts')
-        .selectAll()
-        .orderBy('name_key')
-        .limit(limit + 1);
-      if (start !== undefined) query = query.where('name_key', '>', start[0]);
-      if (scope !== undefined) query = query.where((e) => inScope(e.ref('hosts.id'), scope));
-      return toPage(await query.execute(), limit, (row) => [row.name_key, row.id], toHost);
-    },
-
+    list: (page, scope) => list(db, page, scope),
     names: (ids) => namesOf(db, [...new Set(ids)]),
 
     async count() {
@@ -158,7 +134,7 @@ export function hostsTable(db: Db, note: Note): Hosts {
     freeName: (base) => freeName(db, base),
 
     async update(id, { name, tags }) {
-      if (name !== undefined) await requireFree(name, id);
+      if (name !== undefined) await requireFree(db, name, id);
       const set: Partial<HostsTable> = {};
       if (name !== undefined) Object.assign(set, { name, name_key: hostNameKey(name) });
       if (tags !== undefined) set.tags = JSON.stringify(tags);
@@ -168,19 +144,7 @@ export function hostsTable(db: Db, note: Note): Hosts {
       return host;
     },
 
-    async markSeen(seen) {
-      if (seen.length === 0) return;
-      const rows = seen.map(({ id, at, os, arch, hostname, agentVersion }) => [
-        id,
-        at,
-        os,
-        arch,
-        hostname,
-        agentVersion,
-      ]);
-      const sql = `${MARK_SEEN} (values ${placeholders(seen.length, 6)}) as seen where hosts.id = seen.column1`;
-      await db.executeQuery(CompiledQuery.raw(sql, rows.flat()));
-    },
+    markSeen: (seen) => markSeen(db, seen),
 
     async markRevoked(id, at, reason) {
       await markRevoked(db, note, [id], at, reason);
@@ -197,6 +161,40 @@ export function hostsTable(db: Db, note: Note): Hosts {
       return numDeletedRows > 0n;
     },
   };
+}
+
+/** @param except the id of the host that asks for the name, which may keep its own. */
+async function requireFree(db: Db, name: string, except = ''): Promise<void> {
+  checkHostName(name);
+  const owner = await db
+    .selectFrom('hosts')
+    .select('id')
+    .where('name_key', '=', hostNameKey(name))
+    .where('id', '!=', except)
+    .executeTakeFirst();
+  if (owner !== undefined) throw new FairleadError('CONFLICT', `the host name ${name} is taken`);
+}
+
+async function list(db: Db, page: PageRequest, scope: HostScope | undefined): Promise<Page<HostRow>> {
+  const limit = pageLimit(page);
+  const start = pageStart(page, 'string');
+  let query = db
+    .selectFrom('hosts')
+    .selectAll()
+    .orderBy('name_key')
+    .limit(limit + 1);
+  if (start !== undefined) query = query.where('name_key', '>', start[0]);
+  if (scope !== undefined) query = query.where((e) => inScope(e.ref('hosts.id'), scope));
+  return toPage(await query.execute(), limit, (row) => [row.name_key, row.id], toHost);
+}
+
+async function markSeen(db: Db, seen: Parameters<Hosts['markSeen']>[0]): Promise<void> {
+  if (seen.length === 0) return;
+  const values = seen.flatMap(({ id, at, os, arch, hostname, agentVersion }) => {
+    return [id, at, os, arch, hostname, agentVersion];
+  });
+  const sql = `${MARK_SEEN} (values ${placeholders(seen.length, 6)}) as seen where hosts.id = seen.column1`;
+  await db.executeQuery(CompiledQuery.raw(sql, values));
 }
 
 async function freeName(db: Db, base: string): Promise<string> {

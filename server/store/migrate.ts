@@ -16,11 +16,12 @@ import { up as stackMigrations } from './migrations/0012-stack-migrations.ts';
 import { up as adoption } from './migrations/0013-adoption.ts';
 import { up as migratedServices } from './migrations/0014-migrated-services.ts';
 import { up as hawserStandard } from './migrations/0015-hawser-standard.ts';
+import { up as agentReleases } from './migrations/0016-agent-releases.ts';
 
-type Migration = (db: Kysely<unknown>) => Promise<void>;
+export type Migration = (db: Kysely<unknown>) => Promise<void>;
 
 /** Step n stands at index n - 1. Steps are only ever added. */
-const MIGRATIONS: readonly Migration[] = [
+export const MIGRATIONS: readonly Migration[] = [
   first,
   auditChain,
   renewal,
@@ -36,6 +37,7 @@ const MIGRATIONS: readonly Migration[] = [
   adoption,
   migratedServices,
   hawserStandard,
+  agentReleases,
 ];
 
 /** The schema version that this build reads and writes. */

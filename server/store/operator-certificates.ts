@@ -1,7 +1,7 @@
 /** Table `operator_certificates`: every certificate that was issued for the API; revoked ones stay. */
 import type { Selectable } from 'kysely';
 import type { Role } from '../../shared/messages/kind.ts';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import { revokedOperatorCertificate } from './revocations.ts';
 import type { OperatorCertificatesTable } from './schema.ts';
 import { type Db, type Note, readStrings } from './tables.ts';
@@ -67,23 +67,8 @@ export function operatorCertificatesTable(db: Db, note: Note): OperatorCertifica
       return row !== undefined;
     },
 
-    async list(page) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
-      let query = db.selectFrom('operator_certificates').selectAll();
-      if (start !== undefined) {
-        const [at, serial] = start;
-        query = query.where((e) =>
-          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('serial', '<', serial)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('created_at', 'desc')
-        .orderBy('serial', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.created_at, row.serial], toRow);
-    },
+    list: (page) =>
+      newestFirst(db.selectFrom('operator_certificates').selectAll(), page, toRow, 'created_at', 'serial'),
 
     async goodExceptOf(issuers, now) {
       const rows = await db

@@ -1,7 +1,9 @@
 /** Lists in pages: limits, and cursors that only the store understands. */
+import { type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
 import { FairleadError } from '../../shared/errors.ts';
+import type { Schema } from './schema.ts';
 
-export const DEFAULT_PAGE_LIMIT = 100;
+const DEFAULT_PAGE_LIMIT = 100;
 export const MAX_PAGE_LIMIT = 500;
 /** Longer than any cursor that the store makes. */
 const MAX_CURSOR_CHARS = 512;
@@ -47,6 +49,34 @@ export function pageStart<K extends 'string' | 'number'>(
     typeof value[1] === 'string';
   if (!fits) throw new FairleadError('VALIDATION', 'cursor is not valid: use the nextCursor of the page before');
   return value as unknown as Position<K extends 'string' ? string : number>;
+}
+
+/**
+ * A page of a list with the newest first.
+ * @param query the rows of the whole list, in no order yet
+ * @throws FairleadError VALIDATION if the request is not valid
+ */
+export async function newestFirst<TB extends keyof Schema, R extends object, T>(
+  query: SelectQueryBuilder<Schema, TB, R>,
+  request: PageRequest,
+  item: (row: R) => T,
+  timeColumn = 'created_at',
+  idColumn = 'id',
+): Promise<Page<T>> {
+  const limit = pageLimit(request);
+  const start = pageStart(request, 'number');
+  const [time, id] = [sql.ref(timeColumn), sql.ref(idColumn)];
+  const behind = start === undefined ? query : query.where(sql<SqlBool>`(${time}, ${id}) < (${start[0]}, ${start[1]})`);
+  const rows = await behind
+    .orderBy(time, 'desc')
+    .orderBy(id, 'desc')
+    .limit(limit + 1)
+    .execute();
+  const position = (row: R) => {
+    const columns = row as Record<string, unknown>;
+    return [columns[timeColumn], columns[idColumn]] as [number, string];
+  };
+  return toPage(rows as R[], limit, position, item);
 }
 
 /** The page made of `rows`, which were read with a limit of one more than asked for. */

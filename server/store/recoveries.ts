@@ -1,6 +1,6 @@
 /** Table `recoveries`: hosts that ask for a certificate without one that counts; at most one request of each host. */
 import type { Selectable } from 'kysely';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import type { RecoveriesTable } from './schema.ts';
 import type { Db } from './tables.ts';
 
@@ -64,23 +64,7 @@ export function recoveriesTable(db: Db): Recoveries {
       return row && toRecovery(row);
     },
 
-    async list(page) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
-      let query = db.selectFrom('recoveries').selectAll();
-      if (start !== undefined) {
-        const [at, id] = start;
-        query = query.where((e) =>
-          e.or([e('requested_at', '<', at), e.and([e('requested_at', '=', at), e('id', '<', id)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('requested_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.requested_at, row.id], toRecovery);
-    },
+    list: (page) => newestFirst(db.selectFrom('recoveries').selectAll(), page, toRecovery, 'requested_at'),
 
     async decide(id, { state, by, at }) {
       await db.updateTable('recoveries').set({ state, decided_by: by, decided_at: at }).where('id', '=', id).execute();

@@ -1,4 +1,5 @@
 /** Brings the store and the journal of revocations to the same state: what either knows as revoked is so in both. */
+import type { Tables } from './all-tables.ts';
 import type { Revocation } from './revocation-journal.ts';
 import {
   AFTER_EXPIRY_MS,
@@ -11,7 +12,7 @@ import {
   spentEnrollmentToken,
   supersededCertificate,
 } from './revocations.ts';
-import type { Store, Tables } from './store.ts';
+import type { Store } from './store.ts';
 
 /** Entries in one transaction. */
 const SLICE = 500;

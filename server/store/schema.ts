@@ -317,6 +317,68 @@ export interface HawserStandardTable {
   changed_at: number;
 }
 
+export interface ReleasesTable {
+  sequence: number;
+  version: string;
+  /** Whether its signatures were checked by keys of this server. */
+  verified: number;
+  created_by: string;
+  created_at: number;
+}
+
+export interface ReleaseFilesTable {
+  sequence: number;
+  os: string;
+  arch: string;
+  /** JSON of a SignedRelease. */
+  signed: string;
+  /** Of the compressed executable; null, as `stored_at`, until it is there. */
+  gz_bytes: number | null;
+  stored_at: number | null;
+}
+
+export interface HostUpgradesTable {
+  host_id: string;
+  sequence: number;
+  from_version: string;
+  to_version: string;
+  state: string;
+  code: string | null;
+  detail: string | null;
+  rollout_id: string | null;
+  created_by: string;
+  created_at: number;
+  offered_at: number | null;
+  changed_at: number;
+  ended_at: number | null;
+}
+
+export interface RolloutsTable {
+  id: string;
+  sequence: number;
+  version: string;
+  /** JSON: what was asked for. */
+  plan: string;
+  /** JSON: how far it is. */
+  progress: string;
+  created_by: string;
+  created_at: number;
+  ended_at: number | null;
+}
+
+export interface RolloutHostsTable {
+  rollout_id: string;
+  host_id: string;
+  /** In the order in which hosts have their turns. */
+  place: number;
+  stage: number;
+  state: string;
+  asked_at: number | null;
+  ended_at: number | null;
+  code: string | null;
+  detail: string | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   hosts: HostsTable;
@@ -341,4 +403,9 @@ export interface Schema {
   hawser_tokens: HawserTokensTable;
   hawser_standard: HawserStandardTable;
   stack_migrations: StackMigrationsTable;
+  releases: ReleasesTable;
+  release_files: ReleaseFilesTable;
+  host_upgrades: HostUpgradesTable;
+  rollouts: RolloutsTable;
+  rollout_hosts: RolloutHostsTable;
 }

@@ -42,7 +42,7 @@ export function isInsideTransaction(): boolean {
 }
 
 /** @param translate turns what SQLite throws into what callers see. */
-export function sqliteDialect(database: BetterSqlite3.Database, translate: (cause: unknown) => unknown): Dialect {
+function sqliteDialect(database: BetterSqlite3.Database, translate: (cause: unknown) => unknown): Dialect {
   return {
     createDriver: () => new SqliteDriver(database, translate),
     createQueryCompiler: () => new SqliteQueryCompiler(),

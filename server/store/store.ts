@@ -5,40 +5,24 @@ import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import type { Kysely } from 'kysely';
 import type { Clock } from '../../shared/clock.ts';
-import { type ApiTokenRows, apiTokensTable } from './api-tokens.ts';
-import { type AuditCheckpoints, auditCheckpointsTable } from './audit-checkpoints.ts';
-import { type AuditRows, auditTable } from './audit-rows.ts';
-import { type AuditSinks, auditSinksTable } from './audit-sinks.ts';
-import { type Certificates, certificatesTable } from './certificates.ts';
-import { type EnrollmentTokens, enrollmentTokensTable } from './enrollment-tokens.ts';
-import { type EventSources, eventSourcesTable } from './event-sources.ts';
-import { type Events, eventsTable } from './events.ts';
-import { type HawserStandardRows, hawserStandardTable } from './hawser-standard.ts';
-import { type HawserTokenRows, hawserTokensTable } from './hawser-tokens.ts';
-import { type HostMetricRows, hostMetricsTable } from './host-metrics.ts';
-import { type HostTrust, hostTrustTable } from './host-trust.ts';
-import { type Hosts, hostsTable } from './hosts.ts';
+import { VERSION } from '../../shared/version.ts';
+import { type Tables, tablesOn } from './all-tables.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { migrate } from './migrate.ts';
-import { type OperatorCertificateRows, operatorCertificatesTable } from './operator-certificates.ts';
 import { createPrivateDirectory, createPrivateFile } from './private-files.ts';
-import { type Recoveries, recoveriesTable } from './recoveries.ts';
 import { finishReplacement } from './replace-content.ts';
 import { type Revocation, RevocationJournal } from './revocation-journal.ts';
+import { copyBeforeUpgrade, type StoreUpgrade } from './safety-copy.ts';
 import type { Schema } from './schema.ts';
-import { type Settings, settingsTable } from './settings.ts';
+import { readHeldSchemaState, refuseNewerSchema, WRITER_SETTING } from './schema-state.ts';
+import { settingsTable } from './settings.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
 import { insideTransaction, openKysely } from './sqlite.ts';
-import { type StackMigrationRows, stackMigrationsTable } from './stack-migrations.ts';
-import { type StackRevisions, stackRevisionsTable } from './stack-revisions.ts';
 import { storeError } from './store-errors.ts';
-import type { Db, Note } from './tables.ts';
+import type { Note } from './tables.ts';
 import { removeTemporaries } from './temporary.ts';
-import { type UserRows, usersTable } from './users.ts';
-import { type VolumeTransferRows, volumeTransfersTable } from './volume-transfers.ts';
-import { type Webhooks, webhooksTable } from './webhooks.ts';
 
-const DATABASE_FILE = 'fairlead.db';
+export const DATABASE_FILE = 'fairlead.db';
 const JOURNAL_FILE = 'revoked.ndjson';
 /** How long a statement (and the event loop with it) waits for another process that writes to the file. */
 const BUSY_TIMEOUT_MS = 1_000;
@@ -46,31 +30,6 @@ const BUSY_TIMEOUT_MS = 1_000;
 const MAX_CHECKED_BYTES = 256 * 1024 * 1024;
 /** How long the result of `check` stands, so that asking often costs nothing. */
 const CHECK_VALID_MS = 2_000;
-
-/** The tables, on the store itself or inside one transaction. */
-export interface Tables {
-  readonly hosts: Hosts;
-  readonly certificates: Certificates;
-  readonly enrollmentTokens: EnrollmentTokens;
-  readonly apiTokens: ApiTokenRows;
-  readonly audit: AuditRows;
-  readonly auditCheckpoints: AuditCheckpoints;
-  readonly auditSinks: AuditSinks;
-  readonly hostTrust: HostTrust;
-  readonly settings: Settings;
-  readonly operatorCertificates: OperatorCertificateRows;
-  readonly users: UserRows;
-  readonly recoveries: Recoveries;
-  readonly volumeTransfers: VolumeTransferRows;
-  readonly stackRevisions: StackRevisions;
-  readonly stackMigrations: StackMigrationRows;
-  readonly events: Events;
-  readonly eventSources: EventSources;
-  readonly webhooks: Webhooks;
-  readonly hostMetrics: HostMetricRows;
-  readonly hawserTokens: HawserTokenRows;
-  readonly hawserStandard: HawserStandardRows;
-}
 
 type JournalListener = (error: Error, revocations: readonly Revocation[]) => void;
 
@@ -94,11 +53,16 @@ export async function openStore({ dataDir, clock }: StoreOptions): Promise<Store
     lock = lockDirectory(directory);
     removeTemporaries(directory);
     finishReplacement(directory);
-    database = openDatabase(join(directory, DATABASE_FILE));
+    const file = join(directory, DATABASE_FILE);
+    const state = readHeldSchemaState(file);
+    refuseNewerSchema(state, directory);
+    const upgrade = await copyBeforeUpgrade({ dataDir: directory, file, state });
+    database = openDatabase(file);
     const db = openKysely<Schema>(database, (cause) => storeError(cause, directory));
     await migrate(db);
+    if (state.writer !== VERSION) await settingsTable(db).set(WRITER_SETTING, Buffer.from(VERSION));
     const journal = await RevocationJournal.open(join(directory, JOURNAL_FILE), clock.now());
-    return new Store(db, directory, { lock, journal }, clock);
+    return new Store(db, directory, { lock, journal, upgrade }, clock);
   } catch (cause) {
     database?.close();
     lock?.release();
@@ -131,31 +95,36 @@ function checkIntegrity(database: Database.Database): void {
 /** The open store. */
 export class Store implements Tables {
   readonly db: Kysely<Schema>;
-  readonly hosts: Hosts;
-  readonly certificates: Certificates;
-  readonly enrollmentTokens: EnrollmentTokens;
-  readonly apiTokens: ApiTokenRows;
-  readonly audit: AuditRows;
-  readonly auditCheckpoints: AuditCheckpoints;
-  readonly auditSinks: AuditSinks;
-  readonly hostTrust: HostTrust;
-  readonly settings: Settings;
-  readonly operatorCertificates: OperatorCertificateRows;
-  readonly users: UserRows;
-  readonly recoveries: Recoveries;
-  readonly volumeTransfers: VolumeTransferRows;
-  readonly stackRevisions: StackRevisions;
-  readonly stackMigrations: StackMigrationRows;
-  readonly events: Events;
-  readonly eventSources: EventSources;
-  readonly webhooks: Webhooks;
-  readonly hostMetrics: HostMetricRows;
-  readonly hawserTokens: HawserTokenRows;
-  readonly hawserStandard: HawserStandardRows;
+  readonly hosts: Tables['hosts'];
+  readonly certificates: Tables['certificates'];
+  readonly enrollmentTokens: Tables['enrollmentTokens'];
+  readonly apiTokens: Tables['apiTokens'];
+  readonly audit: Tables['audit'];
+  readonly auditCheckpoints: Tables['auditCheckpoints'];
+  readonly auditSinks: Tables['auditSinks'];
+  readonly hostTrust: Tables['hostTrust'];
+  readonly settings: Tables['settings'];
+  readonly operatorCertificates: Tables['operatorCertificates'];
+  readonly users: Tables['users'];
+  readonly recoveries: Tables['recoveries'];
+  readonly volumeTransfers: Tables['volumeTransfers'];
+  readonly stackRevisions: Tables['stackRevisions'];
+  readonly stackMigrations: Tables['stackMigrations'];
+  readonly events: Tables['events'];
+  readonly eventSources: Tables['eventSources'];
+  readonly webhooks: Tables['webhooks'];
+  readonly hostMetrics: Tables['hostMetrics'];
+  readonly hawserTokens: Tables['hawserTokens'];
+  readonly hawserStandard: Tables['hawserStandard'];
+  readonly releases: Tables['releases'];
+  readonly hostUpgrades: Tables['hostUpgrades'];
+  readonly rollouts: Tables['rollouts'];
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** What was revoked, whatever database is in place. All that the tables revoke is in it before their callers go on. */
   readonly journal: RevocationJournal;
+  /** What was done to the schema as the store was opened; undefined: nothing, or there was no store. */
+  readonly upgrade: StoreUpgrade | undefined;
   readonly #lock: DirectoryLock;
   readonly #clock: Clock;
   #checked: { at: number; result: Promise<void> } | undefined;
@@ -167,11 +136,12 @@ export class Store implements Tables {
   constructor(
     db: Kysely<Schema>,
     dataDir: string,
-    { lock, journal }: { lock: DirectoryLock; journal: RevocationJournal },
+    { lock, journal, upgrade }: { lock: DirectoryLock; journal: RevocationJournal; upgrade: StoreUpgrade | undefined },
     clock: Clock,
   ) {
     this.db = db;
     this.journal = journal;
+    this.upgrade = upgrade;
     const tables = tablesOn(db, (...revocations) => this.#write(revocations));
     this.hosts = tables.hosts;
     this.certificates = tables.certificates;
@@ -194,6 +164,9 @@ export class Store implements Tables {
     this.hostMetrics = tables.hostMetrics;
     this.hawserTokens = tables.hawserTokens;
     this.hawserStandard = tables.hawserStandard;
+    this.releases = tables.releases;
+    this.hostUpgrades = tables.hostUpgrades;
+    this.rollouts = tables.rollouts;
     this.dataDir = dataDir;
     this.#lock = lock;
     this.#clock = clock;
@@ -285,30 +258,4 @@ export class Store implements Tables {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-function tablesOn(db: Db, note: Note): Tables {
-  return {
-    hosts: hostsTable(db, note),
-    certificates: certificatesTable(db, note),
-    enrollmentTokens: enrollmentTokensTable(db, note),
-    apiTokens: apiTokensTable(db, note),
-    audit: auditTable(db),
-    auditCheckpoints: auditCheckpointsTable(db),
-    auditSinks: auditSinksTable(db),
-    hostTrust: hostTrustTable(db),
-    settings: settingsTable(db),
-    operatorCertificates: operatorCertificatesTable(db, note),
-    users: usersTable(db, note),
-    recoveries: recoveriesTable(db),
-    volumeTransfers: volumeTransfersTable(db),
-    stackRevisions: stackRevisionsTable(db),
-    stackMigrations: stackMigrationsTable(db),
-    events: eventsTable(db),
-    eventSources: eventSourcesTable(db),
-    webhooks: webhooksTable(db, note),
-    hostMetrics: hostMetricsTable(db),
-    hawserTokens: hawserTokensTable(db, note),
-    hawserStandard: hawserStandardTable(db),
-  };
 }

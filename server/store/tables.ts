@@ -1,5 +1,5 @@
 /** What the repositories share. */
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Revocation } from './revocation-journal.ts';
 import type { Schema } from './schema.ts';
 
@@ -20,4 +20,11 @@ export function readCounts(text: string): Record<string, number> {
   const value: unknown = JSON.parse(text);
   if (typeof value !== 'object' || value === null) return {};
   return Object.fromEntries(Object.entries(value).filter(([, count]) => typeof count === 'number'));
+}
+
+/** Forgets of what has ended all but the `keep` that ended last. */
+export async function forgetEnded(db: Db, table: 'rollouts' | 'volume_transfers', keep: number): Promise<void> {
+  const rows = sql.table(table);
+  await sql`delete from ${rows} where ended_at is not null and id not in (
+    select id from ${rows} where ended_at is not null order by ended_at desc, id desc limit ${keep})`.execute(db);
 }

@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-export const TEMPORARIES = ['backup.tmp', 'restore.tmp'] as const;
+export const TEMPORARIES = ['backup.tmp', 'restore.tmp', 'upgrade.tmp'] as const;
 
 /** An empty directory (mode 0700). What one of that name held before is removed. Needs the directory's lock. */
 export function makeTemporary(dataDir: string, name: (typeof TEMPORARIES)[number]): string {

@@ -1,9 +1,9 @@
 /** Table `volume_transfers`: volumes that are carried from host to host. Rows outlive their hosts, as those of the audit log do. */
 import type { Selectable } from 'kysely';
 import { type HostScope, inScope } from './host-scope.ts';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import type { VolumeTransfersTable } from './schema.ts';
-import type { Db } from './tables.ts';
+import { type Db, forgetEnded } from './tables.ts';
 
 export type VolumeTransferState = 'queued' | 'running' | 'waiting' | 'done' | 'failed' | 'cancelled';
 
@@ -80,44 +80,18 @@ export function volumeTransfersTable(db: Db): VolumeTransferRows {
     },
 
     async list(page, scope) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
       let query = db.selectFrom('volume_transfers').selectAll();
       if (scope !== undefined) {
         query = query.where((e) => e.and([inScope(e.ref('from_host'), scope), inScope(e.ref('to_host'), scope)]));
       }
-      if (start !== undefined) {
-        const [at, id] = start;
-        query = query.where((e) =>
-          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
-        );
-      }
-      const rows = await query
-        .orderBy('created_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limit + 1)
-        .execute();
-      return toPage(rows, limit, (row) => [row.created_at, row.id], toRow);
+      return await newestFirst(query, page, toRow);
     },
 
     async update(id, progress) {
       await db.updateTable('volume_transfers').set(fromProgress(progress)).where('id', '=', id).execute();
     },
 
-    async prune(keep) {
-      const kept = db
-        .selectFrom('volume_transfers')
-        .select('id')
-        .where('ended_at', 'is not', null)
-        .orderBy('ended_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(keep);
-      await db
-        .deleteFrom('volume_transfers')
-        .where('ended_at', 'is not', null)
-        .where('id', 'not in', (e) => e.selectFrom(kept.as('kept')).select('kept.id'))
-        .execute();
-    },
+    prune: (keep) => forgetEnded(db, 'volume_transfers', keep),
   };
 }
 

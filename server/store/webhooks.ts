@@ -1,6 +1,6 @@
 /** Table `webhooks`: who gets events, how far, and how it goes. */
 import type { Selectable } from 'kysely';
-import { type Page, type PageRequest, pageLimit, pageStart, toPage } from './page.ts';
+import { newestFirst, type Page, type PageRequest } from './page.ts';
 import { removedWebhook } from './revocations.ts';
 import type { WebhooksTable } from './schema.ts';
 import type { Db, Note } from './tables.ts';
@@ -64,21 +64,7 @@ export function webhooksTable(db: Db, note: Note): Webhooks {
       return (await rows().orderBy('created_at').execute()).map(toRow);
     },
 
-    async list(page) {
-      const limit = pageLimit(page);
-      const start = pageStart(page, 'number');
-      let query = rows()
-        .orderBy('created_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limit + 1);
-      if (start !== undefined) {
-        const [at, id] = start;
-        query = query.where((e) =>
-          e.or([e('created_at', '<', at), e.and([e('created_at', '=', at), e('id', '<', id)])]),
-        );
-      }
-      return toPage(await query.execute(), limit, (row) => [row.created_at, row.id], toRow);
-    },
+    list: (page) => newestFirst(rows(), page, toRow),
 
     async note(id, { position, deliveredAt, failingSince, failures, error }) {
       const set = { position, delivered_at: deliveredAt ?? null, failing_since: failingSince ?? null };

@@ -12,13 +12,13 @@ import type { HostLink } from '../hosts/host-link.ts';
 import type { HostRegistry } from '../hosts/registry.ts';
 import type { Page, PageRequest } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
-import type { VolumeEnd, VolumeTransferRow } from '../store/volume-transfers.ts';
+import type { VolumeTransferRow } from '../store/volume-transfers.ts';
 import { carry, discard } from './carry.ts';
-import { type Step, TransferJob } from './transfer-job.ts';
+import { TransferJob } from './transfer-job.ts';
+import { hasRoom } from './transfer-room.ts';
+import { isSameEnd, type TransferRequest, type VolumeTransfer, viewOf } from './transfer-view.ts';
+import { TransferWatchers } from './transfer-watchers.ts';
 
-/** Transfers that run at once: of one host, at either end, and of all. */
-const MAX_RUNNING_OF_HOST = 2;
-const MAX_RUNNING = 8;
 /** Transfers that have not ended. */
 const MAX_ACTIVE = 256;
 /** Of those that have ended, how many are kept. */
@@ -40,22 +40,6 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'REPLACED',
 ]);
 
-export interface TransferRequest {
-  readonly from: VolumeEnd;
-  readonly to: VolumeEnd;
-  /** What is in the target already gives way. */
-  readonly replaces: boolean;
-  /** Though containers use one of the volumes. */
-  readonly forced: boolean;
-}
-
-/** A transfer as it stands. */
-export interface VolumeTransfer extends VolumeTransferRow {
-  readonly step: Step | undefined;
-  /** Bytes a second. */
-  readonly rate: number | undefined;
-}
-
 export interface VolumeTransfersDeps {
   readonly store: Store;
   readonly registry: HostRegistry;
@@ -73,7 +57,7 @@ export class VolumeTransfers {
   /** Those that are not in the store yet. */
   readonly #unwritten = new Set<string>();
   readonly #saved = new Map<string, number>();
-  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #watchers = new TransferWatchers();
   readonly #running = new Set<Promise<void>>();
   readonly #unsubscribe: () => void;
   readonly #look: Timer;
@@ -135,15 +119,15 @@ export class VolumeTransfers {
     } finally {
       this.#unwritten.delete(row.id);
     }
-    const view = viewOf(job);
+    const view = viewOf(job.row, job);
     this.#startSome();
     return view;
   }
 
   #check({ from, to }: TransferRequest): void {
-    if (isSame(from, to)) throw new FairleadError('VALIDATION', 'source and target are the same volume');
+    if (isSameEnd(from, to)) throw new FairleadError('VALIDATION', 'source and target are the same volume');
     const others = [...this.#jobs.values()];
-    if (others.some(({ row }) => isSame(row.to, to))) {
+    if (others.some(({ row }) => isSameEnd(row.to, to))) {
       throw new FairleadError('CONFLICT', `a transfer into the volume ${to.volume} of this host has not ended yet`);
     }
     if (others.length >= MAX_ACTIVE) {
@@ -162,20 +146,16 @@ export class VolumeTransfers {
   /** @throws FairleadError NOT_FOUND */
   async get(id: string): Promise<VolumeTransfer> {
     const job = this.#jobs.get(id);
-    if (job !== undefined) return viewOf(job);
+    if (job !== undefined) return viewOf(job.row, job);
     const row = await this.#deps.store.volumeTransfers.find(id);
     if (row === undefined) throw new FairleadError('NOT_FOUND', `there is no transfer ${id}`);
-    return { ...row, step: undefined, rate: undefined };
+    return viewOf(row, undefined);
   }
 
   /** Newest first; with a scope those of which both hosts are in it. */
   async list(page: PageRequest, scope?: HostScope): Promise<Page<VolumeTransfer>> {
     const { items, ...rest } = await this.#deps.store.volumeTransfers.list(page, scope);
-    const views = items.map((row): VolumeTransfer => {
-      const job = this.#jobs.get(row.id);
-      return job === undefined ? { ...row, step: undefined, rate: undefined } : viewOf(job);
-    });
-    return { items: views, ...rest };
+    return { items: items.map((row) => viewOf(row, this.#jobs.get(row.id))), ...rest };
   }
 
   /** @throws FairleadError NOT_FOUND, CONFLICT when it has ended, or is being put in place */
@@ -195,13 +175,7 @@ export class VolumeTransfers {
 
   /** Calls `listener` after each change of a transfer that has not ended, until the returned function is called. */
   watch(id: string, listener: () => void): () => void {
-    const watchers = this.#watchers.get(id) ?? new Set();
-    this.#watchers.set(id, watchers);
-    watchers.add(listener);
-    return () => {
-      watchers.delete(listener);
-      if (watchers.size === 0) this.#watchers.delete(id);
-    };
+    return this.#watchers.add(id, listener);
   }
 
   #ended(id: string): Promise<void> {
@@ -232,11 +206,7 @@ export class VolumeTransfers {
     if (!this.#jobs.has(id)) return;
     const now = this.#deps.clock.monotonic();
     if (isNewState || now - (this.#saved.get(id) ?? 0) >= SAVE_MS) void this.#save(job);
-    this.#tell(id);
-  }
-
-  #tell(id: string): void {
-    for (const listener of this.#watchers.get(id) ?? []) listener();
+    this.#watchers.tell(id);
   }
 
   /** Never rejects: a transfer goes on though nobody can write down how far it is. */
@@ -266,11 +236,7 @@ export class VolumeTransfers {
   #hasRoom(row: VolumeTransferRow): boolean {
     if (this.#linksIfThere(row) === undefined) return false;
     const running = [...this.#jobs.values()].filter(({ isRunning }) => isRunning).map((job) => job.row);
-    if (running.length >= MAX_RUNNING) return false;
-    return [row.from.hostId, row.to.hostId].every((hostId) => {
-      const ofHost = running.filter(({ from, to }) => from.hostId === hostId || to.hostId === hostId);
-      return ofHost.length < MAX_RUNNING_OF_HOST;
-    });
+    return hasRoom(row, running);
   }
 
   #linksIfThere({ from, to }: VolumeTransferRow): { from: HostLink; to: HostLink } | undefined {
@@ -318,7 +284,7 @@ export class VolumeTransfers {
     job.end(state, failure);
     await this.#save(job);
     this.#saved.delete(id);
-    this.#tell(id);
+    this.#watchers.tell(id);
     if (state !== 'done') await discard(id, registry.link(to.hostId));
     const { bytes, carried, resumes, createdBy } = job.row;
     const detail = { id, bytes, carried, resumes, ...(failure === undefined ? {} : { code: failure.code }) };
@@ -354,12 +320,4 @@ export class VolumeTransfers {
       log.warn({ err: error }, 'volume transfers could not be looked through');
     }
   }
-}
-
-function isSame(a: VolumeEnd, b: VolumeEnd): boolean {
-  return a.hostId === b.hostId && a.volume === b.volume;
-}
-
-function viewOf(job: TransferJob): VolumeTransfer {
-  return { ...job.row, step: job.step, rate: job.rate };
 }

@@ -13,7 +13,10 @@ export interface ApiCall {
   readonly policy: PolicyClass;
 }
 
-/** One row: the name, and the calls that go by it. In a path `**` is one part or more: names of images have slashes, and so have some by which Docker knows a container. */
+/**
+ * One row: the name, and the calls that go by it. In a path `**` is one part or more: names of images have slashes, and so
+ * have some by which Docker knows a container.
+ */
 type Row = readonly [name: string, ...calls: string[]];
 
 const VIEWER_READS: readonly Row[] = [

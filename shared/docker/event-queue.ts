@@ -4,7 +4,7 @@ import { ownEvent } from './follow-events.ts';
 
 /** What waits at most, in events and in characters of them. */
 export const MAX_WAITING_EVENTS = 4096;
-export const MAX_WAITING_CHARS = 2 * 1024 * 1024;
+const MAX_WAITING_CHARS = 2 * 1024 * 1024;
 /** Where events had no room while nobody forgets any, one event says so for each time that some were given away; at most. */
 const MOST_WITH_GAPS = MAX_WAITING_EVENTS + 64;
 /** From this part on there is no room for the noise that health checks make. */

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts';
 import { FollowedLog } from './followed-log.ts';
 import { type LogForm, type LogSink, logSink } from './log-forms.ts';
 import { toDockerTime } from './time.ts';
-import { isLater } from './timestamps.ts';
+import { isLater, NEVER } from './timestamps.ts';
 
 /** A tail of which nothing came for so long had nothing to show when it was opened, in ms. */
 const QUIET_MS = 2_000;
@@ -154,9 +154,6 @@ async function reopen(
     }
   }
 }
-
-/** Docker's zero time: never. */
-const NEVER = '0001-01-01T00:00:00Z';
 
 function isRestart(before: string | undefined, now: string | undefined): boolean {
   return before !== undefined && now !== undefined && before !== NEVER && isLater(now, before);

@@ -5,6 +5,10 @@ const END_BLOCKS = 2;
 /** The largest extended header that is read; what Docker writes has a few hundred bytes, and extended attributes. */
 const MAX_EXTENDED_BYTES = 1024 * 1024;
 
+/** How a record of an extended header begins: with its length. What has more digits does not fit into one that is read. */
+const RECORD = /^(0*[1-9]\d*) /;
+const MAX_START_CHARS = 8;
+
 const TYPE_AT = 156;
 const SIZE = { at: 124, bytes: 12 };
 /** Links, devices, directories and pipes: whatever size they name, no content follows. */
@@ -20,7 +24,7 @@ export class TarEnd {
   #content = 0;
   #endBlocks = 0;
   /** The extended header that is being read. */
-  #extended: { chunks: Buffer[]; left: number } | undefined;
+  #extended: { readonly bytes: Buffer; filled: number } | undefined;
   /** What an extended header says of the size of the next entry. */
   #nextSize: number | undefined;
 
@@ -41,11 +45,10 @@ export class TarEnd {
     this.#content -= bytes;
     const extended = this.#extended;
     if (extended === undefined) return bytes;
-    const wanted = Math.min(bytes, extended.left);
-    extended.left -= wanted;
-    extended.chunks.push(Buffer.from(chunk.subarray(at, at + wanted)));
+    // Behind it stands what fills its last block up.
+    extended.filled += chunk.copy(extended.bytes, extended.filled, at, at + bytes);
     if (this.#content === 0) {
-      this.#nextSize = sizeRecord(Buffer.concat(extended.chunks)) ?? this.#nextSize;
+      this.#nextSize = sizeRecord(extended.bytes) ?? this.#nextSize;
       this.#extended = undefined;
     }
     return bytes;
@@ -71,7 +74,8 @@ export class TarEnd {
     const said = sizeIn(this.#block.subarray(SIZE.at, SIZE.at + SIZE.bytes));
     if (EXTENDED.has(type)) {
       this.#content = padded(said);
-      if (type === 'x' && said <= MAX_EXTENDED_BYTES) this.#extended = { chunks: [], left: said };
+      const isRead = type === 'x' && said > 0 && said <= MAX_EXTENDED_BYTES;
+      if (isRead) this.#extended = { bytes: Buffer.alloc(said), filled: 0 };
       return;
     }
     this.#content = WITHOUT_CONTENT.has(type) ? 0 : padded(this.#nextSize ?? said);
@@ -94,10 +98,10 @@ function sizeIn(field: Buffer): number {
 function sizeRecord(extended: Buffer): number | undefined {
   let size: number | undefined;
   for (let at = 0; at < extended.byteLength; ) {
-    const space = extended.indexOf(' ', at);
-    const bytes = Number(extended.toString('latin1', at, Math.max(at, space)));
-    if (space === -1 || !Number.isSafeInteger(bytes) || bytes < 1) break;
-    const [, digits] = /^size=(\d{1,15})\n$/.exec(extended.toString('latin1', space + 1, at + bytes)) ?? [];
+    const [start = '', length] = RECORD.exec(extended.toString('latin1', at, at + MAX_START_CHARS)) ?? [];
+    if (length === undefined) break;
+    const bytes = Number(length);
+    const [, digits] = /^size=(\d{1,15})\n$/.exec(extended.toString('latin1', at + start.length, at + bytes)) ?? [];
     if (digits !== undefined) size = Number(digits);
     at += bytes;
   }

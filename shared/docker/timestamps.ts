@@ -1,5 +1,8 @@
 /** The time that Docker puts before each entry of a log, if it is asked to. */
 
+/** Docker's zero time: never. */
+export const NEVER = '0001-01-01T00:00:00Z';
+
 /** The longest timestamp that is looked for, its space included. */
 export const MAX_TIMESTAMP_BYTES = 40;
 const TIMESTAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;

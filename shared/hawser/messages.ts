@@ -14,8 +14,6 @@ export const MAX_AGENT_MESSAGE_BYTES = 32 * 1024 * 1024;
 export const MAX_SERVER_MESSAGE_BYTES = 15 * 1024 * 1024;
 /** The deepest nesting of any message; those of a real agent have three levels. */
 export const MAX_DEPTH = 16;
-/** How many raw bytes an agent puts into one message of a stream. */
-export const STREAM_CHUNK_BYTES = 4096;
 
 const MAX_ID_CHARS = 128;
 const MAX_TEXT_CHARS = 4096;

@@ -82,3 +82,8 @@ export function fromBase64(text: string): Buffer {
   }
   return bytes;
 }
+
+/** What a message that is not valid is about, if that can be seen: whoever waits for it need not wait for nothing. */
+export function idIn(text: string): string | undefined {
+  return /"(?:requestId|execId)"\s*:\s*"([\w-]{1,128})"/.exec(text.slice(0, 512))?.[1];
+}

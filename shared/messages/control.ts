@@ -1,9 +1,11 @@
 /** Control messages: what both ends say to each other on stream 0. Codes 0x0001 to 0x00ff. */
 import Type, { type Static } from 'typebox';
 import { MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_TAGS } from '../limits.ts';
+import { SignedRelease } from '../releases/release.ts';
 import { certIssued, certRenew } from './certificate.ts';
 import type { ControlKind } from './kind.ts';
 import { LinkFigures } from './link.ts';
+import { agentUpgrade, agentUpgradeStatus, UpgradeAbility } from './release.ts';
 import { trustAck, trustUpdate } from './trust.ts';
 
 const text = (max: number) => Type.String({ maxLength: max });
@@ -55,6 +57,10 @@ export const hello = {
       policy: HostPolicy,
       /** Names of compressions that the agent can unpack. */
       compression: Type.Optional(Type.Array(text(16), { maxItems: 8 })),
+      /** Whether it can replace itself by another release; absent: it does not know how. */
+      upgrade: Type.Optional(UpgradeAbility),
+      /** It only shows that it can connect, beside the agent that serves the host: its session serves nothing. */
+      trial: Type.Optional(Type.Literal(true)),
     },
     open,
   ),
@@ -79,6 +85,10 @@ export const welcome = {
       compression: Type.Optional(Type.Literal('deflate')),
       /** The agent is to renew its certificate soon. */
       renew: Type.Optional(Type.Boolean()),
+      /** What the agent may say and open beyond what the first servers knew, by name. */
+      capabilities: Type.Optional(Type.Array(text(64), { maxItems: 32 })),
+      /** The release that the server wishes here. */
+      upgrade: Type.Optional(SignedRelease),
     },
     open,
   ),
@@ -156,6 +166,8 @@ export const CONTROL_KINDS = [
   certIssued,
   trustUpdate,
   trustAck,
+  agentUpgrade,
+  agentUpgradeStatus,
 ] as const;
 
 export type Hello = Static<typeof hello.value>;

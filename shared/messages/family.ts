@@ -1,4 +1,7 @@
-/** What the kinds that speak of Docker's objects have in common: how objects are named and filtered, and the shapes of lists, reads and changes. */
+/**
+ * What the kinds that speak of Docker's objects have in common: how objects are named and filtered, and the shapes of lists,
+ * reads and changes.
+ */
 import Type, { type TProperties } from 'typebox';
 import type { StreamKind } from './kind.ts';
 

@@ -10,6 +10,7 @@ import * as imageStreams from './image-streams.ts';
 import { catalogue } from './kind.ts';
 import * as metrics from './metrics.ts';
 import * as network from './network.ts';
+import { releaseRead } from './release.ts';
 import * as stack from './stack.ts';
 import * as tcp from './tcp.ts';
 import * as volume from './volume.ts';
@@ -83,6 +84,7 @@ export const STREAM_KINDS = [
   stack.stackLogs,
   stack.stackStatus,
   stack.stackScale,
+  releaseRead,
 ] as const;
 
 /**

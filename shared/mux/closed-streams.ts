@@ -6,8 +6,9 @@
  */
 export class ClosedStreams {
   readonly #graceMs: number;
-  /** The highest id there was at `olderAt`, at least a grace ago. */
+  /** The highest id there was at some time at least a grace ago. */
   #olderId = 0;
+  /** The highest id there was at `#newerAt`, which becomes the older mark a grace later. */
   #newerId = 0;
   #newerAt: number;
   #highest = 0;
@@ -25,11 +26,13 @@ export class ClosedStreams {
     return this.#highest;
   }
 
+  /** The end has opened a stream. */
   opened(id: number, now: number): void {
     this.#turn(now);
     this.#highest = id;
   }
 
+  /** One of its streams is closed. */
   closed(id: number, now: number): void {
     this.#turn(now);
     // Recorded even above the older mark: the mark may pass the id before the grace is over.

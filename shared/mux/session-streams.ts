@@ -95,7 +95,10 @@ export class SessionStreams {
     this.#budgets.countMessage();
   }
 
-  /** Takes in a frame of any stream but the control channel; its header lies whole in `first`. @throws FairleadError if the session must end */
+  /**
+   * Takes in a frame of any stream but the control channel; its header lies whole in `first`.
+   * @throws FairleadError if the session must end
+   */
   receive(header: FrameHeader, first: Uint8Array, rest: readonly Uint8Array[]): void {
     const { type, stream: id, flags } = header;
     if (flags & FLAGS.OPEN) {

@@ -35,8 +35,3 @@ export function transition(state: StreamState, event: StreamEvent): StreamState 
 export function canReceive(state: StreamState): boolean {
   return state === 'open' || state === 'half-closed (local)';
 }
-
-/** Whether body frames may still be sent. */
-export function canSend(state: StreamState): boolean {
-  return state === 'open' || state === 'half-closed (remote)';
-}

@@ -10,6 +10,7 @@ import { compression } from './figures/compression.ts';
 import { docker } from './figures/docker.ts';
 import { handshakes } from './figures/handshakes.ts';
 import { hawser } from './figures/hawser.ts';
+import { idleAgent } from './figures/idle-agent.ts';
 import { idleAgents } from './figures/idle-agents.ts';
 import { metrics } from './figures/metrics.ts';
 import { revocation } from './figures/revocation.ts';
@@ -24,6 +25,7 @@ const FIGURES: Record<string, () => Promise<Row[]>> = {
   'slow-links': slowLinks,
   'changing-link': changingLink,
   compression,
+  'idle-agent': idleAgent,
   'idle-agents': idleAgents,
   handshakes,
   certificates,

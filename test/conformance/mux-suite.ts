@@ -1,102 +1,30 @@
-/** What a session does over any transport. */
-
+/** What the streams of a session do over any transport. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { pipeline } from 'node:stream/promises';
 import { after, before, describe, test } from 'node:test';
-import { FairleadError, isFairleadError } from '../../shared/errors.ts';
+import { FairleadError } from '../../shared/errors.ts';
 import { MAX_ITEM_BYTES } from '../../shared/limits.ts';
 import { heartbeat, heartbeatAck } from '../../shared/messages/control.ts';
-import { greetServer, receiveHello } from '../../shared/mux/handshake.ts';
 import type { Session } from '../../shared/mux/session.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
 import {
   anyKind,
   callKind,
   execKind,
-  HELLO,
   listKind,
   logKind,
   type MuxPairOptions,
   pipeKind,
   putKind,
   readAll,
-  readyOver,
   serverOnlyKind,
-  sessionsOver,
   settle,
 } from '../support/mux.ts';
+import { answering, code, servedOver, serving } from '../support/mux-handlers.ts';
 import type { Network } from '../support/mux-transports.ts';
 
 const MIB = 1024 * 1024;
-
-/** A handler as an agent has one per kind. */
-async function serve(stream: MuxStream): Promise<void> {
-  switch (stream.kind.code) {
-    case callKind.code: {
-      const call = stream as unknown as MuxStream<typeof callKind>;
-      call.sendReply({ text: `${call.params.text}!` });
-      break;
-    }
-    case pipeKind.code: {
-      const pipe = stream as unknown as MuxStream<typeof pipeKind>;
-      pipe.sendReply({});
-      await pipeline(pipe.bytes, pipe.bytes);
-      break;
-    }
-    case execKind.code: {
-      const exec = stream as unknown as MuxStream<typeof execKind>;
-      let resized = 0;
-      exec.onSignal(({ resize }) => {
-        resized = resize;
-      });
-      exec.sendReply({});
-      for await (const chunk of exec.bytes) if (!exec.bytes.write(chunk)) await once(exec.bytes, 'drain');
-      exec.finish({ code: resized });
-      break;
-    }
-    case listKind.code: {
-      const list = stream as unknown as MuxStream<typeof listKind>;
-      list.sendReply({});
-      for (let n = 0; n < 1000; n += 1) await list.sendItem({ n, fill: 'x'.repeat(n) });
-      list.finish();
-      break;
-    }
-    case logKind.code: {
-      const log = stream as unknown as MuxStream<typeof logKind>;
-      log.sendReply({});
-      log.bytes.write('first ');
-      log.bytes.end('last');
-      break;
-    }
-    case putKind.code: {
-      const put = stream as unknown as MuxStream<typeof putKind>;
-      const bytes = await readAll(put.bytes);
-      put.sendReply({ bytes: bytes.byteLength });
-      put.finish();
-      break;
-    }
-    default:
-      throw new FairleadError('UNSUPPORTED', `nobody serves ${stream.kind.name}`);
-  }
-}
-
-function serving(stream: MuxStream): void {
-  serve(stream).catch((error: unknown) => {
-    if (!stream.aborted.aborted) stream.reset(error as FairleadError);
-  });
-}
-
-/** A handler that answers and then does nothing more. */
-function answering(taken: MuxStream[]): (stream: MuxStream) => void {
-  return (stream) => {
-    taken.push(stream);
-    stream.sendReply({});
-  };
-}
-
-const code = (expected: string) => (error: unknown) => isFairleadError(error) && error.code === expected;
 
 export function muxConformance(name: string, makeNetwork: () => Promise<Network>): void {
   describe(`mux over ${name}`, () => {
@@ -106,15 +34,7 @@ export function muxConformance(name: string, makeNetwork: () => Promise<Network>
     });
     after(() => network.close());
 
-    async function ready(options: MuxPairOptions = {}) {
-      const transports = await network.connect();
-      const pair = await readyOver(transports, { onAgent: serving, onServer: serving, ...options });
-      const end = async () => {
-        await pair.server.goaway({ code: 'SHUTDOWN', reason: 'the test is over', deadlineMs: 0 });
-        await pair.agent.closed;
-      };
-      return { ...pair, transports, end, [Symbol.asyncDispose]: end };
-    }
+    const ready = (options: MuxPairOptions = {}) => servedOver(network, options);
 
     test('both ends call each other', async () => {
       await using pair = await ready();
@@ -307,89 +227,6 @@ export function muxConformance(name: string, makeNetwork: () => Promise<Network>
       await pair.agent.ping();
       await pair.server.ping();
       assert.deepEqual(heard.sort(), ['heartbeat', 'heartbeat.ack']);
-    });
-
-    test('goaway lets running streams finish and takes no new ones', async () => {
-      await using pair = await ready();
-      const stream = pair.server.open(pipeKind, {});
-      await stream.reply;
-      const gone = pair.agent.goaway({ code: 'SHUTDOWN', reason: 'the agent stops', retryAfterMs: 50 });
-      await pair.agent.ping();
-      assert.throws(() => pair.server.open(callKind, { text: '' }), code('SHUTDOWN'));
-      assert.throws(() => pair.agent.open(callKind, { text: '' }), code('SHUTDOWN'));
-      stream.bytes.end('the rest');
-      assert.equal((await readAll(stream.bytes)).toString(), 'the rest');
-      assert.equal(await stream.closed, undefined);
-      await gone;
-      assert.deepEqual(await pair.server.closed, {
-        code: 'SHUTDOWN',
-        reason: 'the agent stops',
-        by: 'remote',
-        retryAfterMs: 50,
-      });
-      assert.equal((await pair.agent.closed).by, 'local');
-    });
-
-    test('goaway interrupts what is still running at the deadline', async () => {
-      const taken: MuxStream[] = [];
-      await using pair = await ready({ onAgent: answering(taken) });
-      const stream = pair.server.open(pipeKind, {});
-      await stream.reply;
-      await pair.server.goaway({ code: 'SHUTDOWN', reason: 'now', deadlineMs: 20 });
-      assert.ok(code('STREAM_INTERRUPTED')(await stream.closed));
-      const error = await taken[0]?.closed;
-      assert.ok(code('STREAM_INTERRUPTED')(error));
-      assert.match(String(error), /SHUTDOWN/);
-    });
-
-    test('a destroyed session tells the other end why', async () => {
-      await using pair = await ready();
-      const stream = pair.server.open(pipeKind, {});
-      await stream.reply;
-      pair.server.destroy(new FairleadError('CERT_REVOKED', 'revoked by the administrator'));
-      pair.server.destroy(new FairleadError('INTERNAL', 'a second end changes nothing'));
-      const why = { code: 'CERT_REVOKED', reason: 'revoked by the administrator' };
-      assert.deepEqual(await pair.agent.closed, { ...why, by: 'remote' });
-      assert.deepEqual(await pair.server.closed, { ...why, by: 'local' });
-      await assert.rejects(readAll(stream.bytes), code('STREAM_INTERRUPTED'));
-      assert.throws(() => pair.server.open(callKind, { text: '' }), code('STREAM_INTERRUPTED'));
-    });
-
-    test('a broken connection interrupts every stream, and none ends cleanly', async () => {
-      const taken: MuxStream[] = [];
-      await using pair = await ready({ onAgent: answering(taken) });
-      const streams = [pipeKind, execKind, logKind].map((kind) => pair.server.open(kind, {}));
-      await Promise.all(streams.map((stream) => stream.reply));
-      const unanswered = pair.agent.open(callKind, { text: '' });
-      pair.transports.cut();
-      for (const stream of [...streams, ...taken]) assert.ok(code('STREAM_INTERRUPTED')(await stream.closed));
-      for (const stream of streams) await assert.rejects(readAll(stream.bytes), code('STREAM_INTERRUPTED'));
-      await unanswered.closed;
-      assert.equal((await pair.server.closed).by, 'network');
-      assert.equal((await pair.agent.closed).by, 'network');
-      await assert.rejects(pair.server.ping(), code('STREAM_INTERRUPTED'));
-    });
-
-    test('no common version: both sides learn which there are', async () => {
-      const pair = sessionsOver(await network.connect());
-      const greeting = greetServer(pair.agent, { ...HELLO, versions: [7] });
-      await Promise.all([
-        assert.rejects(receiveHello(pair.server), code('VERSION')),
-        assert.rejects(greeting, code('VERSION')),
-      ]);
-      assert.deepEqual((await pair.agent.closed).versions, [1]);
-      assert.equal((await pair.server.closed).code, 'VERSION');
-    });
-
-    test('an agent that is turned away before the welcome learns why', async () => {
-      const pair = sessionsOver(await network.connect());
-      const greeting = greetServer(pair.agent, HELLO);
-      await receiveHello(pair.server);
-      pair.server.destroy(new FairleadError('CERT_REVOKED', 'this host was revoked'));
-      await assert.rejects(greeting, code('CERT_REVOKED'));
-      const end = await pair.agent.closed;
-      assert.equal(end.code, 'CERT_REVOKED');
-      assert.equal(end.by, 'remote');
     });
   });
 }

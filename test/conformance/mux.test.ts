@@ -1,7 +1,10 @@
-/** One suite for the mux, over every transport. */
+/** The suites for the mux, over every transport. */
 import { memoryNetwork, mtlsWsNetwork, plainWsNetwork } from '../support/mux-transports.ts';
+import { muxEndsConformance } from './mux-ends-suite.ts';
 import { muxConformance } from './mux-suite.ts';
 
-muxConformance('memory', memoryNetwork);
-muxConformance('a plain WebSocket', plainWsNetwork);
-muxConformance('a WebSocket with mutual TLS', mtlsWsNetwork);
+for (const conformance of [muxConformance, muxEndsConformance]) {
+  conformance('memory', memoryNetwork);
+  conformance('a plain WebSocket', plainWsNetwork);
+  conformance('a WebSocket with mutual TLS', mtlsWsNetwork);
+}

@@ -89,9 +89,12 @@ test('hosts are listed, shown, renamed and tagged, as tables and as JSON', async
 
 test('a token made by the CLI enrolls by the very command that it prints', async (t) => {
   const printed = await ok(t, 'token', 'create', '--host-name', 'printed');
-  const command = /fairlead-agent (enroll .*)$/m.exec(printed)?.[1] ?? '';
+  const [, token, command = ''] = /^.*echo (\S+) \| fairlead-agent (enroll .*)$/m.exec(printed) ?? [];
+  assert.ok(token !== undefined, printed);
+  assert.ok(!command.includes(token), printed);
   const stateDir = join(await tempDir(t), 'state');
-  const enrolled = await run(t, 'agent', [...command.split(' '), '--state-dir', stateDir]);
+  const args = [...command.split(' '), '--state-dir', stateDir];
+  const enrolled = await run(t, 'agent', args, { input: `${token}\n` });
   assert.equal(enrolled.exit.code, 0, enrolled.transcript());
   assert.ok(existsSync(join(stateDir, 'agent.json')));
   const tokens = JSON.parse(await ok(t, 'token', 'ls', '--json'));

@@ -1,14 +1,13 @@
 /** Every sort of long operation on a host while agent, server, Docker or the way between them is lost: told, and nothing stays. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { before, type TestContext, test } from 'node:test';
 import { HELPER_LABEL } from '../../agent/docker/volume-helper.ts';
 import { TestEngine } from '../support/engine.ts';
 import type { Launched } from '../support/launcher.ts';
 import type { Link } from '../support/link-emulator.ts';
-import { startLink } from '../support/link-emulator-process.ts';
+import { linkAgent } from '../support/linked-agent.ts';
 import {
   type Enrolled,
   enroll,
@@ -44,11 +43,7 @@ before(async () => {
   registry = await startRegistry(shared, { engine });
   registry.holdLayer();
   host = await enroll(shared, server, 'shed');
-  link = await startLink({ port: Number(new URL(server.runtime.agentUrl).port), rate: 1e9, delayMs: 0 });
-  defer(shared, () => link.close());
-  const file = join(host.stateDir, 'agent.json');
-  const record = JSON.parse(await readFile(file, 'utf8'));
-  await writeFile(file, JSON.stringify({ ...record, agentUrl: record.agentUrl.replace(/:\d+/, `:${link.port}`) }));
+  link = await linkAgent(shared, server, host, { rate: 1e9, delayMs: 0 });
   agent = startAgent(shared, host, ['--docker', engine.socket]);
   await Promise.all([makeImage(), waitForState(server, 'shed', 'online')]);
 });

@@ -14,7 +14,7 @@ import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor, within } from '../support/wait.ts';
 
-const FILE_BYTES = 256 * 1024 * 1024;
+const FILE_BYTES = 128 * 1024 * 1024;
 const BLOCK = randomBytes(4 * 1024 * 1024);
 const shared = fileCleanup();
 let server: Server;
@@ -34,7 +34,7 @@ async function sha256(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-test('a file of 256 MiB is the same when it was copied into a container and out again', async (t) => {
+test('a file of 128 MiB is the same when it was copied into a container and out again', async (t) => {
   const { name } = await testContainer(t);
   const dir = await tempDir(t, 'big');
   const file = join(dir, 'file');
@@ -50,10 +50,10 @@ test('a file of 256 MiB is the same when it was copied into a container and out 
   assert.equal(await sha256(file), sum);
 });
 
-test('an image with a layer of 96 MiB goes from save to load and is the same; a small one goes through a pipe', async (t) => {
+test('an image with a layer of 64 MiB goes from save to load and is the same; a small one goes through a pipe', async (t) => {
   const image = `fl-test-${randomBytes(6).toString('hex')}`;
   defer(t, () => dockerApi('DELETE', `/images/${image}:1?force=1`));
-  const { id } = await testContainer(t, { cmd: ['dd', 'if=/dev/urandom', 'of=/noise', 'bs=1M', 'count=96'] });
+  const { id } = await testContainer(t, { cmd: ['dd', 'if=/dev/urandom', 'of=/noise', 'bs=1M', 'count=64'] });
   await dockerApi('POST', `/containers/${id}/wait`);
   const made = await dockerApi('POST', `/commit?container=${id}&repo=${image}&tag=1`, {});
   assert.equal(made.status, 201, JSON.stringify(made.body));

@@ -3,7 +3,16 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { after, before, test } from 'node:test';
-import { dockerApi, IDLE, requireDocker, TEST_IMAGE, TEST_LABEL, testContainer } from '../support/docker.ts';
+import { removeProject } from '../support/compose-projects.ts';
+import {
+  dockerApi,
+  IDLE,
+  requireDocker,
+  sharedDocker,
+  TEST_IMAGE,
+  TEST_LABEL,
+  testContainer,
+} from '../support/docker.ts';
 import { programs, runClient, throughMesh } from '../support/docker-client.ts';
 import { ExecClient } from '../support/exec-client.ts';
 import { connectAgent, type HawserAgent } from '../support/hawser-agent.ts';
@@ -184,11 +193,7 @@ test('runs a command to its end, and gives files and images out as whole tars', 
 test('deploys a stack, shows it, reads its logs, and takes it back', async () => {
   const name = `fl-hawser-stack-${process.pid}`;
   const path = `/api/v1/hosts/nas/stacks/${name}`;
-  defer(cleanup, async () => {
-    const filters = JSON.stringify({ label: [`com.docker.compose.project=${name}`] });
-    const { body } = await dockerApi('GET', `/containers/json?all=1&filters=${encodeURIComponent(filters)}`);
-    for (const { Id } of body) await dockerApi('DELETE', `/containers/${Id}?force=1`);
-  });
+  defer(cleanup, () => removeProject(sharedDocker, name));
   const service = (word: string) => ({
     ...{ image: TEST_IMAGE, network_mode: 'none', labels: [TEST_LABEL], stop_grace_period: '1s' },
     command: ['sh', '-c', `echo ${word}; trap "exit 0" TERM; sleep 1000 & wait`],
@@ -265,7 +270,7 @@ test('gives way to an agent of Fairlead, which takes the host over as it is', as
   const before = (await server.api.get('/api/v1/hosts/moved')).body;
   const offered = await server.api.post('/api/v1/hosts/moved/adoption', { ttlSeconds: 600 });
   assert.equal(offered.status, 201, offered.text);
-  assert.match(offered.body.enrollCommand, /^fairlead-agent enroll --server https:/);
+  assert.match(offered.body.enrollCommand, /^echo fle1\.\S+ \| fairlead-agent enroll --server https:.* --token -$/);
   const enrolled = await enrollBy(cleanup, server, 'another-name', offered.body.token);
   assert.equal(enrolled.hostId, before.id);
   const between = (await server.api.get('/api/v1/hosts/moved')).body;

@@ -295,7 +295,8 @@ test('the search has looked where secrets are, and at what was said', () => {
   const places = evidence.map(({ place }) => place);
   const files = ['fairlead.db', 'fairlead.db-wal', 'runtime.json', 'ca.pem', 'agent.json', 'cert.pem', 'root.key'];
   const records = ['audit-head.json', 'revoked.ndjson', 'audit.ndjson', 'audit-export.ndjson', 'fairlead.backup'];
-  for (const name of [...files, ...records]) {
+  const bundles = ['doctor.json', 'hosts.json', 'audit.ndjson', 'metrics.txt', 'status.txt'];
+  for (const name of [...files, ...records, ...bundles]) {
     assert.ok(
       evidence.some(({ place, content }) => place.endsWith(`/${name}`) && content.length > 0),
       `${name} in ${places.join(', ')}`,

@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { type CliRun, runCliHere } from '../support/cli.ts';
+import { projectFilter, removeProject } from '../support/compose-projects.ts';
 import { sharedDocker, TEST_LABEL, type TestDocker } from '../support/docker.ts';
 import { TestEngine } from '../support/engine.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
@@ -50,8 +51,9 @@ interface Deployed {
 /** A stack of one service at `here`, which has something in its volume. */
 async function deployed(t: TestContext, bytes: number, more = ''): Promise<Deployed> {
   const name = `fl-test-${randomBytes(4).toString('hex')}`;
-  for (const docker of [sharedDocker, engine.docker]) defer(t, () => removeAll(docker, name));
   const { image, id: imageId } = await newImage(t);
+  // Before the image, which would stay without its name while a container has it.
+  for (const docker of [sharedDocker, engine.docker]) defer(t, () => removeAll(docker, name));
   const file = join(await tempDir(t, 'stack'), 'compose.yaml');
   await writeFile(
     file,
@@ -75,18 +77,16 @@ ${more}volumes: {data: {}}
   return { name, imageId, content: await contentOf(t, `${name}_data`) };
 }
 
-const filtersOf = (name: string) =>
-  encodeURIComponent(JSON.stringify({ label: [`com.docker.compose.project=${name}`] }));
-
 async function containersOf(
   docker: TestDocker,
   name: string,
 ): Promise<{ Id: string; ImageID: string; State: string }[]> {
-  return (await docker.api('GET', `/containers/json?all=1&filters=${filtersOf(name)}`)).body;
+  return (await docker.api('GET', `/containers/json?all=1&filters=${projectFilter(name)}`)).body;
 }
 
 async function removeAll(docker: TestDocker, name: string): Promise<void> {
-  for (const { Id } of await containersOf(docker, name)) await docker.api('DELETE', `/containers/${Id}?force=1`);
+  await removeProject(docker, name);
+  // A move that failed may have left it without labels.
   await docker.api('DELETE', `/volumes/${name}_data?force=1`);
 }
 

@@ -1,16 +1,17 @@
 /** Stacks by API and CLI, on the real Engine, by Compose 2 and Compose 1, and on a host that has neither. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type CliRun, runCliHere } from '../support/cli.ts';
-import { dockerApi, requireDocker, TEST_IMAGE, TEST_LABEL } from '../support/docker.ts';
+import { removeProject } from '../support/compose-projects.ts';
+import { dockerApi, requireDocker, sharedDocker, TEST_IMAGE, TEST_LABEL } from '../support/docker.ts';
 import { programs } from '../support/docker-client.ts';
 import { launch } from '../support/launcher.ts';
+import type { Link } from '../support/link-emulator.ts';
+import { linkAgent } from '../support/linked-agent.ts';
 import { type Enrolled, enroll, type Server, startServer, waitForState } from '../support/mesh.ts';
 import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { contentOf, fillVolume } from '../support/volumes.ts';
@@ -19,8 +20,8 @@ import { waitFor } from '../support/wait.ts';
 const shared = fileCleanup();
 let server: Server;
 let modern: Enrolled;
-/** Breaks off what connects the host modern with the server. */
-let cut: () => void;
+/** Of the host modern. */
+let link: Link;
 
 before(async () => {
   await requireDocker();
@@ -46,39 +47,10 @@ async function programDir(found: Record<string, string>): Promise<string> {
 /** A host whose agent finds programs in `path` alone. */
 async function host(name: string, path: string, args: readonly string[] = []): Promise<Enrolled> {
   const agent = await enroll(shared, server, name);
-  if (name === 'modern') cut = await throughHere(agent);
+  if (name === 'modern') link = await linkAgent(shared, server, agent, { rate: 1e9, delayMs: 0 });
   launch(shared, 'agent', ['run', '--state-dir', agent.stateDir, ...args], { env: { PATH: path } });
   await waitForState(server, name, 'online', 40_000);
   return agent;
-}
-
-/** Lets an agent reach the server through this process alone. @returns what breaks that off, once for each call */
-async function throughHere({ stateDir }: Enrolled): Promise<() => void> {
-  const file = join(stateDir, 'agent.json');
-  const config = JSON.parse(await readFile(file, 'utf8'));
-  const { hostname, port } = new URL(config.agentUrl);
-  const sockets = new Set<Socket>();
-  const relay = createServer((socket) => {
-    const onward = connect({ host: hostname, port: Number(port) });
-    for (const each of [socket, onward]) {
-      sockets.add(each);
-      each.on('error', () => undefined).once('close', () => sockets.delete(each));
-    }
-    socket.pipe(onward).pipe(socket);
-  });
-  relay.listen(0, 'localhost');
-  await once(relay, 'listening');
-  const breakOff = () => {
-    for (const socket of sockets) socket.destroy();
-  };
-  defer(shared, () => {
-    relay.close();
-    breakOff();
-  });
-  const url = new URL(config.agentUrl);
-  url.port = String((relay.address() as AddressInfo).port);
-  await writeFile(file, JSON.stringify({ ...config, agentUrl: url.href }));
-  return breakOff;
 }
 
 function fairlead(...args: string[]): Promise<CliRun> {
@@ -96,18 +68,7 @@ async function stack(...args: string[]): Promise<string> {
 /** A name of its own; what is left of its stack is removed after the test. */
 function newStack(cleanup: Cleanup): string {
   const name = `fl-test-${randomBytes(4).toString('hex')}`;
-  defer(cleanup, async () => {
-    const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.compose.project=${name}`] }));
-    for (const { Id } of (await dockerApi('GET', `/containers/json?all=1&filters=${filters}`)).body) {
-      await dockerApi('DELETE', `/containers/${Id}?force=1`);
-    }
-    for (const { Id } of (await dockerApi('GET', `/networks?filters=${filters}`)).body) {
-      await dockerApi('DELETE', `/networks/${Id}`);
-    }
-    for (const { Name } of (await dockerApi('GET', `/volumes?filters=${filters}`)).body.Volumes ?? []) {
-      await dockerApi('DELETE', `/volumes/${Name}`);
-    }
-  });
+  defer(cleanup, () => removeProject(sharedDocker, name));
   return name;
 }
 
@@ -279,7 +240,7 @@ test('a deployment whose link is cut is told as interrupted, goes on, and can be
     const { items } = (await server.api.get(url(name))).body;
     return items.find(({ State }: { State: string }) => State === 'running')?.Id;
   });
-  cut();
+  await link.cut();
   const { code, detail } = (await records).at(-1)?.['error'] ?? assert.fail(JSON.stringify(await records));
   assert.equal(code, 'STREAM_INTERRUPTED', detail);
   const [revision] = (await server.api.get(url(name, '/revisions'))).body.items;

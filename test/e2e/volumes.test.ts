@@ -11,8 +11,7 @@ import { HELPER_LABEL } from '../../agent/docker/volume-helper.ts';
 import { runCliHere } from '../support/cli.ts';
 import { dockerApi } from '../support/docker.ts';
 import type { Launched } from '../support/launcher.ts';
-import type { Link } from '../support/link-emulator.ts';
-import { startLink } from '../support/link-emulator-process.ts';
+import { linkAgent } from '../support/linked-agent.ts';
 import {
   addHost,
   type Enrolled,
@@ -33,17 +32,12 @@ let server: Server;
 let shed: Enrolled & { process: Launched };
 /** Behind a link of 48 Mbit/s. */
 let barn: Enrolled & { process: Launched };
-let link: Link;
 
 before(async () => {
   server = await startServer(shared);
   const [host, agent] = await Promise.all([addHost(shared, server, 'shed'), enroll(shared, server, 'barn')]);
   shed = host;
-  link = await startLink({ port: Number(new URL(server.runtime.agentUrl).port), rate: 6_000_000, delayMs: 2 });
-  defer(shared, () => link.close());
-  const file = join(agent.stateDir, 'agent.json');
-  const record = JSON.parse(await readFile(file, 'utf8'));
-  await writeFile(file, JSON.stringify({ ...record, agentUrl: record.agentUrl.replace(/:\d+/, `:${link.port}`) }));
+  await linkAgent(shared, server, agent, { rate: 6_000_000, delayMs: 2 });
   barn = { ...agent, process: startAgent(shared, agent) };
   await waitForState(server, 'barn', 'online');
 });
@@ -201,7 +195,11 @@ test('a copy that is cancelled leaves nothing, and no second one goes into its t
   const source = await testVolume(t, RANDOM);
   const target = volumeName(t);
   const { body } = await begin(`shed:${source}`, `barn:${target}`);
-  await waitFor('some bytes', async () => (await transfer(body.id)).bytes > 0);
+  const { bytes, ...rest } = await waitFor('some bytes, or its end', async () => {
+    const now = await transfer(body.id);
+    return (now.bytes > 0 || now.endedAt !== null) && now;
+  });
+  assert.ok(bytes > 0, JSON.stringify(rest));
   assert.equal((await begin(`shed:${source}`, `barn:${target}`)).body.code, 'CONFLICT');
   const cancelled = await cli('volume', 'transfers', 'cancel', body.id.slice(0, 8));
   assert.equal(cancelled.exit.code, 0, cancelled.transcript());

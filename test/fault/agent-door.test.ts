@@ -53,11 +53,13 @@ test('behind a balancer an agent is known by its own address; only a balancer ma
   assert.equal(await leaveBy('127.0.0.9', proxyHeader('198.51.100.7', 4711), identity), '198.51.100.7');
   assert.equal(await leaveBy('127.0.0.9', LOCAL_HEADER, await live.enroll('local')), '127.0.0.9');
   assert.equal(await leaveBy('127.0.0.1', Buffer.alloc(0), await live.enroll('plain')), '127.0.0.1');
+  const line = Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n');
+  assert.equal(await leaveBy('127.0.0.9', line, await live.enroll('line')), '192.0.2.1');
   const other = await live.enroll('other');
   for (const [from, header] of [
     ['127.0.0.1', proxyHeader('198.51.100.7', 1)],
     ['127.0.0.9', Buffer.alloc(0)],
-    ['127.0.0.9', Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n')],
+    ['127.0.0.1', line],
   ] as const) {
     await assert.rejects(connectAgent(other, { httpsAgent: new Through(from, header) }));
   }

@@ -202,7 +202,10 @@ for (const scheme of ['https', 'http'] as const) {
     assert.equal(await addressAfter(LOCAL_HEADER, '127.0.0.9'), '127.0.0.9', "the balancer's own");
     assert.equal(await addressAfter(undefined, '127.0.0.1'), '127.0.0.1', 'past the balancer');
     assert.equal(await addressAfter(undefined, '127.0.0.9'), undefined, 'without a header');
-    assert.equal(await addressAfter(Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n'), '127.0.0.9'), undefined);
+    const line = (text: string) => Buffer.from(`PROXY ${text}\r\n`);
+    assert.equal(await addressAfter(line('TCP4 192.0.2.1 192.0.2.2 1 2'), '127.0.0.9', 3), '192.0.2.1', 'version 1');
+    assert.equal(await addressAfter(line('UNKNOWN'), '127.0.0.9'), '127.0.0.9', 'of no sender');
+    assert.equal(await addressAfter(line('TCP4 192.0.2.1'), '127.0.0.9'), undefined, 'a part of a line');
     assert.equal(await addressAfter(proxyHeader('198.51.100.9', 1), '127.0.0.1'), undefined, 'from a stranger');
   });
 }

@@ -1,232 +1,33 @@
-/** Streams under fault: frames that come late, credit that is overdrawn, ends in every order, and a peer that goes away. */
+/** Streams under fault: what one that fails does not take with it, ends in every order, and a peer that goes away. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { FairleadError, isFairleadError } from '../../shared/errors.ts';
-import { CLOSED_STREAM_GRACE_MS, INITIAL_WINDOW_BYTES, SILENCE_MS } from '../../shared/limits.ts';
-import { goaway, ping } from '../../shared/messages/control.ts';
+import { SILENCE_MS } from '../../shared/limits.ts';
+import { goaway } from '../../shared/messages/control.ts';
 import { MECHANICS } from '../../shared/messages/mechanics.ts';
 import { FLAGS } from '../../shared/mux/frame.ts';
 import type { MuxStream } from '../../shared/mux/stream.ts';
-import { callKind, pipeKind, settle } from '../support/mux.ts';
-import { type Attack, attack, barePeer, expectEnded, expectInterrupted, frame, pack } from '../support/mux-faults.ts';
+import { pipeKind, settle } from '../support/mux.ts';
+import {
+  type Attack,
+  attack,
+  endOf,
+  expectInterrupted,
+  frame,
+  pack,
+  resetFrame,
+  smallChunk,
+} from '../support/mux-faults.ts';
 import { within } from '../support/wait.ts';
 
-const { OPEN, END } = FLAGS;
+const { END } = FLAGS;
 const { reply, item, trailer } = MECHANICS;
 const DATA = MECHANICS['stream.data'];
-const WINDOW = MECHANICS['stream.window'];
+
 const RESET = MECHANICS['stream.reset'];
 const SIGNAL = MECHANICS['stream.signal'];
 const STREAM_END = MECHANICS['stream.end'];
-const chunk = pack(new Uint8Array(3));
-const resetFrame = (id: number) => frame(RESET, id, 0, pack({ code: 'CANCELLED', message: 'enough' }));
-
-function end(scene: Attack, id: number): MuxStream {
-  const stream = scene.ends.victim.get(id);
-  assert.ok(stream);
-  return stream;
-}
-
-/** Every frame that can have been on its way to a stream when it closed. */
-const lateFrames = (id: number) => [
-  frame(DATA, id, 0, chunk),
-  frame(WINDOW, id, 0, pack({ limit: 2 ** 40 })),
-  frame(SIGNAL, id, 0, pack({ resize: 1 })),
-  frame(item, id, 0, pack({ n: 1 })),
-  frame(trailer, id, 0, pack({ code: 0 })),
-  frame(reply, id, 0, pack({})),
-  frame(STREAM_END, id, END),
-  resetFrame(id),
-];
-
-/** Lets time pass while both ends hear of each other. */
-async function pass(scene: Attack, ms: number): Promise<void> {
-  for (let left = ms; left > 0; left -= SILENCE_MS / 3) {
-    scene.clock.advance(Math.min(left, SILENCE_MS / 3));
-    await Promise.all([scene.victim.ping(), scene.attacker.ping()]);
-  }
-}
-
-/** Lets bytes flow: what may be in flight goes by acks and by the time between them, so the clock must run. */
-async function flowing(scene: Attack, ms: number): Promise<void> {
-  for (let passed = 0; passed < ms; passed += 1) {
-    scene.clock.advance(1);
-    await settle(2);
-  }
-}
-
-describe('frames for a stream that is closed', () => {
-  const ways: [name: string, close: (scene: Attack) => number][] = [
-    [
-      'reset by the victim',
-      (scene) => {
-        end(scene, scene.ids.theirs.pipe).reset(new FairleadError('CONFLICT', 'no'));
-        return scene.ids.theirs.pipe;
-      },
-    ],
-    [
-      "the victim's own, reset by the victim",
-      (scene) => {
-        end(scene, scene.ids.mine.exec).reset(new FairleadError('CANCELLED', 'no'));
-        return scene.ids.mine.exec;
-      },
-    ],
-    [
-      'reset by the attacker',
-      (scene) => {
-        scene.send(resetFrame(scene.ids.theirs.pipe));
-        return scene.ids.theirs.pipe;
-      },
-    ],
-    [
-      'ended by both',
-      (scene) => {
-        end(scene, scene.ids.theirs.pipe).bytes.end();
-        end(scene, scene.ids.theirs.pipe).bytes.resume();
-        scene.send(frame(STREAM_END, scene.ids.theirs.pipe, END));
-        return scene.ids.theirs.pipe;
-      },
-    ],
-  ];
-  for (const [name, close] of ways) {
-    test(`${name}: dropped within the grace`, async () => {
-      const scene = await attack('server');
-      const id = close(scene);
-      await settle();
-      const before = scene.victim.stats.framesDropped;
-      scene.send(...lateFrames(id));
-      await settle();
-      await pass(scene, CLOSED_STREAM_GRACE_MS - 1);
-      scene.send(...lateFrames(id));
-      await settle();
-      assert.equal(scene.victim.stats.framesDropped - before, 2 * lateFrames(id).length);
-      await scene.expectAlive();
-    });
-
-    for (const late of lateFrames(0).keys()) {
-      test(`${name}: frame ${late} after the grace is a breach`, async () => {
-        const scene = await attack('agent');
-        const id = close(scene);
-        await settle();
-        await pass(scene, 2 * CLOSED_STREAM_GRACE_MS);
-        scene.send(lateFrames(id)[late] as Uint8Array);
-        await scene.expectEnd('PROTOCOL_ERROR', [id]);
-      });
-    }
-  }
-
-  test('refused for its parameters: dropped within the grace, a breach after it', async () => {
-    const { clock, server, send } = await barePeer();
-    send(frame(callKind.code, 1, OPEN | END, pack({ text: 1 })), ...lateFrames(1));
-    await settle();
-    assert.equal(server.stats.framesDropped, lateFrames(1).length);
-    for (let seq = 0; seq < 4; seq += 1) {
-      clock.advance(CLOSED_STREAM_GRACE_MS / 2);
-      send(frame(ping.code, 0, 0, pack({ id: seq })));
-      await settle();
-    }
-    send(frame(DATA, 1, 0, chunk));
-    await expectEnded(server, 'PROTOCOL_ERROR');
-    assert.equal(clock.pendingTimers, 0);
-  });
-
-  test('an unknown type is a breach within the grace, too', async () => {
-    const scene = await attack('server');
-    const id = scene.ids.theirs.pipe;
-    end(scene, id).reset(new FairleadError('CONFLICT', 'no'));
-    scene.send(frame(0x0109, id, 0, chunk));
-    await scene.expectEnd('PROTOCOL_ERROR', [id]);
-  });
-
-  test('its id cannot be opened again', async () => {
-    const scene = await attack('server');
-    const id = scene.ids.theirs.pipe;
-    end(scene, id).reset(new FairleadError('CONFLICT', 'no'));
-    scene.send(frame(pipeKind.code, id, OPEN, pack({})));
-    await scene.expectEnd('PROTOCOL_ERROR', [id]);
-  });
-});
-
-describe('credit', () => {
-  for (const victim of ['server', 'agent'] as const) {
-    test(`one byte beyond the window of an unread stream at the ${victim}`, async () => {
-      const scene = await attack(victim);
-      const id = scene.ids.theirs.pipe;
-      scene.ends.attacker.get(id)?.bytes.write(Buffer.alloc(INITIAL_WINDOW_BYTES));
-      await flowing(scene, 100);
-      assert.equal(end(scene, id).flow.received, INITIAL_WINDOW_BYTES);
-      scene.send(frame(DATA, id, 0, pack(new Uint8Array(1))));
-      await scene.expectEnd('FLOW_CONTROL_ERROR');
-    });
-
-    test(`one byte beyond the window in one frame at the ${victim}`, async () => {
-      const scene = await attack(victim);
-      scene.send(frame(DATA, scene.ids.theirs.pipe, END, pack(new Uint8Array(INITIAL_WINDOW_BYTES + 1))));
-      await scene.expectEnd('FLOW_CONTROL_ERROR');
-    });
-
-    test(`one byte of an item beyond the window at the ${victim}`, async () => {
-      const scene = await attack(victim);
-      const id = scene.ids.mine.list;
-      const whole = pack({ n: 1, fill: 'x'.repeat(INITIAL_WINDOW_BYTES - 20) });
-      scene.send(frame(item, id, 0, whole));
-      await settle();
-      const left = INITIAL_WINDOW_BYTES - whole.byteLength;
-      assert.equal(end(scene, id).flow.received, whole.byteLength);
-      scene.send(frame(item, id, FLAGS.MORE, new Uint8Array(left + 1)));
-      await scene.expectEnd('FLOW_CONTROL_ERROR');
-    });
-  }
-
-  test('the last byte of the window is allowed, and an empty chunk behind it', async () => {
-    const scene = await attack('server');
-    const id = scene.ids.theirs.pipe;
-    const whole = frame(DATA, id, 0, pack(new Uint8Array(INITIAL_WINDOW_BYTES)));
-    scene.send(whole, frame(DATA, id, 0, pack(new Uint8Array(0))));
-    await settle(2);
-    const { received, receiveLimit } = end(scene, id).flow;
-    assert.equal(received, INITIAL_WINDOW_BYTES);
-    assert.equal(receiveLimit, INITIAL_WINDOW_BYTES, 'nothing was read, so nothing is granted');
-    scene.send(frame(DATA, id, 0, pack(new Uint8Array(1))));
-    // The attacker may end first: it was told of bytes that its own session never sent.
-    const ended = await within(1000, 'the end', scene.victim.closed);
-    assert.ok(['FLOW_CONTROL_ERROR', 'PROTOCOL_ERROR'].includes(ended.code));
-  });
-
-  test('the same limit again is allowed; the highest one of all does not overflow', async () => {
-    const scene = await attack('server');
-    const id = scene.ids.theirs.pipe;
-    for (const limit of [
-      INITIAL_WINDOW_BYTES,
-      INITIAL_WINDOW_BYTES,
-      Number.MAX_SAFE_INTEGER,
-      Number.MAX_SAFE_INTEGER,
-    ]) {
-      scene.send(frame(WINDOW, id, 0, pack({ limit })));
-    }
-    await settle();
-    assert.equal(end(scene, id).flow.sendLimit, Number.MAX_SAFE_INTEGER);
-    await scene.expectAlive();
-  });
-
-  test('no limit goes beyond what reset and ended streams leave: credit does not leak', async () => {
-    const scene = await attack('server');
-    const bytes = Buffer.alloc(INITIAL_WINDOW_BYTES / 2);
-    const held = () => scene.victim.stats.memoryBytes;
-    const before = held();
-    for (let round = 0; round < 300; round += 1) {
-      const stream = scene.attacker.open(pipeKind, {});
-      stream.bytes.write(bytes);
-      await flowing(scene, 2);
-      assert.ok(held() >= before + INITIAL_WINDOW_BYTES, 'an open stream counts');
-      stream.reset(new FairleadError('CANCELLED', 'next'));
-      await settle(2);
-    }
-    assert.equal(held(), before);
-    await scene.expectAlive();
-  });
-});
 
 describe('what a stream that fails does not take with it', () => {
   const cases: [name: string, code: string, act: (scene: Attack) => number][] = [
@@ -243,7 +44,7 @@ describe('what a stream that fails does not take with it', () => {
       'MESSAGE_INVALID',
       (scene) => {
         scene.send(frame(item, scene.ids.mine.list, 0, pack({ n: 'one' })));
-        const taken = end(scene, scene.ids.mine.list).items()[Symbol.asyncIterator]().next();
+        const taken = endOf(scene, scene.ids.mine.list).items()[Symbol.asyncIterator]().next();
         taken.catch(() => undefined); // `closed` tells of it, too
         return scene.ids.mine.list;
       },
@@ -276,7 +77,7 @@ describe('what a stream that fails does not take with it', () => {
       'a signal whose listener throws',
       'INTERNAL',
       (scene) => {
-        const exec = end(scene, scene.ids.theirs.exec);
+        const exec = endOf(scene, scene.ids.theirs.exec);
         exec.onSignal(() => {
           throw new Error('the application is broken');
         });
@@ -288,11 +89,11 @@ describe('what a stream that fails does not take with it', () => {
       'a reader that throws',
       'INTERNAL',
       (scene) => {
-        const pipe = end(scene, scene.ids.theirs.pipe);
+        const pipe = endOf(scene, scene.ids.theirs.pipe);
         pipe.bytes.on('data', () => {
           throw new Error('the application is broken');
         });
-        scene.send(frame(DATA, pipe.id, 0, chunk));
+        scene.send(frame(DATA, pipe.id, 0, smallChunk));
         return pipe.id;
       },
     ],
@@ -303,7 +104,7 @@ describe('what a stream that fails does not take with it', () => {
         const scene = await attack(victim);
         const id = act(scene);
         await settle();
-        const closed = await within(1000, 'the end of the stream', end(scene, id).closed);
+        const closed = await within(1000, 'the end of the stream', endOf(scene, id).closed);
         assert.equal(closed?.code, code);
         // A reset that was put on the wire is nothing that the attacker's own session knows of.
         const told = scene.ends.attacker.get(id)?.closed ?? Promise.resolve(undefined);
@@ -333,7 +134,10 @@ describe('half-close', () => {
   for (const [first, second] of orders) {
     test(`the ${first} ends first, the ${second} goes on, and only then it is a clean end`, async () => {
       const scene = await attack('server');
-      const ends = { opener: end(scene, scene.ids.mine.pipe), acceptor: scene.ends.attacker.get(scene.ids.mine.pipe) };
+      const ends = {
+        opener: endOf(scene, scene.ids.mine.pipe),
+        acceptor: scene.ends.attacker.get(scene.ids.mine.pipe),
+      };
       const one = ends[first];
       const other = ends[second];
       assert.ok(one && other);
@@ -353,7 +157,10 @@ describe('half-close', () => {
 
     test(`the ${first} has ended when the ${second} resets: not a clean end`, async () => {
       const scene = await attack('server');
-      const ends = { opener: end(scene, scene.ids.mine.pipe), acceptor: scene.ends.attacker.get(scene.ids.mine.pipe) };
+      const ends = {
+        opener: endOf(scene, scene.ids.mine.pipe),
+        acceptor: scene.ends.attacker.get(scene.ids.mine.pipe),
+      };
       const one = ends[first];
       const other = ends[second];
       assert.ok(one && other);
@@ -368,7 +175,10 @@ describe('half-close', () => {
 
     test(`the ${first} has ended when the session ends: not a clean end`, async () => {
       const scene = await attack('server');
-      const ends = { opener: end(scene, scene.ids.mine.pipe), acceptor: scene.ends.attacker.get(scene.ids.mine.pipe) };
+      const ends = {
+        opener: endOf(scene, scene.ids.mine.pipe),
+        acceptor: scene.ends.attacker.get(scene.ids.mine.pipe),
+      };
       ends[first]?.bytes.end();
       await settle();
       scene.send(frame(0xffff, 0));
@@ -379,7 +189,7 @@ describe('half-close', () => {
 
   test('both end in the same moment', async () => {
     const scene = await attack('agent');
-    const one = end(scene, scene.ids.mine.pipe);
+    const one = endOf(scene, scene.ids.mine.pipe);
     const other = scene.ends.attacker.get(one.id);
     assert.ok(other);
     one.bytes.end('a');
@@ -393,7 +203,7 @@ describe('half-close', () => {
     const scene = await attack('server');
     const id = scene.ids.theirs.pipe;
     scene.send(frame(STREAM_END, id, END), resetFrame(id), resetFrame(id));
-    assert.equal((await end(scene, id).closed)?.code, 'CANCELLED');
+    assert.equal((await endOf(scene, id).closed)?.code, 'CANCELLED');
     await scene.expectAlive();
   });
 });
@@ -408,9 +218,9 @@ describe('goaway', () => {
       const { mine, theirs } = scene.ids;
       scene.send(goawayFrame(mine.exec));
       await settle();
-      for (const id of [mine.list, mine.call, mine.log]) await expectInterrupted(end(scene, id));
+      for (const id of [mine.list, mine.call, mine.log]) await expectInterrupted(endOf(scene, id));
       for (const id of [mine.pipe, mine.exec, theirs.pipe, theirs.exec, theirs.list, theirs.call]) {
-        assert.notEqual(end(scene, id).state, 'closed', `stream ${id}`);
+        assert.notEqual(endOf(scene, id).state, 'closed', `stream ${id}`);
       }
       assert.throws(
         () => scene.victim.open(pipeKind, {}),
@@ -430,7 +240,7 @@ describe('goaway', () => {
     const { mine, theirs } = scene.ids;
     scene.send(goawayFrame(0, { code: 'REPLACED', retryAfterMs: 1234 }));
     await settle();
-    for (const id of Object.values(mine)) await expectInterrupted(end(scene, id));
+    for (const id of Object.values(mine)) await expectInterrupted(endOf(scene, id));
     for (const id of Object.values(theirs)) scene.send(resetFrame(id));
     const ended = await within(1000, 'the end', scene.victim.closed);
     assert.deepEqual(ended, { code: 'REPLACED', reason: 'I leave', by: 'remote', retryAfterMs: 1234 });
@@ -442,8 +252,8 @@ describe('goaway', () => {
     const { mine } = scene.ids;
     scene.send(goawayFrame(mine.list), goawayFrame(mine.pipe, { code: 'INTERNAL' }), goawayFrame(0xffff));
     await settle();
-    for (const id of [mine.exec, mine.list, mine.call, mine.log]) await expectInterrupted(end(scene, id));
-    assert.notEqual(end(scene, mine.pipe).state, 'closed');
+    for (const id of [mine.exec, mine.list, mine.call, mine.log]) await expectInterrupted(endOf(scene, id));
+    assert.notEqual(endOf(scene, mine.pipe).state, 'closed');
     scene.send(frame(0xffff, 0));
     await scene.expectEnd('PROTOCOL_ERROR');
   });
@@ -463,7 +273,7 @@ describe('goaway', () => {
     const gone = scene.victim.goaway({ code: 'SHUTDOWN', reason: 'the server stops', deadlineMs: 1000 });
     await settle();
     scene.clock.advance(999);
-    scene.send(frame(DATA, scene.ids.theirs.pipe, 0, chunk));
+    scene.send(frame(DATA, scene.ids.theirs.pipe, 0, smallChunk));
     await settle();
     assert.equal(scene.victim.openStreams, 9);
     scene.clock.advance(1);

@@ -83,6 +83,23 @@ test('a renewal that nobody disturbs leaves the session and its streams as they 
   await asked;
 });
 
+test('while another process connects by the pair it stays as it is, and is renewed after that', async (t) => {
+  let wanted = '';
+  const { server, own } = await start(t, { wants: (serial) => serial === wanted });
+  const host = await enrollHost(t, own, server);
+  wanted = host.serial;
+  const { renewer } = await startAgent(t, host.stateDir);
+  const goOn = await renewer.hold();
+  const since = await waitFor('the session', () => server.registry.link(host.hostId) && performance.now());
+  // Several times what an agent here waits once it is asked to renew.
+  await waitFor('that time to pass', () => performance.now() - since > 600);
+  assert.equal(existsSync(join(host.stateDir, 'renewal.json')), false);
+  assert.equal(await workingSerial(host.stateDir), host.serial);
+  goOn();
+  goOn();
+  await assertRenewed(server, host);
+});
+
 for (let step = 1; step <= AGENT_STEPS; step++) {
   for (const when of ['before', 'after'] as const) {
     test(`an agent killed ${when} write ${step} of a renewal goes on with a pair that works`, async (t) => {

@@ -37,7 +37,10 @@ function answered(log: readonly Entry[], tty: boolean, since?: string): Buffer {
   return Buffer.concat(sent.map((entry) => (tty ? timed(entry) : dockerFrame(entry.stream, timed(entry)))));
 }
 
-/** What comes of the log when it is cut after each of `lengths` bytes in turn, and read to its end at last; `first` is what it gives at first. */
+/**
+ * What comes of the log when it is cut after each of `lengths` bytes in turn, and read to its end at last; `first` is what it
+ * gives at first.
+ */
 function followed(
   log: readonly Entry[],
   options: { tty: boolean; form: LogForm; timestamps: boolean },

@@ -1,5 +1,5 @@
 /** Unmodified Docker clients, run against the mesh and against the Engine's socket itself. */
-import { access, constants, mkdir, realpath, writeFile } from 'node:fs/promises';
+import { access, constants, realpath, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { DOCKER_SOCKET } from './docker.ts';
 import { launchCommand } from './launcher.ts';
@@ -56,13 +56,6 @@ export function meshHost(server: Server, host: string): Target {
 function plain(config: string): Target {
   const none = { REQUESTS_CA_BUNDLE: '', CURL_CA_BUNDLE: '', SSL_CERT_FILE: '', SSL_CERT_DIR: '' };
   return { ...none, DOCKER_CONFIG: config, DOCKER_CONTEXT: '', COMPOSE_PROJECT_NAME: '', DOCKER_CLI_HINTS: 'false' };
-}
-
-/** Puts a program where a docker client looks for its plugins. */
-export async function addPlugin(target: Target, name: string, source: string): Promise<void> {
-  const dir = join(target['DOCKER_CONFIG'] ?? '', 'cli-plugins');
-  await mkdir(dir, { recursive: true });
-  await writeFile(join(dir, name), `#!/bin/sh\nexec '${source}' "$@"\n`, { mode: 0o755 });
 }
 
 export interface RunOptions {

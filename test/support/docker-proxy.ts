@@ -75,7 +75,8 @@ export class DockerProxy {
       this.#connections.delete(socket);
       upstream.destroy();
     });
-    upstream.once('close', () => socket.destroy());
+    // What the Engine has said before comes first, also where it has left what it was told unread.
+    upstream.once('close', () => socket.destroySoon());
     for (const end of [socket, upstream]) end.on('error', () => end.destroy());
   }
 }

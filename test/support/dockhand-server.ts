@@ -13,7 +13,7 @@ import { waitFor } from './wait.ts';
 type Message = any;
 
 /** One connection of an agent. */
-export class DockhandSession {
+class DockhandSession {
   readonly ws: WebSocket;
   readonly received: Message[] = [];
   closedWith: number | undefined;

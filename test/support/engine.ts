@@ -2,7 +2,7 @@
  * A Docker Engine of a test's own, which can be stopped, killed and started again: another root of data and another socket
  * than the shared one, a network of its own, no bridge and no rules of iptables. Needs root, as every Engine does.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import type { Server as ListeningSocket } from 'node:net';
@@ -10,8 +10,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { dockerAt, type TestDocker } from './docker.ts';
 import { Launched } from './launcher.ts';
+import { listenIn } from './network.ts';
 import { type Cleanup, defer } from './tmp.ts';
-import { waitFor, within } from './wait.ts';
+import { waitFor } from './wait.ts';
 
 /** Where dockerd may be that no shell of a user looks into. */
 const SYSTEM_PATHS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
@@ -21,11 +22,6 @@ const STOP_MS = 20_000;
 /** How long processes that were killed, and what they have mounted, may stay. */
 const GONE_MS = 5_000;
 const LOOK_MS = 20;
-const LISTEN_MS = 10_000;
-/** Node cannot go into another network: a process that is in it opens the socket and hands it over. */
-const LISTEN = `const server = require('node:net').createServer();
-server.listen(0, '127.0.0.1', () => process.send('listening', server));`;
-
 const engines = new Set<TestEngine>();
 
 // A test file that ends early must leave neither processes nor mounts behind.
@@ -88,21 +84,7 @@ export class TestEngine {
 
   /** A socket that listens at 127.0.0.1 of its network, where dockerd gets to it; whoever has it closes it. */
   async listen(): Promise<ListeningSocket> {
-    const args = [`--net=${this.#network}`, process.execPath, '--eval', LISTEN];
-    const child = spawn('nsenter', args, {
-      env: { ...process.env, ...ENV },
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
-    try {
-      const listening = new Promise<ListeningSocket>((resolve, reject) => {
-        child.once('message', (_message, handle) => resolve(handle as ListeningSocket));
-        child.once('error', reject);
-        child.once('exit', (code) => reject(new Error(`nobody could listen in the Engine's network (${code})`)));
-      });
-      return await within(LISTEN_MS, "a socket in the Engine's network", listening);
-    } finally {
-      child.kill('SIGKILL');
-    }
+    return await listenIn(this.#network);
   }
 
   /** Starts it, also again, and waits until it answers. */

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { FIRST_KEY, KEYS_OF_EACH } from './ready-rsa-keys.ts';
 import { type Cleanup, defer } from './tmp.ts';
 import { waitFor, within } from './wait.ts';
 
@@ -19,13 +20,26 @@ const SOURCES: Record<Program, string> = {
 /** Set when all tests are run: bundles start in half the time. A single file is run with the sources as they are. */
 const BUNDLES = 'FAIRLEAD_TEST_BUNDLES';
 
+/** Loaded before a server. */
+const READY_KEYS = ['--import', new URL('ready-rsa-keys.ts', import.meta.url).href];
+let firstKey = 0;
+
+/** Which of the keys that were made beforehand the next server takes; when all are taken it makes its own. */
+function nextKeys(): Record<string, string> {
+  const first = firstKey;
+  firstKey += KEYS_OF_EACH;
+  return { [FIRST_KEY]: String(first) };
+}
+
 /** Has programs run from their sources from now on: what is measured is then what people run. */
 export function runSources(): void {
   delete process.env[BUNDLES];
 }
 
-function entryOf(program: Program): string {
-  return process.env[BUNDLES] ? `dist/${program}.mjs` : SOURCES[program];
+/** What a program is run from. @param build the root of another build than this one */
+export function entryOf(program: Program, build?: string): string {
+  if (build !== undefined) return join(build, `dist/${program}.mjs`);
+  return ROOT + (process.env[BUNDLES] ? `dist/${program}.mjs` : SOURCES[program]);
 }
 
 /** How a program ended. */
@@ -38,6 +52,8 @@ export interface LaunchOptions {
   /** Added to this process's environment, from which everything that starts with FAIRLEAD_ is taken out. */
   env?: Record<string, string>;
   cwd?: string;
+  /** The folder of another build of Fairlead, whose bundles are run in place of this one's programs. */
+  build?: string | undefined;
   /** Written to stdin, which is then closed. Absent: stdin stays open. */
   input?: string;
 }
@@ -176,8 +192,8 @@ export function launch(
   const launched = new Launched(
     `fairlead ${program} ${args[0] ?? ''}`,
     process.execPath,
-    [`${ROOT}${entryOf(program)}`, ...args],
-    { ...options, env: { ...compileCacheOf(program), ...options.env } },
+    [...(program === 'server' ? READY_KEYS : []), entryOf(program, options.build), ...args],
+    { ...options, env: { ...compileCacheOf(program), ...(program === 'server' && nextKeys()), ...options.env } },
   );
   defer(cleanup, () => launched.kill().catch(() => undefined)); // a program that never started is gone as well
   return launched;

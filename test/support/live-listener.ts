@@ -10,6 +10,7 @@ import type { Balancers } from '../../server/doors/balancers.ts';
 import { Hosts } from '../../server/hosts/hosts.ts';
 import { HostRegistry } from '../../server/hosts/registry.ts';
 import { AgentListener } from '../../server/mesh/agent-listener.ts';
+import type { UpgradeDoor } from '../../server/mesh/agent-session.ts';
 import { openStore, type Store } from '../../server/store/store.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { FairleadError } from '../../shared/errors.ts';
@@ -34,6 +35,8 @@ export interface LiveListener {
 
 export interface LiveListenerOptions {
   readonly balancers?: Balancers | undefined;
+  /** Makes what knows which release each host is to run. */
+  readonly upgrades?: (parts: Pick<LiveListener, 'store' | 'registry' | 'audit'>) => Promise<UpgradeDoor>;
 }
 
 export async function liveListener(cleanup: Cleanup, options: LiveListenerOptions = {}): Promise<LiveListener> {
@@ -51,7 +54,9 @@ export async function liveListener(cleanup: Cleanup, options: LiveListenerOption
     },
     disconnect: (target, code, reason) => listener.disconnect(target, code, reason),
   });
+  const upgrades = await options.upgrades?.({ store, registry, audit });
   const listener: AgentListener = new AgentListener({
+    ...(upgrades === undefined ? {} : { upgrades }),
     ...{ clock: systemClock, log, random: Math.random, registry, serverVersion: '0', balancers: options.balancers },
     installationId: own.installationId,
     caPem: own.ca.certPem,
@@ -65,7 +70,7 @@ export async function liveListener(cleanup: Cleanup, options: LiveListenerOption
     renew: () => Promise.reject(new FairleadError('UNSUPPORTED', 'nothing is renewed here')),
   });
   const port = await listener.listen('127.0.0.1', 0);
-  defer(cleanup, () => listener.close(0, 0));
+  defer(cleanup, () => listener.close(0));
   const parts = { port, own, store, active, hosts, audit, registry, listener };
   return { ...parts, enroll: (name, tags = []) => enroll(parts, name, tags) };
 }
@@ -108,14 +113,14 @@ function helloOf(name: string): Hello {
 /** Connects as the agent does, from `localAddress`. @throws what the agent's own connect does */
 export async function connectAgent(
   identity: Identity,
-  options: { localAddress?: string; signal?: AbortSignal; httpsAgent?: https.Agent } = {},
+  options: { localAddress?: string; signal?: AbortSignal; httpsAgent?: https.Agent; hello?: Partial<Hello> } = {},
 ): Promise<Connection> {
-  const { localAddress, signal } = options;
+  const { localAddress, signal, hello } = options;
   const agentOptions = { keepAlive: false, maxCachedSessions: 0, ...(localAddress ? { localAddress } : {}) };
   return await connect({
     identity,
     clock: systemClock,
-    hello: helloOf(identity.record.name),
+    hello: { ...helloOf(identity.record.name), ...hello },
     onStream: (stream) => stream.finish(),
     httpsAgent: options.httpsAgent ?? new https.Agent(agentOptions),
     ...(signal === undefined ? {} : { signal }),

@@ -55,7 +55,8 @@ export function serverArgs(dataDir: string, options: ServerOptions = {}): string
   ];
 }
 
-async function readyServer(started: Launched, dataDir: string): Promise<Server> {
+/** Waits until a server that was started on `dataDir` is ready. */
+export async function readyServer(started: Launched, dataDir: string): Promise<Server> {
   const runtime = await waitFor('a ready server', () => readRuntime(started, dataDir), {
     timeoutMs: 30_000,
     context: () => started.transcript(),

@@ -242,3 +242,16 @@ export async function barePeer(): Promise<BarePeer> {
     },
   };
 }
+
+/** Three bytes of a stream, as one frame carries them. */
+export const smallChunk = pack(new Uint8Array(3));
+
+export const resetFrame = (id: number): Uint8Array =>
+  frame(MECHANICS['stream.reset'], id, 0, pack({ code: 'CANCELLED', message: 'enough' }));
+
+/** The victim's end of a stream. */
+export function endOf(scene: Attack, id: number): MuxStream {
+  const stream = scene.ends.victim.get(id);
+  assert.ok(stream);
+  return stream;
+}

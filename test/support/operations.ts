@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { text } from 'node:stream/consumers';
+import { projectFilter } from './compose-projects.ts';
 import { type ContainerOptions, TEST_IMAGE, type TestContainer } from './docker.ts';
 import type { TestEngine } from './engine.ts';
 import { ExecClient } from './exec-client.ts';
@@ -58,9 +59,9 @@ export const OUTBOX: ContainerOptions = {
   cmd: ['sh', '-c', 'truncate -s 8G /tmp/endless; trap "exit 0" TERM; sleep 1000 & wait'],
 };
 /** What an exec of these operations runs. */
-export const LEFT_PROCESS = 'sleep 12345';
+const LEFT_PROCESS = 'sleep 12345';
 /** A tar that has begun: the head of a file of 1 GiB, and some of its bytes. */
-export function begunTar(): Buffer {
+function begunTar(): Buffer {
   const tar = Buffer.alloc(64 * 1024);
   tar.write('begun');
   tar.write('0000644\x000000000\x000000000\x0010000000000\x0000000000000\0        0', 100, 'latin1');
@@ -140,8 +141,7 @@ export async function beginAll(cleanup: Cleanup, site: Site): Promise<Begun[]> {
 
 /** The containers of the stack that run. */
 export async function inStack({ engine, stack }: Site): Promise<{ Id: string }[]> {
-  const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.compose.project=${stack}`] }));
-  return (await engine.docker.api('GET', `/containers/json?filters=${filters}`)).body;
+  return (await engine.docker.api('GET', `/containers/json?filters=${projectFilter(stack)}`)).body;
 }
 
 /** Whether the process of an exec runs in a container. */

@@ -27,7 +27,7 @@ export interface RawSessionOptions {
 }
 
 /** A session before any greeting. */
-export function rawSession(options: RawSessionOptions = {}): RawSession {
+function rawSession(options: RawSessionOptions = {}): RawSession {
   const link = memoryPair();
   const streams: MuxStream[] = [];
   const session = new Session({

@@ -34,7 +34,7 @@ export function wsFrame(payload: Uint8Array, first: number = WS.binary): Buffer 
   return Buffer.concat([head, payload]);
 }
 
-export class RawWire {
+class RawWire {
   readonly #ws: WebSocket;
   readonly #socket: Duplex;
   /** The code of the last goaway that came. */

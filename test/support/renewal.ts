@@ -118,7 +118,7 @@ export async function startServer(
   installation.port = await listener.listen('127.0.0.1', installation.port);
   let killed: Promise<void> | undefined;
   const kill = () => {
-    killed ??= listener.close(0, 0).then(() => opened.close());
+    killed ??= listener.close(0).then(() => opened.close());
     return killed;
   };
   defer(cleanup, kill);
@@ -180,6 +180,7 @@ export function newKeyPem(): string {
 }
 
 export interface TestAgent {
+  readonly renewer: Renewer;
   readonly ended: Promise<RunEnd>;
   /** What recovery was asked for. */
   readonly recoveries: string[];
@@ -245,7 +246,7 @@ export async function startAgent(
     return ended;
   };
   defer(cleanup, end);
-  return { ended, recoveries, stop: end };
+  return { renewer, ended, recoveries, stop: end };
 }
 
 /** The serial of the working pair in a state directory. */

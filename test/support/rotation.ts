@@ -61,7 +61,7 @@ export async function startFleet(cleanup: Cleanup, place: Place): Promise<TestFl
   });
   let killed: Promise<void> | undefined;
   const end = async () => {
-    await agents.close(0, 0);
+    await agents.close(0);
     for (const close of closers.reverse()) await close();
     authority.close();
     await store.close();

@@ -1,5 +1,6 @@
 /** Sorts of secrets that come with signing in, backups, the life of the CA and the audit log, used rightly and wrongly. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { join } from 'node:path';
@@ -178,6 +179,17 @@ async function auditExport(it: Run): Promise<void> {
   await cli(it, ['audit', '--verify']);
 }
 
+/** Unpacked, so that what is in them is looked through. */
+async function supportBundles(it: Run): Promise<void> {
+  const path = (name: string) => join(it.dir, name);
+  await cli(it, ['support-bundle', '--out', path('support.tar.gz')]);
+  const own = ['support-bundle', '--state-dir', it.stateDir, '--out', path('host.tar.gz')];
+  assert.equal((await it.run('agent', own)).exit?.code, 0);
+  for (const name of ['support.tar.gz', 'host.tar.gz']) {
+    execFileSync('tar', ['-xzf', path(name), `--transform=s,^[^/]*,bundle-${name}.d,`, '-C', it.dir]);
+  }
+}
+
 /** In the order of their use. */
 export const LATER_SOURCES: Readonly<Record<string, Source>> = {
   'rotated API tokens': rotatedTokens,
@@ -186,4 +198,5 @@ export const LATER_SOURCES: Readonly<Record<string, Source>> = {
   'passphrase and key of a backup': backupSecrets,
   "keys of the CA's life": caLife,
   'export of the audit log': auditExport,
+  'support bundles': supportBundles,
 };

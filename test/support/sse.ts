@@ -13,7 +13,7 @@ export interface SseEvent {
   at: number;
 }
 
-export class SseReader {
+class SseReader {
   readonly events: SseEvent[] = [];
   readonly response: IncomingMessage;
   /** As a browser knows it, of comments with an id, too. */

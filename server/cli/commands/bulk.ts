@@ -37,6 +37,6 @@ export function addBulk(root: Command, cli: Cli): void {
       throw usageError('say which: --tag, --host, --name, --image, --state or --label, or --all of them');
     }
     const all = { ...body, timeoutSeconds: time, signal, force, volumes };
-    if (!(await runBulk(context, '/api/v1/containers/actions', all, 'containers'))) cli.exitCode = 1;
+    if (!(await runBulk(context, '/api/v1/containers/actions', all, 'container'))) cli.exitCode = 1;
   });
 }

@@ -1,12 +1,13 @@
 /** `ca`: what the installation is trusted by, and how that changes. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import type { CaRotation, CaView } from '../api-types.ts';
 import { act, type Cli } from '../commander.ts';
 import { usageError } from '../errors.ts';
 import { type CliIo, write } from '../io.ts';
 import { print } from '../output.ts';
-import { facts, printable, table } from '../table.ts';
+import { facts, table } from '../table.ts';
 import { readText, replaceFile } from './files.ts';
 import { addOfflineRoot } from './offline-root.ts';
 

@@ -1,12 +1,12 @@
 /** `container create`, `rename` and `prune`. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import { act, type Cli, collect } from '../commander.ts';
 import { type ContainerOptions, containerBody } from '../container-body.ts';
 import { pairs } from '../docker-words.ts';
 import { write } from '../io.ts';
 import { printJson } from '../output.ts';
-import { printable } from '../table.ts';
 import { addPrune } from './prune.ts';
 
 /** A little longer than the server gives a host for it. */

@@ -1,5 +1,7 @@
 /** `container`: acting on one container, and looking into it. */
 import type { Command } from 'commander';
+import { RepeatedSamples } from '../../../shared/docker/repeated-samples.ts';
+import { jsonLine } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import type { ContainerTop, StatsSample } from '../api-types.ts';
 import { ServerComeback } from '../comeback.ts';
@@ -116,7 +118,7 @@ interface StatsOptions {
 async function printStats(context: ActionContext<StatsOptions>, host: string, name: string): Promise<void> {
   const { io, options } = context;
   for await (const sample of samples(context, host, name)) {
-    await write(io.stdout, options.json ? `${JSON.stringify(sample)}\n` : `${statsLine(sample)}\n`);
+    await write(io.stdout, options.json ? jsonLine(sample) : `${statsLine(sample)}\n`);
   }
 }
 
@@ -134,15 +136,14 @@ async function* samples(
     });
   const comeback = new ServerComeback(io);
   let body = await open();
-  let last: string | undefined;
+  const repeated = new RepeatedSamples();
   for (;;) {
     const since = performance.now();
     let failure: unknown;
     try {
       for await (const record of records(body)) {
         const sample = record as StatsSample;
-        if (sample.read === undefined || sample.read !== last) yield sample;
-        last = sample.read;
+        if (!repeated.isRepeated(sample)) yield sample;
       }
       return;
     } catch (error) {

@@ -3,15 +3,15 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { isFairleadError } from '../../../shared/errors.ts';
+import { printable } from '../../../shared/printable.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import { type ActionContext, act, type Cli } from '../commander.ts';
 import { brokenOff, CliError, systemCode, usageError } from '../errors.ts';
 import { type CliIo, write } from '../io.ts';
 import { packPath } from '../pack.ts';
-import { printable } from '../table.ts';
+import { TAR } from '../tars.ts';
 import { unpack } from '../unpack.ts';
 
-const TAR = 'application/x-tar';
 /** Time until the host begins. */
 const BEGIN_MS = 120_000;
 /** Bits of a mode as Docker, which is written in Go, has it. */
@@ -44,7 +44,7 @@ export function addCp(root: Command, cli: Cli): void {
 }
 
 /** Undefined for a path of this machine. */
-export function parseRemote(text: string): Remote | undefined {
+function parseRemote(text: string): Remote | undefined {
   const [, host, container, path] = /^([^:/.][^:/]*):([^:/]+):(.+)$/s.exec(text) ?? [];
   if (host === undefined || container === undefined || path === undefined) return undefined;
   return { host, container, path: path.startsWith('/') ? path : `/${path}` };
@@ -126,7 +126,7 @@ async function send(api: ApiClient, to: Remote, directory: string, bytes: CliIo[
 }
 
 /** The directory in the container, and the name in it. @throws CliError */
-export function remotePlace(
+function remotePlace(
   path: string,
   there: { readonly isDirectory: boolean; readonly path: string } | undefined,
   { name, isDirectory, isContent }: Copied,

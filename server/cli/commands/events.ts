@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Backoff } from '../../../shared/backoff.ts';
 import { FairleadError } from '../../../shared/errors.ts';
+import { printable } from '../../../shared/printable.ts';
 import type { EventView } from '../api-types.ts';
 import { type ActionContext, act, type Cli, collect, wholeNumber } from '../commander.ts';
 import { brokenOff, CliError, describeError } from '../errors.ts';
@@ -11,7 +12,6 @@ import { shortId } from '../format.ts';
 import { write } from '../io.ts';
 import { printJson } from '../output.ts';
 import { serverSentEvents } from '../sse.ts';
-import { printable } from '../table.ts';
 import { instant } from '../time.ts';
 
 const EVENTS = '/api/v1/events';

@@ -1,4 +1,5 @@
-/** Files that commands read and write beside the API: certificates, requests, passphrases. */
+/** Files that commands read and write beside the API: certificates, requests, keys, passphrases. */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../../../shared/atomic-file.ts';
 import { CliError, systemCode, usageError } from '../errors.ts';
@@ -51,5 +52,17 @@ export async function createFile(path: string, content: string, mode: number): P
   } catch (error) {
     if (systemCode(error) === 'EEXIST') throw new CliError(`${path} is there already and is not overwritten`);
     throw new CliError(`cannot write ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** The key that signs releases. @throws CliError */
+export async function readSigningKey(file: string, passphraseFile: string | undefined): Promise<KeyObject> {
+  const pem = await readText(file, 'the key');
+  const passphrase = passphraseFile === undefined ? undefined : await readPassphrase(passphraseFile);
+  try {
+    return createPrivateKey({ key: pem, ...(passphrase === undefined ? {} : { passphrase }) });
+  } catch (cause) {
+    const why = passphrase === undefined ? 'it may need --passphrase-file' : 'the passphrase may be wrong';
+    throw new CliError(`${file} cannot be read as a private key: ${why}`, { cause });
   }
 }

@@ -1,5 +1,6 @@
 /** `forward`: ports of this machine that lead to ports of containers, or of a host, through the mesh. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import type { HostView } from '../api-types.ts';
 import { act, type Cli } from '../commander.ts';
@@ -7,7 +8,6 @@ import { describeError, usageError } from '../errors.ts';
 import { denialOf } from '../forward-policy.ts';
 import { type Forward, listenFor } from '../forwarding.ts';
 import { write } from '../io.ts';
-import { printable } from '../table.ts';
 
 interface ForwardOptions {
   bind: string;

@@ -1,20 +1,22 @@
 /** `host` and `info`: the hosts of the mesh. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { type ApiClient, path } from '../api-client.ts';
-import type { HostDetail, HostInfo, HostView, RevokedHosts } from '../api-types.ts';
+import type { HostDetail, HostInfo, HostUpgradeView, HostView, RevokedHosts } from '../api-types.ts';
 import { act, type Cli, collect } from '../commander.ts';
 import { usageError } from '../errors.ts';
 import { bytes, duration, relative } from '../format.ts';
 import { type CliIo, write } from '../io.ts';
 import { linkFacts } from '../link-facts.ts';
 import { print, printRows } from '../output.ts';
-import { type Column, facts, printable } from '../table.ts';
+import { type Column, facts } from '../table.ts';
+import { upgradeText } from '../upgrades.ts';
 import { addHostMetrics } from './metrics.ts';
 import { addPing } from './ping.ts';
 import { addRecoveries } from './recoveries.ts';
 
 /** The columns of a list of hosts; ages are taken at `now`, ms since 1970. */
-export function hostColumns(now: number): Column<HostView>[] {
+function hostColumns(now: number): Column<HostView>[] {
   return [
     ['NAME', (host) => host.name],
     ['STATE', (host) => (host.quarantine && host.state !== 'revoked' ? 'quarantined' : host.state)],
@@ -84,6 +86,7 @@ function hostFacts(host: HostDetail, now: number): string {
     ['Hostname', host.hostname ?? undefined],
     ['OS', [host.os, host.arch].filter(Boolean).join('/')],
     ['Agent', host.agentVersion ?? undefined],
+    ['Upgrade', host.upgrade ? upgradeFact(host.upgrade) : undefined],
     ['Docker', dockerText(host)],
     ['Docker says', host.docker?.reason],
     ['Tags', host.tags.join(', ')],
@@ -94,6 +97,11 @@ function hostFacts(host: HostDetail, now: number): string {
     ['Revoked', since(host.revokedAt)],
     ['Reason', host.revokeReason ?? undefined],
   ]);
+}
+
+function upgradeFact(upgrade: HostUpgradeView): string | undefined {
+  const text = upgradeText(upgrade);
+  return upgrade.wished === null ? text : `to ${upgrade.wished.version}: ${text}`;
 }
 
 function addChanges(host: Command, cli: Cli): void {

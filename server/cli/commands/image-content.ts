@@ -1,19 +1,15 @@
 /** `image pull|save|load`: images from a registry to a host, and as tars. */
-import { createReadStream } from 'node:fs';
-import { access, constants } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { jsonLine, printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import { act, type Cli } from '../commander.ts';
-import { brokenOff, CliError, systemCode, usageError } from '../errors.ts';
-import { bytes } from '../format.ts';
+import { usageError } from '../errors.ts';
 import { write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { printJson } from '../output.ts';
-import { printable } from '../table.ts';
-import { requireWritable, writeWhole } from '../whole-file.ts';
+import { type SaveOptions, saveTar, TAR, tarContent } from '../tars.ts';
 import { readPassphrase } from './files.ts';
 
-const TAR = 'application/x-tar';
 /** Time until Docker begins: a registry, or an image of many layers, may take its time. */
 const BEGIN_MS = 660_000;
 
@@ -57,7 +53,7 @@ function addPull(image: Command, cli: Cli): void {
     });
     for await (const record of records(body)) {
       const { status, id, progressDetail } = record as Progress;
-      if (options.json) await write(io.stdout, `${JSON.stringify(record)}\n`);
+      if (options.json) await write(io.stdout, jsonLine(record));
       // How far each layer is comes many times a second.
       else if (progressDetail?.current === undefined && status !== undefined) {
         await write(io.stdout, `${printable(id === undefined ? status : `${id}: ${status}`)}\n`);
@@ -87,24 +83,9 @@ function addSave(image: Command, cli: Cli): void {
     .argument('<image...>')
     .option('-o, --out <file>', 'the file to write; standard output unless given')
     .option('--force', 'overwrite the file if it is there');
-  act<{ out?: string; force?: boolean }, [string, string[]]>(save, cli, async ({ api, io, options }, host, names) => {
-    const { out, force = false } = options;
-    const [first = '', ...and] = names;
-    if (out === undefined && io.stdout.isTTY)
-      throw usageError('a tar is nothing for a terminal: name a file with --out');
-    if (out !== undefined) await requireWritable(out, force);
+  act<SaveOptions, [string, string[]]>(save, cli, async ({ api, io, options }, host, [first = '', ...and]) => {
     const url = path`/api/v1/hosts/${host}/images/${first}/archive`;
-    const body = await api.stream(url, { accept: TAR, query: { and }, timeoutMs: BEGIN_MS });
-    try {
-      if (out === undefined) {
-        for await (const chunk of body as AsyncIterable<Buffer>) await write(io.stdout, chunk);
-      } else {
-        const written = await writeWhole(out, body, { force, io, check: async () => undefined });
-        await write(io.stderr, `${bytes(written.bytes)} in ${out}\n`);
-      }
-    } catch (error) {
-      throw brokenOff(error);
-    }
+    await saveTar(io, options, () => api.stream(url, { accept: TAR, query: { and }, timeoutMs: BEGIN_MS }));
   });
 }
 
@@ -115,12 +96,7 @@ function addLoad(image: Command, cli: Cli): void {
     .argument('<host>')
     .argument('<file>', 'a tar, also a packed one; - for standard input');
   act<object, [string, string]>(load, cli, async ({ api, io, options }, host, file) => {
-    if (file !== '-') {
-      await access(file, constants.R_OK).catch((error: unknown) => {
-        throw new CliError(`cannot read ${file} (${systemCode(error)})`, { cause: error });
-      });
-    }
-    const content = { type: TAR, bytes: file === '-' ? io.stdin : createReadStream(file) };
+    const content = await tarContent(io, file);
     const { loaded } = await api.call<{ loaded: string[] }>('POST', path`/api/v1/hosts/${host}/images/load`, {
       content,
     });

@@ -1,5 +1,6 @@
 /** `image`: the images of a host. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import { act, type Cli } from '../commander.ts';
 import {
@@ -15,7 +16,6 @@ import { forEach } from '../each.ts';
 import { usageError } from '../errors.ts';
 import { write } from '../io.ts';
 import { printJson, printRows } from '../output.ts';
-import { printable } from '../table.ts';
 import { addPrune } from './prune.ts';
 
 /** A little longer than the server gives a host for it. */

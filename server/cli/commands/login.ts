@@ -1,5 +1,6 @@
 /** `login` and `logout`: a stored context, so that later commands need neither server nor token. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { ApiClient } from '../api-client.ts';
 import type { Whoami } from '../api-types.ts';
 import type { Cli } from '../commander.ts';
@@ -7,7 +8,6 @@ import { type GlobalOptions, target } from '../connect.ts';
 import { contextPath, removeContext, saveContext } from '../context-file.ts';
 import { usageError } from '../errors.ts';
 import { type CliIo, write } from '../io.ts';
-import { printable } from '../table.ts';
 
 export function addLogin(root: Command, cli: Cli): void {
   const login = root

@@ -1,6 +1,7 @@
 /** `logs`: a container's output, byte for byte as it wrote it, or line by line with both streams kept apart. */
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { jsonLine } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import type { LogRecord } from '../api-types.ts';
 import { type ActionContext, act, type Cli } from '../commander.ts';
@@ -88,7 +89,7 @@ async function printRecords(body: AsyncIterable<Uint8Array>, io: CliIo, json: bo
   const unfinished = new Set<string>();
   for await (const value of records(body)) {
     if (json) {
-      await write(io.stdout, `${JSON.stringify(value)}\n`);
+      await write(io.stdout, jsonLine(value));
       continue;
     }
     const { stream, time, line, partial } = value as LogRecord;

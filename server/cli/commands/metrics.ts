@@ -1,13 +1,14 @@
 /** `top`, `host metrics` and `stats`: what hosts and their containers use. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import type { ContainerUseView, HostWithMetrics, MetricsAnswer, StatsAnswer } from '../api-types.ts';
 import { type ActionContext, act, type Cli, collect } from '../commander.ts';
 import { type CliIo, write } from '../io.ts';
 import { CONTAINER_USE_COLUMNS, HISTORY_COLUMNS, HOST_USE_COLUMNS, withGaps } from '../metrics.ts';
 import { print, printJson, printRows } from '../output.ts';
-import { printable, table } from '../table.ts';
+import { table } from '../table.ts';
 
 const DEFAULT_WATCH_SECONDS = 5;
 const MAX_WATCH_SECONDS = 3600;

@@ -1,5 +1,6 @@
 /** `network`: the networks of a host. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import { act, type Cli, collect } from '../commander.ts';
 import { NETWORK_COLUMNS, type NetworkSummary } from '../docker-objects.ts';
@@ -7,7 +8,6 @@ import { FILTER_FLAG, filter, filtersOf, pairs } from '../docker-words.ts';
 import { forEach } from '../each.ts';
 import { write } from '../io.ts';
 import { printJson, printRows } from '../output.ts';
-import { printable } from '../table.ts';
 import { addPrune } from './prune.ts';
 
 export function addNetwork(root: Command, cli: Cli): void {

@@ -1,6 +1,7 @@
 /** `host ping`: how far a host is, and what its link takes. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { FairleadError } from '../../../shared/errors.ts';
+import { printable } from '../../../shared/printable.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import type { PingRecord, RoundTripSummary, ThroughputRecord } from '../api-types.ts';
 import { type ActionContext, act, type Cli, wholeNumber } from '../commander.ts';
@@ -9,7 +10,6 @@ import { bitRate, millis } from '../format.ts';
 import { write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { printJson } from '../output.ts';
-import { printable } from '../table.ts';
 
 const DEFAULT_COUNT = 5;
 const MAX_COUNT = 1000;

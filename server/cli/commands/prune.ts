@@ -1,12 +1,12 @@
 /** `prune`, which each family of objects has: asks, removes what is not used, and tells what that was. */
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import { path, type Query } from '../api-client.ts';
 import { act, type Cli } from '../commander.ts';
 import { confirm } from '../confirm.ts';
 import { FILTER_FLAG, filter, filtersOf } from '../docker-words.ts';
 import { bytes } from '../format.ts';
 import { print } from '../output.ts';
-import { printable } from '../table.ts';
 
 /** A little longer than the server gives a host for it. */
 const PRUNE_MS = 660_000;
@@ -41,7 +41,7 @@ export function addPrune<R extends object, O extends object = object>(
     .option(FILTER_FLAG, 'only those that Docker finds by this; may repeat', filter)
     .option('-f, --force', 'do not ask');
   act<PruneOptions & O, [string]>(prune, cli, async ({ api, io, options }, host) => {
-    await confirm(io, `This removes ${what(options)} on ${host}${only(options.filter)}.`, options.force);
+    await confirm(io, `This removes ${what(options)} on ${host}${only(options.filter)}.`, options.force, '--force');
     const reply = await api.change<R>('POST', `${path`/api/v1/hosts/${host}`}/${name}/prune`, {
       query: { ...query(options), filters: filtersOf(options.filter) },
       timeoutMs: PRUNE_MS,

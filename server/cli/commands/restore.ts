@@ -1,13 +1,13 @@
 /** `restore`: makes a data directory out of a backup, on this machine and without a server. */
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
+import { printable } from '../../../shared/printable.ts';
 import type { Restored } from '../../backup/restore.ts';
 import type { Cli } from '../commander.ts';
 import type { GlobalOptions } from '../connect.ts';
 import { usageError } from '../errors.ts';
 import { print } from '../output.ts';
 import { readPassphrase } from '../passphrase-file.ts';
-import { printable } from '../table.ts';
 
 interface RestoreOptions extends GlobalOptions {
   dataDir?: string;

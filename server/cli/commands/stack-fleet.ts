@@ -83,6 +83,6 @@ export function addBulk(stack: Command, cli: Cli): void {
     const body = bulkBody(action, context.options, selection(context.options));
     if (body === undefined) throw usageError('say which: --tag, --host or --name, or --all of them');
     const all = { ...body, pull, prune, timeoutSeconds: timeout };
-    if (!(await runBulk(context, '/api/v1/stacks/actions', all, 'stacks'))) cli.exitCode = 1;
+    if (!(await runBulk(context, '/api/v1/stacks/actions', all, 'stack'))) cli.exitCode = 1;
   });
 }

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { jsonLine } from '../../../shared/printable.ts';
 import { type StackLogEntry, textOfLine } from '../../../shared/stacks/log-tail.ts';
 import { path } from '../api-client.ts';
 import type { StackLogRecord } from '../api-types.ts';
@@ -55,7 +56,7 @@ export function addStackLogs(stack: Command, cli: Cli): void {
 /** Prints text as it comes, or records. */
 export async function printLog(body: IncomingMessage, io: CliIo, json: boolean): Promise<void> {
   if (json) {
-    for await (const value of records(body)) await write(io.stdout, `${JSON.stringify(value as StackLogRecord)}\n`);
+    for await (const value of records(body)) await write(io.stdout, jsonLine(value as StackLogRecord));
     return;
   }
   try {

@@ -1,12 +1,12 @@
 /** `stack migrate`: a stack from one host to another. */
 import type { Command } from 'commander';
 import { FairleadError, isFairleadError } from '../../../shared/errors.ts';
+import { jsonLine, printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import type { StackMigration } from '../api-types.ts';
 import { type ActionContext, act, type Cli } from '../commander.ts';
 import { write } from '../io.ts';
 import { records } from '../ndjson.ts';
-import { printable } from '../table.ts';
 
 /** From the request to the first line: both hosts are looked at first. */
 const BEGIN_MS = 200_000;
@@ -46,7 +46,7 @@ async function follow({ api, io, options }: ActionContext<Options>, to: string, 
   const answer = await api.stream(to, { accept: 'application/x-ndjson', method: 'POST', body, timeoutMs: BEGIN_MS });
   try {
     for await (const value of records(answer)) {
-      if (options.json) await write(io.stdout, `${JSON.stringify(value)}\n`);
+      if (options.json) await write(io.stdout, jsonLine(value));
       const { progress, result } = value as { progress?: { step: string; line: string }; result?: StackMigration };
       if (result !== undefined) return result;
       if (progress === undefined || options.json) continue;

@@ -1,5 +1,6 @@
 /** `stack`: what Compose files describe, on the hosts: deployed, looked at, changed, and taken back. */
 import type { Command } from 'commander';
+import { jsonLine, printable } from '../../../shared/printable.ts';
 import { path } from '../api-client.ts';
 import type { ContainerSummary, StackDetail, StackRevision } from '../api-types.ts';
 import { type ActionContext, act, type Cli, seconds, wholeNumber } from '../commander.ts';
@@ -10,7 +11,7 @@ import { relative } from '../format.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { printJson, printRows } from '../output.ts';
-import { facts, printable } from '../table.ts';
+import { facts } from '../table.ts';
 import { readText } from './files.ts';
 import { addBulk, addList } from './stack-fleet.ts';
 import { addStackLogs, printLog } from './stack-logs.ts';
@@ -122,7 +123,7 @@ async function change(
   const answer = await api.stream(to, body === undefined ? asked : { ...asked, body });
   for await (const value of records(answer)) {
     if (options.json) {
-      await write(io.stdout, `${JSON.stringify(value)}\n`);
+      await write(io.stdout, jsonLine(value));
       continue;
     }
     const { progress, result } = value as {

@@ -52,7 +52,7 @@ export function addToken(root: Command, cli: Cli): void {
         'or, where the agent is installed, run\n',
         `  ${made.enrollCommand}\n`,
         'or, in a checkout of Fairlead there,\n',
-        `  ${made.enrollCommand.replace(/^fairlead-agent/, 'npm run agent --')}\n`,
+        `  ${made.enrollCommand.replace(/\bfairlead-agent enroll\b/, 'npm run --silent agent -- enroll')}\n`,
       ),
     );
   });

@@ -1,19 +1,14 @@
 /** `volume browse|export|import`: what is in a volume. */
-import { createReadStream } from 'node:fs';
-import { access, constants } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { path } from '../api-client.ts';
 import type { VolumeFile } from '../api-types.ts';
 import { act, type Cli, wholeNumber } from '../commander.ts';
-import { brokenOff, CliError, systemCode, usageError } from '../errors.ts';
 import { bytes } from '../format.ts';
 import { write } from '../io.ts';
 import { printJson } from '../output.ts';
 import { type Column, table } from '../table.ts';
-import { requireWritable, writeWhole } from '../whole-file.ts';
+import { type SaveOptions, saveTar, TAR, tarContent } from '../tars.ts';
 
-const TAR = 'application/x-tar';
 /** Time until the host begins: it makes a container to reach the volume. */
 const BEGIN_MS = 120_000;
 
@@ -88,28 +83,11 @@ function addExport(volume: Command, cli: Cli): void {
     .option('--path <path>', 'a file or directory in it only')
     .option('-o, --out <file>', 'the file to write; standard output unless given')
     .option('--force', 'overwrite the file if it is there');
-  act<{ path?: string; out?: string; force?: boolean }, [string, string]>(
-    command,
-    cli,
-    async ({ api, io, options }, host, name) => {
-      const { out, force = false } = options;
-      if (out === undefined && io.stdout.isTTY)
-        throw usageError('a tar is nothing for a terminal: name a file with --out');
-      if (out !== undefined) await requireWritable(out, force);
-      const url = path`/api/v1/hosts/${host}/volumes/${name}/archive`;
-      const body = await api.stream(url, { accept: TAR, query: { path: options.path }, timeoutMs: BEGIN_MS });
-      try {
-        if (out === undefined) {
-          for await (const chunk of body as AsyncIterable<Buffer>) await write(io.stdout, chunk);
-        } else {
-          const written = await writeWhole(out, body, { force, io, check: async () => undefined });
-          await write(io.stderr, `${bytes(written.bytes)} in ${out}\n`);
-        }
-      } catch (error) {
-        throw brokenOff(error);
-      }
-    },
-  );
+  act<SaveOptions & { path?: string }, [string, string]>(command, cli, async ({ api, io, options }, host, name) => {
+    const url = path`/api/v1/hosts/${host}/volumes/${name}/archive`;
+    const query = { path: options.path };
+    await saveTar(io, options, () => api.stream(url, { accept: TAR, query, timeoutMs: BEGIN_MS }));
+  });
 }
 
 function addImport(volume: Command, cli: Cli): void {
@@ -122,18 +100,9 @@ function addImport(volume: Command, cli: Cli): void {
     .option('--path <path>', 'a directory in the volume to unpack it in');
   act<{ path?: string }, [string, string, string]>(command, cli, async ({ api, io, options }, host, name, file) => {
     const url = path`/api/v1/hosts/${host}/volumes/${name}/archive`;
-    const content = { type: TAR, bytes: file === '-' ? io.stdin : await openTar(file) };
+    const content = await tarContent(io, file);
     const { created } = await api.call<{ created: boolean }>('PUT', url, { query: { path: options.path }, content });
     if (options.json) return await printJson(io, { created });
     await write(io.stdout, `${name}${created ? ' (new)' : ''}\n`);
   });
-}
-
-async function openTar(file: string): Promise<Readable> {
-  try {
-    await access(file, constants.R_OK);
-  } catch (error) {
-    throw new CliError(`cannot read ${file} (${systemCode(error)})`, { cause: error });
-  }
-  return createReadStream(file);
 }

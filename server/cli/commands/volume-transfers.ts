@@ -1,6 +1,7 @@
 /** `volume copy` and `volume transfers`: a volume from one host to another. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { FairleadError, fromWireError, isFairleadError } from '../../../shared/errors.ts';
+import { printable } from '../../../shared/printable.ts';
 import { type ApiClient, path } from '../api-client.ts';
 import type { VolumeTransfer } from '../api-types.ts';
 import { act, type Cli, wholeNumber } from '../commander.ts';
@@ -9,7 +10,7 @@ import { bytes, relative, shortId } from '../format.ts';
 import { type CliIo, write } from '../io.ts';
 import { records } from '../ndjson.ts';
 import { print, printJson, printRows } from '../output.ts';
-import { type Column, facts, printable } from '../table.ts';
+import { type Column, facts } from '../table.ts';
 
 const TRANSFERS = '/api/v1/volume-transfers';
 /** Time for the server to end a running transfer. */

@@ -43,7 +43,10 @@ export interface ConnectionsOptions {
 type Opened = (error: Error | null, socket: Duplex) => void;
 /** What tells that the socket is the agent's, ready to be used: an event of its own, or that a tunnel through a proxy is there. */
 type Ready = 'connect' | 'secureConnect' | 'tunnel';
-/** Hands out by `done` what `begin` opens, once it is open. @param begin returns the socket that it opens it with; a tunnel comes by `tunnelled` */
+/**
+ * Hands out by `done` what `begin` opens, once it is open.
+ * @param begin returns the socket that it opens it with; a tunnel comes by `tunnelled`
+ */
 type Open = (ready: Ready, begin: (tunnelled: Opened) => Socket, done: Opened) => void;
 
 export class Connections {

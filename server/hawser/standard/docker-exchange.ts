@@ -11,10 +11,12 @@ import type { LinkStream, OpenOptions } from '../../hosts/host-link.ts';
 import { hawserStream } from '../hawser-stream.ts';
 import { HeldBytes } from '../held-bytes.ts';
 import { unsupported } from '../kind.ts';
+import { bodyOf } from './agent-answer.ts';
 import { exitCode, inspectExec } from './exec.ts';
 import { handedOver, refusalText } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
-import { type Begun, bodyOf, untilAborted } from './standard-transport.ts';
+import type { Begun } from './standard-transport.ts';
+import { untilAborted } from './until-aborted.ts';
 
 type DockerRequest = typeof dockerRequest;
 type DockerUpgrade = typeof dockerUpgrade;

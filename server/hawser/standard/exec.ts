@@ -14,7 +14,7 @@ import { unsupported } from '../kind.ts';
 import { json } from '../unary.ts';
 import { connectionOf, handedOver } from './handed-over.ts';
 import type { ServeStandard, StandardContext } from './kind.ts';
-import { untilAborted } from './standard-transport.ts';
+import { untilAborted } from './until-aborted.ts';
 
 type ExecOpen = typeof containerExecOpen;
 type Size = Signal<ExecOpen>['resize'];

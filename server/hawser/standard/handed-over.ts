@@ -8,9 +8,10 @@ import type { BareConnection, RawAnswer } from '../../../shared/docker/raw-excha
 import { FairleadError } from '../../../shared/errors.ts';
 import { Gathered } from '../../../shared/gathered.ts';
 import type { HeldBytes } from '../held-bytes.ts';
+import { bodyOf } from './agent-answer.ts';
 import { JsonEnd } from './json-end.ts';
 import { AFTER_INPUT_MS, FAREWELL_MS, MAX_REFUSAL_BYTES, REFUSAL_MS } from './limits.ts';
-import { type Begun, bodyOf, type StandardTransport } from './standard-transport.ts';
+import type { Begun, StandardTransport } from './standard-transport.ts';
 
 /** What a terminal takes for "interrupt" and "end of input". */
 const CTRL_C_CTRL_D = Buffer.from([0x03, 0x04]);

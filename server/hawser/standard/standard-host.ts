@@ -13,6 +13,7 @@ import { fits } from '../../../shared/validate.ts';
 import type { HostRegistry } from '../../hosts/registry.ts';
 import type { Turns } from '../../turns.ts';
 import { HawserLink } from '../hawser-link.ts';
+import { RefusedByAgent } from './agent-answer.ts';
 import { type AgentAddress, Connections } from './connections.ts';
 import { STANDARD_KINDS } from './kinds.ts';
 import {
@@ -24,7 +25,7 @@ import {
   RECONNECT,
   REFUSED_MS,
 } from './limits.ts';
-import { RefusedByAgent, StandardTransport } from './standard-transport.ts';
+import { StandardTransport } from './standard-transport.ts';
 
 const text = (maxLength: number) => Type.String({ maxLength });
 /** What an agent says of itself; newer ones say more. */

@@ -1,6 +1,4 @@
-/** Standard mode: the agent listens, and all that a host is asked is an HTTP request of its own. */
-import type { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
+/** One agent of Hawser in Standard mode, which is dialled for each request: what is sent to it, and its answers at their pace. */
 import type { Clock } from '../../../shared/clock.ts';
 import { answerFailure } from '../../../shared/docker/answer-failure.ts';
 import { isClosedByPeer } from '../../../shared/docker/connection.ts';
@@ -15,9 +13,11 @@ import { unsupported } from '../kind.ts';
 import { MAX_OPEN, REQUEST_GRACE_MS, REQUEST_MS } from '../limits.ts';
 import type { HawserTransport, Terminal } from '../transport.ts';
 import { WholeAnswers } from '../whole-answers.ts';
+import { bodyOf, refuseAgent } from './agent-answer.ts';
 import type { Connections } from './connections.ts';
 import { type AnsweredCall, EndCheck } from './end-check.ts';
-import { MAX_REFUSAL_BYTES, MAX_WHOLE_BYTES, STREAM_BUFFER_BYTES } from './limits.ts';
+import { MAX_REFUSAL_BYTES, MAX_WHOLE_BYTES } from './limits.ts';
+import { Pace } from './pace.ts';
 
 export interface StandardTransportOptions {
   readonly connections: Connections;
@@ -30,8 +30,12 @@ export interface StandardTransportOptions {
 
 /** How the connection of an exec ends. */
 export interface BareEnds {
+  /** Its reader has left. */
   readonly onLeave: () => void;
-  /** Rejects if it was not: the process goes on. @param isBroken it did not end, which Docker may do that leaves input unread */
+  /**
+   * Asked once it has ended or was broken off, whether that was the end. Rejects if it was not: the process goes on.
+   * @param isBroken it did not end, which Docker may do that leaves input unread
+   */
   readonly confirm: (isBroken: boolean) => Promise<void>;
 }
 
@@ -111,10 +115,7 @@ export class StandardTransport implements HawserTransport {
     return bytes;
   }
 
-  /**
-   * A connection that was handed over: what comes out of it, to its end, and by `sink` what goes into it.
-   * @param ends asked, once it has ended or was broken off, whether that was the end; told when its reader leaves
-   */
+  /** A connection that was handed over: what comes out of it, to its end, and by `sink` what goes into it. */
   bare({ source }: BareConnection, sink: Sink, { onLeave, confirm }: BareEnds): HeldBytes {
     const pace = new Pace();
     const bytes = new HeldBytes(pace, onLeave, sink);
@@ -266,77 +267,5 @@ export class StandardTransport implements HawserTransport {
     const end = this.#end;
     if (end === undefined) return this.#connections.explain(error);
     return new FairleadError('STREAM_INTERRUPTED', `the connection to the host was lost: ${end.message}`);
-  }
-}
-
-/** Reads from the agent as long as a stream's reader keeps up: HTTP holds back the rest at its source. */
-class Pace {
-  #source: Readable | undefined;
-  #isHeldUp = false;
-
-  /** Paces `source` from now on. */
-  of(source: Readable): void {
-    this.#source = source;
-    if (this.#isHeldUp) source.pause();
-  }
-
-  set(_holder: unknown, bytes: number): void {
-    const isHeldUp = bytes >= STREAM_BUFFER_BYTES;
-    if (isHeldUp === this.#isHeldUp) return;
-    this.#isHeldUp = isHeldUp;
-    if (isHeldUp) this.#source?.pause();
-    else this.#source?.resume();
-  }
-}
-
-/** @throws FairleadError DOCKER_ERROR for a connection that was handed over unasked */
-export function bodyOf({ body, connection }: RawAnswer): IncomingMessage {
-  if (body !== undefined) return body;
-  connection?.sink.destroy();
-  throw new FairleadError('DOCKER_ERROR', 'the agent handed over the connection unasked');
-}
-
-/** The agent does not want what it is shown, or nothing for a while: it is not to be asked again soon. */
-export class RefusedByAgent extends FairleadError {}
-
-/** Fails what the agent itself has answered: plain text, where Docker's refusals are JSON. */
-async function refuseAgent({ status, headers, body }: RawAnswer): Promise<void> {
-  const type = headers.find(([name]) => name.toLowerCase() === 'content-type')?.[1] ?? '';
-  if (body === undefined || !/^text\/plain\b/i.test(type) || ![401, 429, 502, 503, 504].includes(status)) return;
-  if (status === 401) {
-    body.destroy();
-    const why =
-      'the agent of Hawser does not accept the token that is stored for this host: `fairlead hawser set` changes it';
-    throw new RefusedByAgent('HOST_OFFLINE', why);
-  }
-  if (status === 429) {
-    body.destroy();
-    const why = 'the agent of Hawser takes no requests for a minute: it was shown too many wrong tokens';
-    throw new RefusedByAgent('OVERLOADED', why, { retryAfterSeconds: 60 });
-  }
-  const text = (await readText(body, MAX_REFUSAL_BYTES)).replace(/\p{Cc}+/gu, ' ').slice(0, 500);
-  if (/deadline exceeded|Client\.Timeout|timeout awaiting/i.test(text))
-    throw new FairleadError('TIMEOUT', 'Docker did not answer within the 30 s that an agent of Hawser waits');
-  throw new FairleadError('DOCKER_UNREACHABLE', `the agent of Hawser says: ${text}`);
-}
-
-/** Does `work`; the exchange does not outlive what it fails with, nor the signal. */
-export async function untilAborted<T>(
-  begun: Pick<Begun, 'destroy'>,
-  signal: AbortSignal | undefined,
-  work: () => Promise<T>,
-): Promise<T> {
-  const onAbort = () => begun.destroy();
-  if (signal?.aborted) onAbort();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    signal?.throwIfAborted();
-    return await work();
-  } catch (error) {
-    begun.destroy();
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
   }
 }

@@ -1,4 +1,7 @@
-/** Tars into hosts whose agent listens, as they come: it has 30 s for each, its body included, and what it cuts off it does not call done. */
+/**
+ * Tars into hosts whose agent listens, as they come: it has 30 s for each, its body included, and what it cuts off it does
+ * not call done.
+ */
 import { PassThrough } from 'node:stream';
 import { dockerPath } from '../../../shared/docker/call.ts';
 import { loadedIn } from '../../../shared/docker/progress.ts';

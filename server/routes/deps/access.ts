@@ -1,5 +1,4 @@
 /** What the routes need of those who use the API: tokens, operators' certificates, users and their logins. */
-
 import type { IncomingMessage } from 'node:http';
 import type { Role } from '../../../shared/messages/kind.ts';
 import type { HostScope } from '../../access/scope.ts';
@@ -110,7 +109,7 @@ export interface UsersService {
 }
 
 export interface LoginsService extends Revocable {
-  /** @throws LoginRefused, a FairleadError with the row that the audit log is to get; RATE_LIMITED, OVERLOADED, NOT_FOUND */
+  /** @throws RefusedRequest, a FairleadError with the row that the audit log is to get; RATE_LIMITED, OVERLOADED, NOT_FOUND */
   login(request: {
     user: string;
     password: string;

@@ -1,4 +1,7 @@
-/** What the routes need of the ways in: enrollment, and recovery of a host whose certificate has expired. views.ts gives the rows the form in which they leave the API. */
+/**
+ * What the routes need of the ways in: enrollment, and recovery of a host whose certificate has expired. views.ts gives the
+ * rows the form in which they leave the API.
+ */
 import type { EnrollmentTokenView, RecoveryView } from '../schemas.ts';
 import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
@@ -41,7 +44,7 @@ export interface EnrollmentService {
   list(page: Page): Promise<Paged<EnrollmentTokenRecord>>;
   /** @throws FairleadError NOT_FOUND */
   revoke(id: string, actor: Actor): Promise<unknown>;
-  /** @throws EnrollmentRefused, a FairleadError with the row that the audit log is to get */
+  /** @throws RefusedRequest, a FairleadError with the row that the audit log is to get */
   redeem(request: EnrollRequest, address: string): Promise<EnrollAnswer>;
 }
 
@@ -65,7 +68,7 @@ export interface EnrollAnswer {
 }
 
 export interface RecoveryService {
-  /** Undefined while nobody has decided. @throws RecoveryRefused, a FairleadError with the row that the audit log is to get */
+  /** Undefined while nobody has decided. @throws RefusedRequest, a FairleadError with the row that the audit log is to get */
   request(
     request: { certificate: string; csr: string; proof: string },
     address: string,

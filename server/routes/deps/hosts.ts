@@ -1,9 +1,11 @@
 /** What the routes need of hosts and their certificates. views.ts gives the rows the form in which they leave the API. */
 import type { DockerState, HostPolicy } from '../../../shared/messages/control.ts';
+import type { UpgradeAbility } from '../../../shared/messages/release.ts';
 import type { HostScope } from '../../access/scope.ts';
 import type { HostFilter } from '../../hosts/host-filter.ts';
 import type { HostLink, LinkTraffic } from '../../hosts/host-link.ts';
 import type { HostChange } from '../../hosts/hosts.ts';
+import type { HostUpgrade } from '../../upgrades/host-upgrades.ts';
 import type { CertificateView, HostView } from '../schemas.ts';
 import type { Actor } from './caller.ts';
 import type { Maybe, Page, Paged, Time } from './rows.ts';
@@ -28,6 +30,9 @@ export interface HostRecord {
   readonly revokedAt?: Maybe<Time>;
   readonly revokeReason?: Maybe<string>;
   readonly quarantine?: Maybe<{ readonly at: Time; readonly reason: string }>;
+  /** Whether its agent can replace itself, as that says. */
+  readonly upgradeAbility?: Maybe<UpgradeAbility>;
+  readonly lastUpgrade?: Maybe<HostUpgrade>;
   /** Of one host that was asked for by itself. */
   readonly traffic?: Maybe<LinkTraffic>;
 }

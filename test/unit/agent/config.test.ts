@@ -24,7 +24,7 @@ test('enroll and run have the flags that are promised', () => {
   assert.deepEqual(names(EnrollFlags), [...own, '--state-dir', '--log-level']);
   const hawser = ['standard', 'tls-cert', 'tls-key', 'edge', 'ca-file', 'token-file', 'insecure-plaintext'];
   assert.deepEqual(names(RunFlags), [
-    ...['--docker', '--allow', '--deny', '--renew-before'],
+    ...['--docker', '--allow', '--deny', '--renew-before', '--release-key'],
     ...hawser.map((name) => `--hawser-${name}`),
     ...['--state-dir', '--log-level'],
   ]);

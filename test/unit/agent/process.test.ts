@@ -16,6 +16,7 @@ describe('fairlead-agent', () => {
     for (const args of [[], ['walk'], ['run', '--fast'], ['run', 'now'], ['enroll'], ['run', '--docker', 'ssh://x']]) {
       assert.equal((await run(t, 'agent', args)).exit.code, 2, args.join(' '));
     }
+    assert.match((await run(t, 'agent', ['run', '--fast'])).stderr, /^fairlead-agent: unknown option '--fast'/);
   });
 
   test('run exits 4 on a host that is not enrolled and says so in a JSON line', async (t) => {
@@ -54,6 +55,13 @@ describe('fairlead-agent', () => {
     const ended = await run(t, 'agent', ['run', '--state-dir', stateDir]);
     assert.equal(ended.exit.code, 1);
     assert.match(ended.stderr, /agent\.json is not JSON/);
+  });
+
+  test('what is complained about drives no terminal', async (t) => {
+    const stateDir = join(await tempDir(t, 'process'), 'a\u001b[2J\u009bb');
+    const ended = await run(t, 'agent', ['unenroll', '--state-dir', stateDir]);
+    assert.equal(ended.exit.code, 1);
+    assert.match(ended.stderr, /^fairlead-agent: [^\p{Cc}]*a�\[2J�b[^\p{Cc}]*\n$/u);
   });
 
   test('an IPC channel to a launcher does not hold the process', async (t) => {

@@ -32,6 +32,7 @@ function view(docker: HostView['docker'], state: HostView['state'] = 'online'): 
     revokedAt: null,
     revokeReason: null,
     quarantine: null,
+    upgrade: null,
   };
 }
 
@@ -49,7 +50,8 @@ describe('the report', () => {
     assert.match(report, /the host edge: online, Docker 20\.10\.24\n/);
     assert.match(report, /aaaaaaaaaaaa {2}web +busybox +running +Up 2 hours/);
     assert.match(report, /--api-token-file '\/tmp\/it'\\''s\/admin-token' token create\n/);
-    assert.match(report, /fairlead-agent enroll --server https:\/\/h:8440 --token TOKEN && fairlead-agent run\n/);
+    assert.match(report, /must reach https:\/\/h:8440 .*--public-host NAME/);
+    assert.match(report, /^ {2}npm run build:agent\n/m);
   });
 
   it('says why Docker is not reachable, and that a host has no containers', () => {

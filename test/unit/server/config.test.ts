@@ -23,6 +23,8 @@ test('the flags are the documented ones', () => {
       '--api-listen',
       '--agent-listen',
       '--public-host',
+      '--public-api-port',
+      '--public-agent-port',
       '--ca-passphrase-file',
       '--change-ca-passphrase-file',
       '--change-ca-to-master-key',
@@ -32,6 +34,7 @@ test('the flags are the documented ones', () => {
       '--api-cert',
       '--api-key',
       '--trust-proxy',
+      '--trust-proxy-from',
       '--proxy-protocol',
       '--stream-memory',
       '--audit-retention',
@@ -51,6 +54,7 @@ test('the flags are the documented ones', () => {
       '--hawser',
       '--hawser-request-timeout',
       '--agent-files',
+      '--release-key',
       '--log-level',
       '--reset-admin-token',
     ],
@@ -261,6 +265,31 @@ test('--proxy-protocol takes addresses and networks, and nothing else', async ()
   assert.equal((await readConfig(readFlags(ServerFlags, {}, {}))).balancers, undefined);
   for (const wrong of ['localhost', '10.0.0.0/33', '192.0.2.7:80', 'fe80::1%eth0', '10.0.0/8', '/8', '1.2.3.4/']) {
     await assert.rejects(read(wrong), { code: 'VALIDATION', message: /--proxy-protocol/ });
+  }
+});
+
+test('--trust-proxy-from takes the same, and only beside --trust-proxy', async () => {
+  const { trustedProxies } = await configOf({ trustProxy: true, trustProxyFrom: ['127.0.0.2,10.0.0.0/8'] });
+  assert.deepEqual(
+    ['127.0.0.2', '10.9.9.9', '127.0.0.1'].map((address) => trustedProxies?.has(address)),
+    [true, true, false],
+  );
+  assert.equal((await configOf({ trustProxy: true })).trustedProxies, undefined);
+  await assert.rejects(
+    configOf({ trustProxyFrom: ['10.0.0.1'] }),
+    /^FairleadError: --trust-proxy-from needs --trust-proxy$/,
+  );
+  await assert.rejects(
+    configOf({ trustProxy: true, trustProxyFrom: ['here'] }),
+    /--trust-proxy-from "here" is neither/,
+  );
+});
+
+test('ports in URLs are ports', async () => {
+  const { publicApiPort, publicAgentPort } = await configOf({ publicApiPort: '443' });
+  assert.deepEqual([publicApiPort, publicAgentPort], [443, undefined]);
+  for (const publicAgentPort of ['0', '65536', 'https']) {
+    await assert.rejects(async () => configOf({ publicAgentPort }), /--public-agent-port/);
   }
 });
 

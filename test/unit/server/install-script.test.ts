@@ -12,14 +12,17 @@ import { tempDir } from '../../support/tmp.ts';
 const SUM = 'ab'.repeat(32);
 const CA = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
 
-async function scriptOf(t: TestContext, { sum = `${SUM}  fairlead-agent\n`, apiCa = CA as string | undefined } = {}) {
+async function scriptOf(
+  t: TestContext,
+  { sum = `${SUM}  fairlead-agent\n`, apiCa = CA as string | undefined, apiUrl = 'https://mesh.example.org:8440' } = {},
+) {
   const dir = await tempDir(t);
   await mkdir(join(dir, 'linux/x64'), { recursive: true });
   await writeFile(join(dir, 'linux/x64/fairlead-agent'), '');
   await writeFile(join(dir, 'linux/x64/fairlead-agent.sha256'), sum);
   return new InstallScript({
     agentFiles: new AgentFiles([dir]),
-    urls: () => ({ apiUrl: 'https://mesh.example.org:8440' }),
+    urls: () => ({ apiUrl }),
     apiCa: () => apiCa,
   });
 }
@@ -57,6 +60,16 @@ test('the line holds the sum of the script, and hands over the token by stdin', 
   assert.match(line, /echo fle1\.secret \| \$\(command -v sudo\) sh "\$f" --token -\)$/);
   assert.ok(!line.includes('\n'));
   for (const shell of ['sh', 'bash']) assert.equal(spawnSync(shell, ['-n', '-c', line]).status, 0, shell);
+});
+
+test('the line can be pasted into shells that take an address of IPv6 for a pattern of files', async (t) => {
+  const script = await scriptOf(t, { apiUrl: 'https://[2001:db8::1]:8440' });
+  // As zsh does by itself.
+  const paste = (line: string) =>
+    spawnSync('bash', ['-O', 'failglob', '-c', `curl() { echo "curl $4"; return 1; }\n${line}`], { encoding: 'utf8' });
+  const { stdout, stderr } = paste(await script.command('fle1.secret'));
+  assert.equal(stdout, 'curl https://[2001:db8::1]:8440/install.sh\n', stderr);
+  assert.match(stderr, /^not fetched: .*https:\/\/\[2001:db8::1\]:8440\/install\.sh\n$/);
 });
 
 test('a script that no server has filled in says where to get one, and misuse is told', async () => {

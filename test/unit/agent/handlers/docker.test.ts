@@ -132,9 +132,10 @@ describe('on the real Engine', () => {
 
   test('a process that ends before its input does is a clean end with all of its output', async () => {
     const { opened } = await startExec(['sh', '-c', 'head -c 10; seq 1 20000']);
-    opened.stream.bytes.on('error', () => undefined);
+    const demuxer = demuxToBytes({ tty: false });
+    opened.stream.bytes.on('error', (error) => demuxer.destroy(error));
     opened.stream.bytes.write(Buffer.alloc(1_000_000, 'x'));
-    const output = await text(opened.stream.bytes.pipe(demuxToBytes({ tty: false })));
+    const output = await text(opened.stream.bytes.pipe(demuxer));
     assert.ok(output.startsWith('xxxxxxxxxx1\n2\n') && output.endsWith('\n20000\n'), 'it is cut');
     await opened.done;
   });

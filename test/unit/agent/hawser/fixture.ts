@@ -20,7 +20,7 @@ export interface AskedChange {
   readonly params: StackParams;
 }
 
-export class FakeStacks {
+class FakeStacks {
   readonly changes: AskedChange[] = [];
   readonly looks: unknown[] = [];
   /** What a change says as it works, and what it then fails with, if it does. */

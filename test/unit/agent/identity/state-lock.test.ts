@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pino } from 'pino';
+import { stateError } from '../../../../agent/identity/state-dir.ts';
 import { readRun, StateLock } from '../../../../agent/identity/state-lock.ts';
 import { isFairleadError } from '../../../../shared/errors.ts';
 import { tempDir } from '../../../support/tmp.ts';
@@ -24,6 +25,19 @@ test('one process holds a state directory at a time', async (t) => {
   StateLock.claim(dir, 'connecting', deps).release();
 });
 
+test('what cannot be read is told with the directory, and whose user may', async (t) => {
+  const dir = await tempDir(t, 'lock');
+  // As root everything can be read, but for this.
+  mkdirSync(join(dir, 'run.json'));
+  assert.throws(
+    () => readRun(dir),
+    (error) =>
+      isFairleadError(error, 'VALIDATION') && error.message === `the state directory ${dir} cannot be read (EISDIR)`,
+  );
+  const denied = stateError(dir, 'cannot be read', Object.assign(new Error('no'), { code: 'EACCES' }));
+  assert.match(denied.message, /\(EACCES\); run as its owner or as root, or choose another --state-dir$/);
+});
+
 test('run.json tells the state for as long as the process lives', async (t) => {
   const dir = await tempDir(t, 'lock');
   const lock = StateLock.claim(dir, 'connecting', deps);
@@ -37,6 +51,24 @@ test('run.json tells the state for as long as the process lives', async (t) => {
   assert.equal(readRun(dir), undefined);
   lock.update('waiting');
   assert.equal(readRun(dir), undefined, 'an update after the release writes nothing');
+});
+
+test('what is noted stays through the states, and does not change since when they are', async (t) => {
+  const dir = await tempDir(t, 'lock');
+  let now = deps.now();
+  const lock = StateLock.claim(dir, 'connecting', { ...deps, now: () => now });
+  lock.update('online', 'web-1');
+  now += 60_000;
+  lock.note({ docker: { reachable: true, version: '20.10.5' } });
+  lock.note({ renewsAt: '2030-01-01T00:00:00.000Z' });
+  const run = readRun(dir);
+  assert.deepEqual([run?.state, run?.detail, run?.since], ['online', 'web-1', '2023-11-14T22:13:20.000Z']);
+  assert.deepEqual([run?.docker?.version, run?.renewsAt], ['20.10.5', '2030-01-01T00:00:00.000Z']);
+  lock.update('waiting', 'refused');
+  assert.deepEqual([readRun(dir)?.state, readRun(dir)?.docker?.reachable], ['waiting', true]);
+  lock.release();
+  lock.note({ renewsAt: 'never' });
+  assert.equal(readRun(dir), undefined);
 });
 
 test('the record of a dead process, or of another one with its pid, is stale', async (t) => {

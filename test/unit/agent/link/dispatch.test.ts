@@ -12,6 +12,7 @@ import { containerExecRun } from '../../../../shared/messages/container-streams.
 import { hostInfo } from '../../../../shared/messages/host.ts';
 import { PROTOCOL_VERSIONS, STREAM_KINDS } from '../../../../shared/messages/index.ts';
 import type { StreamKind } from '../../../../shared/messages/kind.ts';
+import { agentUpgrade } from '../../../../shared/messages/release.ts';
 import { trustUpdate } from '../../../../shared/messages/trust.ts';
 import { FRAME_HEADER_BYTES } from '../../../../shared/mux/frame.ts';
 import { COMPRESSIONS } from '../../../../shared/mux/handshake.ts';
@@ -168,9 +169,15 @@ test('the largest hello fits its frame', () => {
       apiVersion: 'a'.repeat(16),
       reason: 'r'.repeat(MAX_REASON_CHARS),
     },
-    capabilities: [...served.map(({ name }) => name), trustUpdate.name],
+    capabilities: [...served.map(({ name }) => name), trustUpdate.name, agentUpgrade.name],
     denied: [],
     policy: { allow: entries, deny: [] },
+    upgrade: {
+      able: false,
+      reason: 'r'.repeat(MAX_REASON_CHARS),
+      sequence: 2 ** 31 - 1,
+      refused: Array(16).fill(2 ** 31 - 1),
+    },
   };
   const limits = { bytes: MAX_FRAME_BYTES_BEFORE_HELLO - FRAME_HEADER_BYTES, depth: 16, nodes: 1000 };
   assert.ok(encodeValue(largest, limits, 'the hello').byteLength > 2000);

@@ -49,17 +49,27 @@ test('what is not told is left out, and counters that fell tell nothing', () => 
   assert.deepEqual(figuresOf({}, { networks: {}, blkio_stats: { io_service_bytes_recursive: null } }), {});
 });
 
+test('what adds up to more than the wire takes stays at the most that it takes', () => {
+  const most = Number.MAX_SAFE_INTEGER;
+  const networks = { eth0: { rx_bytes: most, tx_bytes: 1 }, eth1: { rx_bytes: 2, tx_bytes: most } };
+  const entries = ['read', 'write', 'read', 'write'].map((op) => ({ op, value: most }));
+  assert.deepEqual(figuresOf({}, { networks, blkio_stats: { io_service_bytes_recursive: entries } }), {
+    network: { receivedBytes: most, sentBytes: most },
+    blockIo: { readBytes: most, writtenBytes: most },
+  });
+});
+
 test('whatever Docker says, the figures fit the wire', () => {
   const anything = fc.anything({
     maxDepth: 4,
-    key: fc.constantFrom('usage', 'limit', 'stats', 'current', 'eth0', 'rx_bytes'),
+    key: fc.constantFrom('usage', 'limit', 'stats', 'current', 'eth0', 'rx_bytes', 'op', 'value', 'toString'),
   });
   const sample = fc.record(
     {
       cpu_stats: anything,
       memory_stats: anything,
       networks: anything,
-      blkio_stats: fc.record({ io_service_bytes_recursive: anything }),
+      blkio_stats: fc.record({ io_service_bytes_recursive: fc.oneof(anything, fc.array(anything)) }),
       pids_stats: anything,
     },
     { requiredKeys: [] },

@@ -3,9 +3,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { contentHash, TarTail, visitEntries } from '../../../../agent/volumes/tar.ts';
-import { isFairleadError } from '../../../../shared/errors.ts';
+import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
+import { headerOf } from '../../../support/tar-headers.ts';
 import { tarOf } from '../../../support/volumes.ts';
 
 const shaOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
@@ -79,4 +81,45 @@ test('what is no tar, and a tar that breaks off, is said to be so', async () => 
     })(),
   );
   await assert.rejects(visitEntries(broken, all), lost);
+});
+
+test('headers without an end are refused before much of them is kept', async () => {
+  const endless = await headerOf('x', 3 * 1024 ** 3);
+  let sent = 0;
+  const source = Readable.from(
+    (function* () {
+      yield endless;
+      for (; sent < 32 * 1024 ** 2; sent += 65_536) yield Buffer.alloc(65_536, 'a');
+    })(),
+  );
+  const refusal = { code: 'DOCKER_ERROR', message: /headers of more than 1048576 bytes/ };
+  await assert.rejects(
+    visitEntries(source, () => true),
+    refusal,
+  );
+  assert.ok(sent < 2 * 1024 ** 2, `${sent} bytes were taken`);
+});
+
+test('a tar that breaks off in the middle of a file, and a visitor that throws, end the visit and no process', async () => {
+  const tar = await tarOf([{ name: 'a', content: randomBytes(100_000) }]);
+  const broken = new FairleadError('DOCKER_ERROR', 'Docker is gone');
+  const cutOff = async function* (error?: Error) {
+    yield tar.subarray(0, 50_000);
+    // Once it is being read.
+    await setImmediate();
+    if (error !== undefined) throw error;
+  };
+  const all = () => true;
+  const nothing = () => undefined;
+  for (const content of [undefined, nothing]) {
+    await assert.rejects(visitEntries(Readable.from(cutOff(broken)), all, content), broken);
+    await assert.rejects(visitEntries(Readable.from(cutOff()), all, content), isDockerError);
+  }
+  await assert.rejects(contentHash(Readable.from(cutOff(broken))), broken);
+  const thrown = new RangeError('no such time');
+  const throws = () => {
+    throw thrown;
+  };
+  await assert.rejects(visitEntries(Readable.from([tar]), throws), thrown);
+  await setImmediate();
 });

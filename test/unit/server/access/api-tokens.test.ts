@@ -1,28 +1,16 @@
-/** API tokens: who gets in, until when, and how an administrator gets in first. */
+/** API tokens: who gets in, to which hosts, and until when. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { sql } from 'kysely';
 import { formatToken, parseToken } from '../../../../certs/enrollment-token.ts';
-import { ApiTokens } from '../../../../server/access/api-tokens.ts';
 import { allows } from '../../../../server/access/roles.ts';
 import { fitsHash, newSecret } from '../../../../server/access/secret.ts';
-import { Audit } from '../../../../server/audit/audit.ts';
-import { aHost, HOST_IDS, openTestStore, START } from '../store/fixture.ts';
+import { aHost, HOST_IDS, START } from '../store/fixture.ts';
+import { ACTOR, openTokens, PIN } from './open-tokens.ts';
 
-const PIN = `sha256:${'ab'.repeat(32)}`;
-const ACTOR = { name: 'ann', address: '192.0.2.1' };
 const HOUR_MS = 3_600_000;
-
-async function openTokens(t: TestContext) {
-  const opened = await openTestStore(t);
-  const { store, clock } = opened;
-  const logged: unknown[] = [];
-  const log = { error: (line: unknown) => void logged.push(line), warn: (line: unknown) => void logged.push(line) };
-  const audit = new Audit({ store, clock, log });
-  return { ...opened, logged, audit, tokens: new ApiTokens({ store, audit, clock, log, caFingerprint: PIN }) };
-}
 
 test('roles include those below them', () => {
   const roles = ['viewer', 'operator', 'admin'] as const;
@@ -182,47 +170,6 @@ test('names, roles and expiries that make no sense are refused', async (t) => {
   assert.deepEqual((await tokens.list({})).items, []);
 });
 
-test('the first start makes one admin token in a private file, and later ones make none', async (t) => {
-  const { tokens, dataDir } = await openTokens(t);
-  assert.equal(await tokens.ensureAdminToken(), true);
-  const file = join(dataDir, 'admin-token');
-  assert.equal(tokens.adminTokenFile, file);
-  assert.equal((await stat(file)).mode & 0o777, 0o600);
-  const token = (await readFile(file, 'utf8')).trim();
-  const { tokenId, role, name } = await tokens.authenticate(token);
-  assert.deepEqual([role, name], ['admin', 'admin']);
-  await rm(file);
-  assert.equal(await tokens.ensureAdminToken(), false);
-  await tokens.revoke(tokenId, ACTOR);
-  assert.equal(await tokens.ensureAdminToken(), false);
-});
-
-test('a reset replaces the admin token alone', async (t) => {
-  const { tokens } = await openTokens(t);
-  await tokens.ensureAdminToken();
-  const old = (await readFile(tokens.adminTokenFile, 'utf8')).trim();
-  const { tokenId } = await tokens.authenticate(old);
-  const other = await tokens.create({ name: 'other', role: 'admin' }, ACTOR);
-  const heard: string[] = [];
-  tokens.onRevoked((id) => void heard.push(id));
-  await rm(tokens.adminTokenFile);
-  await tokens.resetAdminToken();
-  assert.deepEqual(heard, [tokenId]);
-  await assert.rejects(tokens.authenticate(old), { code: 'UNAUTHORIZED' });
-  await tokens.authenticate(other.token);
-  const made = (await readFile(tokens.adminTokenFile, 'utf8')).trim();
-  assert.equal((await tokens.authenticate(made)).role, 'admin');
-});
-
-test('a first admin token that the store cannot keep leaves no file', async (t) => {
-  const { tokens, store, dataDir } = await openTokens(t);
-  await sql`pragma query_only = on`.execute(store.db);
-  await assert.rejects(tokens.ensureAdminToken(), { code: 'STORE_UNAVAILABLE' });
-  assert.equal((await readdir(dataDir)).includes('admin-token'), false);
-  await sql`pragma query_only = off`.execute(store.db);
-  assert.equal(await tokens.ensureAdminToken(), true);
-});
-
 test('a scope names hosts by id, so that it does not follow a name', async (t) => {
   const { tokens, store } = await openTokens(t);
   const [id] = HOST_IDS;
@@ -321,17 +268,4 @@ test('a token is rotated once, while it is good, with an overlap of at most a we
   await assert.rejects(tokens.rotate(expired.id, 0, ACTOR), { code: 'CONFLICT' });
   await assert.rejects(tokens.rotate('nothing', 0, ACTOR), { code: 'NOT_FOUND' });
   assert.equal((await tokens.list({})).items.length, 4, 'what is refused makes nothing');
-});
-
-test('a reset finds the admin token again that was rotated, and ends all before it', async (t) => {
-  const { tokens } = await openTokens(t);
-  await tokens.ensureAdminToken();
-  const first = await tokens.authenticate((await readFile(tokens.adminTokenFile, 'utf8')).trim());
-  const second = await tokens.rotate(first.tokenId, 3600, ACTOR);
-  const third = await tokens.rotate(second.id, 3600, ACTOR);
-  const heard: string[] = [];
-  tokens.onRevoked((id) => void heard.push(id));
-  await tokens.resetAdminToken();
-  assert.deepEqual(heard, [third.id, second.id, first.tokenId]);
-  for (const { token } of [second, third]) await assert.rejects(tokens.authenticate(token), { code: 'UNAUTHORIZED' });
 });

@@ -235,3 +235,19 @@ export async function issued(ca: Ca, installationId: string, kind: 'agent' | 'op
       : await ca.issueOperator({ ...common, operatorId: randomUUID(), lifeSeconds: 3600 });
   return { key, cert: made.certPem };
 }
+
+export const PASSWORD = 'correct horse battery';
+/** The route that tells of the session of a cookie. */
+export const SESSION = '/api/v1/session';
+
+let lastAddress = 0;
+/** The header for a request from `address`, through the trusted proxy: from another one each time unless given. */
+export const from = (address = `198.51.100.${++lastAddress}`) => ({ 'x-forwarded-for': address });
+
+let lastUser = 0;
+/** A user of its own for a test. @returns the name */
+export async function newUser(on: Served): Promise<string> {
+  const name = `user-${++lastUser}`;
+  await on.users.create({ name, role: 'operator', password: PASSWORD }, ADMIN);
+  return name;
+}

@@ -1,10 +1,14 @@
 /** Receivers of the audit log: all rows, in order, whatever fails on the way. */
 import assert from 'node:assert/strict';
 import { appendFile, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { pino } from 'pino';
 import { FileSink } from '../../../../server/audit/file-sink.ts';
 import { type Batch, Forwarder } from '../../../../server/audit/forwarder.ts';
+import { WebhookSink } from '../../../../server/audit/webhook-sink.ts';
 import { tempDir } from '../../../support/tmp.ts';
 import { waitFor } from '../../../support/wait.ts';
 import { openTrail } from './trail.ts';
@@ -21,6 +25,7 @@ test('rows are brought in order, again until the receiver has them, and from the
   const got: number[] = [];
   let fails = 2;
   const sink = {
+    key: 'test',
     name: 'test',
     async send({ text }: Batch) {
       if (fails-- > 0) throw new Error('away');
@@ -62,7 +67,8 @@ test('rows are brought in order, again until the receiver has them, and from the
 test('a receiver that is away is reported once a minute, with how far it is behind', async (t) => {
   const { store, audit, clock, add } = await openTrail(t);
   const warned: { rowsBehind: number }[] = [];
-  const sink = { name: 'test', send: () => Promise.reject(new Error('away')), close: async () => undefined };
+  const names = { key: 'test', name: 'test' };
+  const sink = { ...names, send: () => Promise.reject(new Error('away')), close: async () => undefined };
   await add(3);
   const forwarder = await Forwarder.start({
     ...{ sink, store, audit, clock, random: () => 0 },
@@ -110,5 +116,43 @@ test('a line that a crash tore stays alone, and what is no file is refused', asy
     });
   }
   await symlink(path, join(dir, 'link'));
-  await new FileSink(join(dir, 'link')).check();
+  const linked = new FileSink(join(dir, 'link'));
+  await linked.check();
+  await linked.close();
+});
+
+test('the path of a URL, which may be a secret, is in no line of the log and in no error', async (t) => {
+  const { store, audit, clock, add } = await openTrail(t);
+  const lines: string[] = [];
+  const answer = { status: 500 };
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.writeHead(answer.status).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const url = new URL(`http://${host}/services/T0/hidden?key=hidden`);
+  const sink = new WebhookSink({ url, secret: undefined, ca: undefined, clock });
+  const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+  const forwarder = await Forwarder.start({ sink, store, audit, clock, log, random: () => 0 });
+  t.after(() => forwarder.close());
+  await add(1);
+  await waitFor('a failure', () => {
+    clock.advance(50);
+    return lines.length === 1;
+  });
+  answer.status = 204;
+  await waitFor('the row', () => {
+    clock.advance(1_000);
+    return lines.length === 2;
+  });
+  for (const line of lines) {
+    assert.doesNotMatch(line, /hidden|services/);
+    assert.equal(JSON.parse(line).receiver, `webhook:${host}`);
+  }
+  assert.match(lines[0] ?? '', /answered 500/);
+  assert.ok(
+    (await store.auditSinks.position(`webhook:http://${host}/services/T0/hidden`)) > 0,
+    'each path has its place',
+  );
 });

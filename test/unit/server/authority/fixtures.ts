@@ -20,7 +20,7 @@ export class MemorySettings implements Settings {
 }
 
 /** A clock that stands still until it is moved. Timers fire in their order, and what they start may finish. */
-export class ManualClock implements Clock {
+class ManualClock implements Clock {
   #now: number;
   readonly #timers = new Map<Timer, { at: number; callback: () => void }>();
 

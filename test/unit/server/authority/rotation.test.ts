@@ -1,91 +1,23 @@
+/** The root of a CA changes step by step: nobody is locked out unawares, and each step can be taken back. */
 import assert from 'node:assert/strict';
 import { createPublicKey, randomUUID, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { pino } from 'pino';
-import { createCa, createOfflineRoot, openCa } from '../../../../certs/authority.ts';
-import { rootOf } from '../../../../certs/chain.ts';
-import { readCaRequest } from '../../../../certs/intermediate.ts';
+import { test } from 'node:test';
 import { readCertificate } from '../../../../certs/pem.ts';
 import { spkiOf } from '../../../../certs/pin.ts';
-import { rootsIn, trustFrom } from '../../../../certs/trust.ts';
+import { rootsIn } from '../../../../certs/trust.ts';
 import { authorityKeyIdentifier } from '../../../../certs/x509-fields.ts';
-import type { Authority } from '../../../../server/authority/authority.ts';
 import { decodeRecord } from '../../../../server/authority/ca-record.ts';
-import { OfflineRoot } from '../../../../server/authority/offline-root.ts';
-import type { OperatorCertificate, TrustingHost } from '../../../../server/authority/ports.ts';
-import { Rotation, type RotationAction } from '../../../../server/authority/rotation.ts';
-import { FairleadError, isFairleadError } from '../../../../shared/errors.ts';
-import { p256 } from '../../certs/fixtures.ts';
+import { FairleadError } from '../../../../shared/errors.ts';
 import { type TestAuthority, testAuthority } from './fixtures.ts';
+import { issue, led, pinsOf, refused, rotating, rotatingOver } from './rotating.ts';
 
-const ANN = { name: 'ann', address: '192.0.2.1' };
 const SETTING = 'authority.ca';
 const DAY_MS = 24 * 60 * 60_000;
 
-interface Fixture extends TestAuthority {
-  authority: Authority;
-  hosts: TrustingHost[];
-  /** Of no root that counts. */
-  operators: OperatorCertificate[];
-  offline: OfflineRoot;
-  take(action: RotationAction, force?: boolean): Promise<void>;
-  /** A host with a certificate of what issues now, that has said it trusts `roots`. */
-  addHost(name: string, roots?: readonly string[]): Promise<void>;
-}
-
-async function fixture(t: TestContext): Promise<Fixture> {
-  const opened = await testAuthority(t);
-  return over(opened, await opened.open());
-}
-
-function over(opened: TestAuthority, authority: Authority): Fixture {
-  const hosts: TrustingHost[] = [];
-  const operators: OperatorCertificate[] = [];
-  const { clock } = opened;
-  const log = pino({ level: 'silent' });
-  const rotation = new Rotation({
-    ...{ authority, clock, log, caKeyBits: 2048 },
-    hosts: { list: async () => hosts },
-    operatorCertificates: { goodExceptOf: async () => operators },
-  });
-  return {
-    ...opened,
-    authority,
-    hosts,
-    operators,
-    offline: new OfflineRoot({ authority, rotation, clock, caKeyBits: 2048 }),
-    take: (action, force = false) => rotation.take(action, { force }, ANN),
-    async addHost(name, roots) {
-      const { serial, certPem: pem } = await issue(authority, opened);
-      hosts.push({ hostId: randomUUID(), name, roots, certificates: [{ serial, pem }] });
-    },
-  };
-}
-
-function issue(authority: Authority, { clock }: Pick<TestAuthority, 'clock'>) {
-  const { installationId } = authority;
-  return authority.ca.issueAgent({ spki: spkiOf(p256().publicKey), hostId: randomUUID(), installationId, clock });
-}
-
-function refused(code: FairleadError['code'], why: RegExp) {
-  return (error: unknown) => {
-    assert.ok(isFairleadError(error, code), String(error));
-    assert.match(error.message, why);
-    return true;
-  };
-}
-
-const pinsOf = (authority: Authority) => authority.trust().roots.map(({ fingerprint }) => fingerprint);
-
-/** Which of the published roots whoever knows `pin` ends up with. */
-function led(authority: Authority, pin: string, now = Date.now()): string[] {
-  return trustFrom(authority.trust().pem, pin, now).map((root) => root.pin);
-}
-
 test('a rotation goes from root to root, and the leaves with it', async (t) => {
-  const { authority, take, changes, options } = await fixture(t);
+  const { authority, take, changes, options } = await rotating(t);
   const old = authority.caFingerprint;
   const before = authority.serverTls().cert;
   const told: string[][] = [];
@@ -118,7 +50,7 @@ test('a rotation goes from root to root, and the leaves with it', async (t) => {
 });
 
 test('each step can be taken back, and whoever knows the new root alone is led back for a time', async (t) => {
-  const { authority, take } = await fixture(t);
+  const { authority, take } = await rotating(t);
   const old = authority.caFingerprint;
   await take('publish');
   await take('abort');
@@ -141,7 +73,7 @@ test('each step can be taken back, and whoever knows the new root alone is led b
 });
 
 test('steps out of turn are refused with what to do', async (t) => {
-  const { take, changes } = await fixture(t);
+  const { take, changes } = await rotating(t);
   await assert.rejects(take('activate'), refused('CONFLICT', /begin one with "fairlead ca rotate"/));
   await assert.rejects(take('retire'), refused('CONFLICT', /no rotation is in progress/));
   await assert.rejects(take('abort'), refused('CONFLICT', /no rotation is in progress/));
@@ -162,7 +94,7 @@ test('every restart goes on from where the last change was, and a change that fa
     if (failing) throw new FairleadError('STORE_FULL', 'the disk is full');
     opened.settings.values.set(key, Buffer.from(value));
   };
-  let now = over(opened, await opened.open({ commit }));
+  let now = rotatingOver(opened, await opened.open({ commit }));
   const { installationId } = now.authority;
   for (const action of ['publish', 'abort', 'publish', 'activate', 'abort', 'activate', 'retire'] as const) {
     const { authority } = now;
@@ -174,13 +106,13 @@ test('every restart goes on from where the last change was, and a change that fa
       before,
     );
     // As after a kill right before the commit …
-    now = over(opened, await opened.open({ commit }));
+    now = rotatingOver(opened, await opened.open({ commit }));
     assert.deepEqual([now.authority.phase, now.authority.trust().pem], before.slice(0, 2));
     failing = false;
     await now.take(action);
     const after = now.authority;
     // … and right behind it, before anyone was told.
-    now = over(opened, await opened.open({ commit }));
+    now = rotatingOver(opened, await opened.open({ commit }));
     assert.equal(now.authority.phase, after.phase);
     assert.equal(now.authority.trust().pem, after.trust().pem);
     assert.equal(now.authority.trust().version, after.trust().version);
@@ -192,7 +124,7 @@ test('every restart goes on from where the last change was, and a change that fa
 });
 
 test('no step locks hosts out unless it is forced', async (t) => {
-  const { authority, take, hosts, addHost, changes } = await fixture(t);
+  const { authority, take, hosts, addHost, changes } = await rotating(t);
   const old = authority.caFingerprint;
   await addHost('silent');
   await addHost('told', [old]);
@@ -219,7 +151,7 @@ test('no step locks hosts out unless it is forced', async (t) => {
 });
 
 test('a host is ready only if whatever it may come back with is of the new root', async (t) => {
-  const { take, hosts, addHost, authority } = await fixture(t);
+  const { take, hosts, addHost, authority } = await rotating(t);
   const old = authority.caFingerprint;
   await addHost('renewing', [old]);
   await take('publish');
@@ -241,7 +173,7 @@ test('a host is ready only if whatever it may come back with is of the new root'
 });
 
 test('retiring a root says how many certificates of operators it ends, and is not held up by them', async (t) => {
-  const { take, operators, changes } = await fixture(t);
+  const { take, operators, changes } = await rotating(t);
   await take('publish');
   await take('activate');
   operators.push({ serial: 'AB', name: 'ann', notAfter: 1 });
@@ -250,7 +182,7 @@ test('retiring a root says how many certificates of operators it ends, and is no
 });
 
 test('certificates that are not of the current root are to be renewed', async (t) => {
-  const { authority, take, clock } = await fixture(t);
+  const { authority, take, clock } = await rotating(t);
   const keyOf = ({ certPem }: { certPem: string }) => ({
     issuerKey: authorityKeyIdentifier(readCertificate(certPem))?.toString('hex') ?? '',
   });
@@ -267,12 +199,12 @@ test('certificates that are not of the current root are to be renewed', async (t
 });
 
 test('a record of the first version is read, and written in the new form at the first change', async (t) => {
-  const { authority, settings, ...opened } = await fixture(t);
+  const { authority, settings, ...opened } = await rotating(t);
   const { current } = decodeRecord(settings.values.get(SETTING) ?? Buffer.alloc(0));
   const { installationId, caPem } = authority;
   const old = { version: 1, installationId, certPem: current.root, sealedKey: current.sealedKey };
   settings.values.set(SETTING, Buffer.from(JSON.stringify(old)));
-  const again = over({ ...opened, settings }, await opened.open());
+  const again = rotatingOver({ ...opened, settings }, await opened.open());
   assert.equal(again.authority.caPem, caPem);
   assert.equal(again.authority.installationId, installationId);
   assert.equal(JSON.parse(String(settings.values.get(SETTING))).version, 1);
@@ -280,100 +212,8 @@ test('a record of the first version is read, and written in the new form at the 
   assert.equal(JSON.parse(String(settings.values.get(SETTING))).version, 2);
 });
 
-async function offlineRoot(clock: TestAuthority['clock']) {
-  return openCa(await createOfflineRoot({ clock, bits: 2048 }));
-}
-
-async function signed(
-  root: Awaited<ReturnType<typeof offlineRoot>>,
-  csr: string,
-  clock: TestAuthority['clock'],
-  days = 730,
-) {
-  const { certPem } = await root.issueIntermediate({ ...(await readCaRequest(csr)), days, clock });
-  return root.certPem + certPem;
-}
-
-test('an offline root becomes the next one, and its intermediate is renewed below it', async (t) => {
-  const { authority, offline, take, clock, logged, open } = await fixture(t);
-  const old = authority.caFingerprint;
-  await assert.rejects(offline.import('x', ANN), refused('CONFLICT', /there is no request/));
-  const csr = await offline.request(ANN);
-  assert.equal(await offline.request(ANN), csr);
-  const root = await offlineRoot(clock);
-  assert.equal(await offline.import(await signed(root, csr, clock, 100), ANN), 'published');
-  assert.deepEqual(led(authority, old), [old, root.fingerprint]);
-  await take('activate');
-  await take('retire');
-  assert.equal(authority.caFingerprint, root.fingerprint);
-  const { certPem } = await issue(authority, { clock });
-  assert.equal(rootOf(certPem, rootsIn(authority.trust().rootsPem), clock.now())?.pin, root.fingerprint);
-  assert.equal(rootOf(authority.serverTls().cert, rootsIn(root.certPem), clock.now())?.pin, root.fingerprint);
-  await assert.rejects(take('publish'), refused('CONFLICT', /the root is offline and has to endorse its successor/));
-
-  clock.set(clock.now() + 50 * DAY_MS);
-  assert.match(authority.warnings().join(), /the intermediate CA expires soon, in 49 days/);
-  const again = await open();
-  assert.match(logged.join(''), /the intermediate CA expires soon/);
-  assert.equal(again.caFingerprint, root.fingerprint);
-  const { version } = authority.trust();
-  assert.equal(await offline.import(await signed(root, await offline.request(ANN), clock), ANN), 'renewed');
-  assert.deepEqual([authority.phase, authority.trust().version], ['stable', version]);
-  assert.deepEqual(authority.warnings(), []);
-  // What the intermediate of before has issued still counts, and need not be renewed.
-  const issuerKey = authorityKeyIdentifier(readCertificate(certPem.slice(0, certPem.indexOf('-----END') + 26)));
-  assert.ok(authority.trust().issuers.has(issuerKey?.toString('hex') ?? ''));
-  assert.equal(authority.wantsRenewal({ issuerKey: issuerKey?.toString('hex') ?? '' }), false);
-});
-
-test('from one offline root to the next it goes only by the word of the old one', async (t) => {
-  const { authority, offline, take, clock, addHost } = await fixture(t);
-  const first = await offlineRoot(clock);
-  await offline.import(await signed(first, await offline.request(ANN), clock), ANN);
-  await take('activate');
-  await take('retire');
-  const second = await offlineRoot(clock);
-  const bundle = await signed(second, await offline.request(ANN), clock);
-  await assert.rejects(offline.import(bundle, ANN), refused('VALIDATION', /has not endorsed the new one/));
-  const stranger = openCa(await createCa({ installationId: authority.installationId, clock, bits: 2048 }));
-  const root = readCertificate(second.certPem);
-  const forged = await stranger.endorse({ root, days: 30, clock });
-  await assert.rejects(offline.import(bundle + forged, ANN), refused('VALIDATION', /has not endorsed the new one/));
-  const word = await first.endorse({ root, days: 30, clock });
-  assert.equal(await offline.import(bundle + word, ANN), 'published');
-  assert.deepEqual(led(authority, first.fingerprint), [first.fingerprint, second.fingerprint]);
-  await take('activate');
-  // Nobody can lead this host back: the key that could is elsewhere.
-  await addHost('newborn', [second.fingerprint]);
-  await assert.rejects(take('abort'), refused('CONFLICT', /know the new root alone.*: newborn$/));
-  await take('abort', true);
-  assert.equal(authority.caFingerprint, first.fingerprint);
-});
-
-test('only what the request was for is imported', async (t) => {
-  const { authority, offline, clock, changes } = await fixture(t);
-  const other = await fixture(t);
-  const root = await offlineRoot(clock);
-  const good = await signed(root, await offline.request(ANN), clock);
-  const foreign = await signed(root, await other.offline.request(ANN), clock);
-  const cases: [string, RegExp][] = [
-    ['nothing', /not one root and one intermediate/],
-    [root.certPem, /not one root and one intermediate/],
-    [good + good, /not one root and one intermediate/],
-    [foreign, /not for the key of the last/],
-    [good.replace(root.certPem, (await offlineRoot(clock)).certPem), /not signed by the root beside it/],
-    [good.replace(root.certPem, authority.caPem), /allows no CA below it/],
-  ];
-  const before = changes.length;
-  for (const [bundle, why] of cases) await assert.rejects(offline.import(bundle, ANN), refused('VALIDATION', why));
-  clock.set(clock.now() + 731 * DAY_MS);
-  await assert.rejects(offline.import(good, ANN), refused('VALIDATION', /the intermediate expired on /));
-  assert.equal(changes.length, before);
-  assert.equal(authority.phase, 'stable');
-});
-
 test('the keys of no root get a certificate', async (t) => {
-  const { authority, take, clock } = await fixture(t);
+  const { authority, take, clock } = await rotating(t);
   await take('publish');
   const { installationId } = authority;
   for (const { certPem } of authority.trust().roots) {

@@ -13,7 +13,7 @@ before(async () => {
 test('hands out the command for the new agent, and says what becomes of the old one', async (t) => {
   const server = await fakeApi(t, identity);
   const made = { id: 'e1', token: 'fle1.x', expiresAt: '2030-01-01T00:10:00Z', caFingerprint: 'sha256:00' };
-  const enrollCommand = 'fairlead-agent enroll --server https://s:8440 --token fle1.x';
+  const enrollCommand = 'echo fle1.x | fairlead-agent enroll --server https://s:8440 --token -';
   server.on(`POST ${PATH}`, () => ({ ...made, hostId: 'h1', hostName: 'nas', enrollCommand }));
   const { code, out } = await runAgainst(server, ['hawser', 'adopt', 'nas', '--ttl', '10m']);
   assert.equal(code, 0, out);

@@ -121,7 +121,7 @@ test('a prune asks at a terminal, and takes nothing but a yes', async () => {
     const stdin = Object.assign(new PassThrough(), { isTTY });
     stdin.end(typed);
     const io = { ...fakeIo({}), stdin };
-    const outcome = await confirm(io, 'This removes all.', false).then(
+    const outcome = await confirm(io, 'This removes all.', false, '--force').then(
       () => 'goes on',
       (error: CliError) => `${error.exitCode}: ${error.message}`,
     );
@@ -133,5 +133,5 @@ test('a prune asks at a terminal, and takes nothing but a yes', async () => {
     assert.deepEqual([outcome, err], ['1: nothing was done', 'This removes all. Go on? [y/N] '], no ?? 'the end');
   }
   assert.match((await asking('y\n', false)).outcome, /^2: This removes all\. .*--force/);
-  await confirm(fakeIo({}), 'This removes all.', true);
+  await confirm(fakeIo({}), 'This removes all.', true, '--force');
 });

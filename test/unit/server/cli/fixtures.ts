@@ -89,12 +89,13 @@ export async function fakeApi(cleanup: Cleanup, identity: Identity, announced = 
 
 async function read(request: IncomingMessage): Promise<Seen> {
   const body = await text(request);
+  const isJson = request.headers['content-type'] === 'application/json';
   return {
     method: request.method ?? '',
     url: new URL(request.url ?? '', 'https://x'),
     authorization: request.headers.authorization,
     idempotencyKey: request.headers['idempotency-key'] as string | undefined,
-    body: body === '' ? undefined : JSON.parse(body),
+    body: body === '' ? undefined : isJson ? JSON.parse(body) : body,
   };
 }
 

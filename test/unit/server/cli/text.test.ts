@@ -3,9 +3,10 @@ import { describe, it } from 'node:test';
 import { cpuPercent, memoryUsed } from '../../../../server/cli/containers.ts';
 import { bytes, duration, relative } from '../../../../server/cli/format.ts';
 import { records } from '../../../../server/cli/ndjson.ts';
-import { facts, printable, table } from '../../../../server/cli/table.ts';
+import { facts, table } from '../../../../server/cli/table.ts';
 import { dockerTime } from '../../../../server/cli/time.ts';
 import { serverUrl } from '../../../../server/cli/trust.ts';
+import { printable } from '../../../../shared/printable.ts';
 
 const NOW = Date.parse('2030-01-01T00:00:00Z');
 

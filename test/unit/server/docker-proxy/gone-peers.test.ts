@@ -6,6 +6,7 @@ import { type AddressInfo, connect as connectTcp } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
+import { INTERNAL_SERVER_NAME } from '../../../../certs/names.ts';
 import { GonePeers } from '../../../../server/docker-proxy/gone-peers.ts';
 import { systemClock } from '../../../../shared/clock.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
@@ -17,9 +18,9 @@ const DOCKER = 'Docker-Client/28.2.2 (linux)';
 const LOOK_MS = 2_000;
 
 /** Both ends of a connection that was upgraded, and what carries TLS at the client: its end is not passed on with that of TLS. */
-async function upgraded(t: TestContext) {
+async function upgraded(t: TestContext, servername = 'localhost') {
   const { ca } = await testCa();
-  const { keyPem: key, certPem: cert } = await ca.issueServer({ publicHosts: ['127.0.0.1'], clock: systemClock });
+  const { keyPem: key, certPem: cert } = await ca.issueServer({ publicHosts: ['localhost'], clock: systemClock });
   const server = createServer({ key, cert, allowHalfOpen: true });
   const upgrade = once(server, 'upgrade');
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -27,7 +28,7 @@ async function upgraded(t: TestContext) {
   const carrier = new Duplex({ read: () => undefined, write: (chunk, _encoding, done) => void tcp.write(chunk, done) });
   tcp.on('data', (chunk) => carrier.push(chunk));
   let tickets = 0;
-  const client = connect({ socket: carrier, host: '127.0.0.1', ca: ca.certPem }).resume();
+  const client = connect({ socket: carrier, servername, ca: ca.certPem }).resume();
   // What it has not read would have its connection reset in place of ended.
   client.on('session', () => tickets++);
   client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
@@ -86,4 +87,15 @@ test('a client that has ended its input by TLS, and reads on, is there', async (
   ends.client.end();
   await once(ends.stream, 'end');
   for (let look = 0; look < 5; look++) assert.equal(await isGone(), false);
+});
+
+test('of a client behind a proxy that ends TLS nothing is told: the proxy closes both, too, when its client has ended its input', async (t) => {
+  const { stream, socket, kill } = await upgraded(t, INTERNAL_SERVER_NAME);
+  const clock = new FakeClock();
+  const unwatch = new GonePeers(clock).watch(stream, socket, DOCKER, () => assert.fail('it was taken for gone'));
+  defer(t, async () => unwatch());
+  stream.resume();
+  kill();
+  await once(stream, 'end');
+  assert.equal(clock.pendingTimers, 0, 'it is not looked at');
 });

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { createCsr } from '../../../../certs/csr.ts';
 import { formatToken, parseToken } from '../../../../certs/enrollment-token.ts';
 import { agentUri } from '../../../../certs/names.ts';
-import { EnrollmentRefused } from '../../../../server/enrollment/redeem.ts';
+import { RefusedRequest } from '../../../../server/audit/refused-request.ts';
 import { START } from '../store/fixture.ts';
 import { ADMIN, AGENT_ADDRESS, aRequest, INSTALLATION, newKey, openEnrollment } from './fixture.ts';
 
@@ -234,7 +234,7 @@ test('a request that is refused does not use the token up', async (t) => {
   ];
   for (const [code, request] of bad) {
     await assert.rejects(enrollment.redeem(request as typeof good, AGENT_ADDRESS), (error) => {
-      assert.ok(error instanceof EnrollmentRefused);
+      assert.ok(error instanceof RefusedRequest);
       assert.deepEqual([error.code, error.entry.result, error.entry.detail['code']], [code, 'refused', code]);
       return true;
     });

@@ -94,6 +94,24 @@ test('what a host sends is written, and then only it is told that it has arrived
   });
 });
 
+test('an agent that stops is no warning, and whatever else fails is one', async (t) => {
+  const opened = await openEvents(t);
+  const warned: unknown[] = [];
+  const log = { ...SILENT, warn: (facts: { err?: { code?: string } }) => void warned.push(facts.err?.code) };
+  const { registry } = feeds(t, opened, opened.eventLog, log as unknown as typeof SILENT);
+  const link = feedLink();
+  registry.attach(link);
+  for (const [times, code] of (['STREAM_INTERRUPTED', 'INTERNAL'] as const).entries()) {
+    await asking(link, times + 1);
+    link.answer(new FairleadError(code, 'no more'));
+    await waitFor('the next question', () => {
+      opened.clock.advance(1_000);
+      return link.asked.length === times + 2;
+    });
+  }
+  assert.deepEqual(warned, ['INTERNAL']);
+});
+
 test('an agent of another process repeats some: a server that was restarted, too, knows them', async (t) => {
   const opened = await openEvents(t);
   const first = feeds(t, opened);

@@ -96,7 +96,7 @@ test('a receiver that is away gets all of it when it is back, over a restart, an
   await waitFor('a try', () => posts.length > 0);
   await waitFor('its state', async () => (await first.webhooks.get(webhook.id)).state === 'retrying');
   const { error, failures, behind } = await first.webhooks.get(webhook.id);
-  assert.match(error ?? '', /^webhook:http:\/\/127\.0\.0\.1:\d+ answered 503$/);
+  assert.match(error ?? '', /^webhook:127\.0\.0\.1:\d+ answered 503$/);
   assert.deepEqual([failures >= 1, behind], [true, 1]);
   await first.webhooks.close();
   const later = { ...systemClock, now: () => Date.now() + 61_000 };
@@ -185,6 +185,9 @@ test('URLs with credentials, of other schemes, and of addresses that clouds trus
   ];
   for (const url of refused) await assert.rejects(webhooks.create({ url }, ADMIN), { code: 'VALIDATION' }, url);
   assert.deepEqual((await webhooks.list({})).items, []);
+  const ofClouds = ['fd00:ec2::23', 'fd20:ce::254', 'fd00:c1::a9fe:a9fe', 'fd00:42::42', 'fd00:a9fe:a9fe::1'];
+  const translated = ['64:ff9b:1::a9fe:a9fe', '64:ff9b:1:fffe::a9fe:a9fe', '::ffff:0:a9fe:a9fe', '2002:a9fe:a9fe::1'];
+  for (const address of [...ofClouds, 'fd00:100::100:200', ...translated]) assert.ok(isRefused(address), address);
   for (const fine of ['10.0.0.1', '127.0.0.1', '::1', '2001:db8::1', 'fd00::1', '8.8.8.8'])
     assert.ok(!isRefused(fine), fine);
   const { webhooks: open2 } = await open(t, opened, { allowsLinkLocal: true });

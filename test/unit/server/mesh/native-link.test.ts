@@ -40,7 +40,9 @@ test('what the agent sends is told by its heartbeats, once there is something to
   startHeartbeats(agent, 1000, vitals, clock);
   await waitFor('the first heartbeat', () => beats.length === 1);
   assert.equal(beats[0]?.link, undefined, 'an idle agent has nothing to tell');
-  link.beat(beats[0] as Heartbeat);
+  assert.equal(link.describe().clockSkewMs, undefined, 'before it has said what time it is');
+  link.beat(beats[0] as Heartbeat, clock.now() + 90_000);
+  assert.equal(link.describe().clockSkewMs, -90_000, 'its clock is behind');
   assert.equal(link.traffic().fromAgent, undefined);
 
   const log = await link.open(containerLogStream, { id: 'c' });
@@ -51,9 +53,9 @@ test('what the agent sends is told by its heartbeats, once there is something to
   await waitFor('the next heartbeat', () => beats.length === 2);
   const told = beats[1]?.link;
   assert.ok(told?.roundTripMs !== undefined || told?.deliveryBytesPerSecond !== undefined, JSON.stringify(told));
-  link.beat(beats[1] as Heartbeat);
+  link.beat(beats[1] as Heartbeat, 0);
   assert.deepEqual(link.traffic().fromAgent, told);
-  link.beat({ ...(beats[1] as Heartbeat), link: undefined } as unknown as Heartbeat);
+  link.beat({ ...(beats[1] as Heartbeat), link: undefined } as unknown as Heartbeat, 0);
   assert.deepEqual(link.traffic().fromAgent, told, 'nothing new is no news');
   assert.ok(link.traffic().bytesIn > 3_000_000);
   assert.deepEqual(Object.keys(link.traffic().toAgent.queuedBytes).sort(), ['bulk', 'control', 'interactive']);

@@ -7,7 +7,7 @@ import { createOfflineRoot, openCa } from '../../../../certs/authority.ts';
 import { createCsr } from '../../../../certs/csr.ts';
 import { createCaRequest, readCaRequest } from '../../../../certs/intermediate.ts';
 import { proveRecovery } from '../../../../certs/recovery-proof.ts';
-import { RecoveryRefused } from '../../../../server/renewal/recovery.ts';
+import { RefusedRequest } from '../../../../server/audit/refused-request.ts';
 import type { ErrorCode } from '../../../../shared/errors.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { forgedCertificate } from '../../../support/forged.ts';
@@ -54,7 +54,7 @@ async function actionsOf({ audit }: TestServer): Promise<string[]> {
 }
 
 function refusedAs(code: ErrorCode, text: RegExp = /./) {
-  return (error: unknown) => error instanceof RecoveryRefused && error.code === code && text.test(error.message);
+  return (error: unknown) => error instanceof RefusedRequest && error.code === code && text.test(error.message);
 }
 
 test('an expired host waits until somebody approves it, and gets a certificate for that very key', async (t) => {

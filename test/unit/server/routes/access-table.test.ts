@@ -12,210 +12,16 @@ import { Hosts } from '../../../../server/hosts/hosts.ts';
 import { HostRegistry } from '../../../../server/hosts/registry.ts';
 import { listenApi } from '../../../../server/listen.ts';
 import { buildApi } from '../../../../server/routes/api.ts';
-import type { Access, Api, ScopeRule } from '../../../../server/routes/app-types.ts';
+import type { Api } from '../../../../server/routes/app-types.ts';
 import type { ApiDeps } from '../../../../server/routes/deps.ts';
 import { openStore, type Store } from '../../../../server/store/store.ts';
 import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import type { Role } from '../../../../shared/messages/kind.ts';
 import { fileCleanup, tempDir } from '../../../support/tmp.ts';
 import { aCertificate, aHost, HOST_IDS } from '../store/fixture.ts';
+import { type Line, STACK, TABLE } from './access-lines.ts';
 import { FakeHost } from './fake-host.ts';
 import { fakeDeps } from './fakes.ts';
-
-const H = '/api/v1/hosts/:host';
-const C = `${H}/containers/:container`;
-const D = '/api/v1/hosts/:host/docker/*';
-const V = `${H}/volumes/:volume`;
-const S = `${H}/stacks/:stack`;
-
-/** A call that only an admin may make. */
-const UNKNOWN = { call: 'no/such/call', needs: 'admin' } as const;
-
-/** `ok` is the status for whoever may use it; the hosts of this test answer UNSUPPORTED, which is 501. */
-type Line = [route: string, access: Access, scope: ScopeRule, ok: number, more?: More];
-
-interface More {
-  readonly query?: string;
-  readonly body?: object;
-  /** What stands for the rest of the path, and the role that this needs beyond that of the route. */
-  readonly call?: string;
-  readonly needs?: Role;
-  /** What the request is about, where that is said by a header. */
-  readonly host?: string;
-  readonly accept?: string;
-}
-
-const TABLE: readonly Line[] = [
-  ['GET /healthz', 'public', 'none', 200],
-  ['HEAD /healthz', 'public', 'none', 200],
-  ['GET /readyz', 'public', 'none', 200],
-  ['HEAD /readyz', 'public', 'none', 200],
-  ['GET /ca.pem', 'public', 'none', 200],
-  ['GET /api/v1/ca', 'public', 'none', 200],
-  ['GET /api/v1/ca/rotation', 'viewer', 'installation', 200],
-  ['POST /api/v1/ca/rotation', 'admin', 'installation', 400],
-  ['POST /api/v1/ca/request', 'admin', 'installation', 201],
-  ['POST /api/v1/ca/import', 'admin', 'installation', 400],
-  ['POST /api/v1/enroll', 'public', 'none', 400],
-  ['GET /metrics', 'viewer', 'installation', 200],
-  ['GET /api/v1/openapi.json', 'viewer', 'none', 200],
-  ['GET /api/docs', 'viewer', 'none', 200],
-  ['GET /api/v1/whoami', 'viewer', 'none', 200],
-  ['GET /install.sh', 'public', 'none', 200],
-  ['GET /download/:os/:arch/:file', 'public', 'none', 404],
-  ['GET /api/v1/enrollment-tokens', 'admin', 'installation', 200],
-  ['POST /api/v1/enrollment-tokens', 'admin', 'installation', 201],
-  ['DELETE /api/v1/enrollment-tokens/:id', 'admin', 'installation', 204],
-  ['GET /api/v1/api-tokens', 'admin', 'installation', 200],
-  ['POST /api/v1/api-tokens', 'admin', 'installation', 201, { body: { name: 'x', role: 'viewer' } }],
-  ['DELETE /api/v1/api-tokens/:id', 'admin', 'installation', 404],
-  ['POST /api/v1/api-tokens/:id/rotate', 'admin', 'installation', 404],
-  ['GET /api/v1/operator-certificates', 'admin', 'installation', 200],
-  ['POST /api/v1/operator-certificates', 'admin', 'installation', 400],
-  ['DELETE /api/v1/operator-certificates/:serial', 'admin', 'installation', 204],
-  ['GET /api/hawser/tokens', 'admin', 'installation', 200],
-  ['POST /api/hawser/tokens', 'admin', 'installation', 201, { body: { name: 'x' } }],
-  ['DELETE /api/hawser/tokens', 'admin', 'installation', 204, { query: '?id=w1' }],
-  ['DELETE /api/hawser/tokens/:id', 'admin', 'installation', 204],
-  ['POST /api/hawser/tokens/:id/rotate', 'admin', 'installation', 201],
-  ['POST /api/v1/hosts/:host/adoption', 'admin', 'host', 201],
-  ['GET /api/v1/hosts/:host/adoption', 'admin', 'host', 200],
-  ['DELETE /api/v1/hosts/:host/adoption', 'admin', 'host', 204],
-  ['GET /api/v1/hawser-hosts', 'admin', 'installation', 200],
-  [
-    'POST /api/v1/hawser-hosts',
-    'admin',
-    'installation',
-    201,
-    { body: { name: 'x', url: 'https://nas:2376', token: 'secret' } },
-  ],
-  ['GET /api/v1/hawser-hosts/:host', 'admin', 'installation', 200],
-  ['PATCH /api/v1/hawser-hosts/:host', 'admin', 'installation', 200, { body: { insecureHttp: true } }],
-  ['GET /api/hawser/connect', 'viewer', 'installation', 200],
-  ['GET /api/hawser/edge', 'public', 'none', 400],
-  ['GET /api/v1/users', 'admin', 'installation', 200],
-  ['POST /api/v1/users', 'admin', 'installation', 400],
-  ['PUT /api/v1/users/:user/password', 'admin', 'installation', 400],
-  ['DELETE /api/v1/users/:user', 'admin', 'installation', 204],
-  ['POST /api/v1/login', 'public', 'none', 400],
-  // A token has no session.
-  ['GET /api/v1/session', 'viewer', 'none', 404],
-  ['POST /api/v1/logout', 'viewer', 'none', 404],
-  ['POST /api/v1/backup', 'admin', 'installation', 400],
-  ['GET /api/v1/audit', 'admin', 'installation', 200],
-  ['GET /api/v1/audit/verify', 'admin', 'installation', 200],
-  ['GET /api/v1/audit/export', 'admin', 'installation', 200],
-  ['GET /api/v1/certificates', 'viewer', 'filtered', 200],
-  ['GET /api/v1/revocations', 'viewer', 'filtered', 200],
-  ['POST /api/v1/revocations', 'admin', 'installation', 400],
-  ['POST /api/v1/certificates/:serial/revoke', 'admin', 'installation', 204],
-  ['POST /api/v1/hosts/:host/release', 'admin', 'host', 200],
-  ['POST /api/v1/recover', 'public', 'none', 400],
-  ['GET /api/v1/recoveries', 'admin', 'installation', 200],
-  ['POST /api/v1/recoveries/:id/approve', 'admin', 'installation', 204],
-  ['POST /api/v1/recoveries/:id/deny', 'admin', 'installation', 204],
-  ['GET /api/v1/hosts', 'viewer', 'filtered', 200],
-  ['GET /api/v1/hosts/:host', 'viewer', 'host', 200],
-  ['PATCH /api/v1/hosts/:host', 'admin', 'installation', 200, { body: { tags: ['lab'] } }],
-  // Whoever may use these may not make each of Docker's calls: that is decided call by call.
-  [`GET ${D}`, 'viewer', 'host', 501, { call: 'v1.41/containers/json' }],
-  [`HEAD ${D}`, 'viewer', 'host', 501, { call: '_ping' }],
-  [`POST ${D}`, 'viewer', 'host', 501, { call: 'containers/web/start', needs: 'operator' }],
-  [`PUT ${D}`, 'viewer', 'host', 501, { call: 'containers/web/archive', needs: 'operator' }],
-  [`DELETE ${D}`, 'viewer', 'host', 501, { call: 'secrets/x', needs: 'admin' }],
-  ...['GET', 'HEAD', 'POST', 'PUT', 'DELETE'].map(
-    (method): Line => [`${method} /api/v1/docker/*`, 'viewer', 'filtered', 501, { ...UNKNOWN, host: 'inside' }],
-  ),
-  ['DELETE /api/v1/hosts/:host', 'admin', 'host', 204],
-  ['POST /api/v1/hosts/:host/revoke', 'admin', 'host', 200],
-  ['GET /api/v1/hosts/:host/info', 'viewer', 'host', 501],
-  ['POST /api/v1/hosts/:host/ping', 'viewer', 'host', 501],
-  ['POST /api/v1/hosts/:host/throughput', 'operator', 'host', 501],
-  // No WebSocket, and so refused, once it is known that the caller might.
-  ['GET /api/v1/hosts/:host/tcp', 'operator', 'host', 400, { query: '?port=80' }],
-  ['POST /api/v1/webhooks', 'admin', 'installation', 201, { body: { url: 'https://receiver.example/' } }],
-  ['GET /api/v1/webhooks', 'admin', 'installation', 200],
-  ['GET /api/v1/webhooks/:id', 'admin', 'installation', 200],
-  ['DELETE /api/v1/webhooks/:id', 'admin', 'installation', 204],
-  ['POST /api/v1/webhooks/:id/test', 'admin', 'installation', 204],
-  ['GET /api/v1/events', 'viewer', 'filtered', 200, { accept: 'application/json' }],
-  ['GET /api/v1/hosts/:host/events', 'viewer', 'host', 200, { accept: 'application/json' }],
-  ['GET /api/v1/hosts/:host/metrics', 'viewer', 'host', 200],
-  ['GET /api/v1/hosts/:host/metrics/latest', 'viewer', 'host', 404],
-  ['GET /api/v1/hosts/:host/stats', 'viewer', 'host', 501],
-  ['GET /api/v1/metrics/hosts', 'viewer', 'filtered', 200],
-  ['GET /api/v1/containers', 'viewer', 'filtered', 200],
-  ['GET /api/v1/images', 'viewer', 'filtered', 200],
-  ['GET /api/v1/volumes', 'viewer', 'filtered', 200],
-  ['GET /api/v1/networks', 'viewer', 'filtered', 200],
-  ['GET /api/v1/stacks', 'viewer', 'filtered', 200],
-  ['POST /api/v1/stacks/actions', 'operator', 'filtered', 200, { body: { action: 'stop', select: { all: true } } }],
-  ['POST /api/v1/containers/actions', 'operator', 'filtered', 200, { body: { action: 'stop', select: { all: true } } }],
-  ['GET /api/v1/hosts/:host/containers', 'viewer', 'host', 501],
-  ['GET /api/v1/volume-transfers', 'viewer', 'filtered', 200],
-  ['POST /api/v1/volume-transfers', 'operator', 'filtered', 400],
-  ['GET /api/v1/volume-transfers/:id', 'viewer', 'filtered', 404],
-  ['GET /api/v1/volume-transfers/:id/progress', 'viewer', 'filtered', 404],
-  ['DELETE /api/v1/volume-transfers/:id', 'operator', 'filtered', 404],
-  [`GET ${V}/files`, 'operator', 'host', 501],
-  [`GET ${V}/archive`, 'operator', 'host', 501],
-  // No tar.
-  [`PUT ${V}/archive`, 'operator', 'host', 400],
-  [`GET ${C}`, 'viewer', 'host', 501],
-  [`DELETE ${C}`, 'operator', 'host', 501],
-  [`GET ${C}/top`, 'viewer', 'host', 501],
-  [`GET ${C}/logs`, 'viewer', 'host', 501],
-  [`GET ${C}/stats`, 'viewer', 'host', 501],
-  // No WebSocket, and so refused, once it is known that the caller might.
-  [`GET ${C}/exec`, 'operator', 'host', 400, { query: '?cmd=sh' }],
-  ...['start', 'stop', 'restart', 'kill', 'pause', 'unpause'].map(
-    (verb): Line => [`POST ${C}/${verb}`, 'operator', 'host', 501],
-  ),
-  [`POST ${H}/containers`, 'operator', 'host', 501, { body: { Image: 'x' } }],
-  [`POST ${H}/containers/prune`, 'operator', 'host', 501],
-  [`POST ${C}/rename`, 'operator', 'host', 501, { body: { name: 'other' } }],
-  [`GET ${H}/images`, 'viewer', 'host', 501],
-  [`GET ${H}/images/:image`, 'viewer', 'host', 501],
-  [`DELETE ${H}/images/:image`, 'operator', 'host', 501],
-  [`POST ${H}/images/:image/tag`, 'operator', 'host', 501, { body: { repo: 'r', tag: 't' } }],
-  [`POST ${H}/images/prune`, 'operator', 'host', 501],
-  [`GET ${H}/networks`, 'viewer', 'host', 501],
-  [`GET ${H}/networks/:network`, 'viewer', 'host', 501],
-  [`POST ${H}/networks`, 'operator', 'host', 501, { body: { Name: 'lan' } }],
-  [`DELETE ${H}/networks/:network`, 'operator', 'host', 501],
-  ...['connect', 'disconnect'].map(
-    (verb): Line => [`POST ${H}/networks/:network/${verb}`, 'operator', 'host', 501, { body: { Container: 'web' } }],
-  ),
-  [`POST ${H}/networks/prune`, 'operator', 'host', 501],
-  [`GET ${H}/volumes`, 'viewer', 'host', 501],
-  [`GET ${H}/volumes/:volume`, 'viewer', 'host', 501],
-  [`POST ${H}/volumes`, 'operator', 'host', 501, { body: { Name: 'data' } }],
-  [`DELETE ${H}/volumes/:volume`, 'operator', 'host', 501],
-  [`POST ${H}/volumes/prune`, 'operator', 'host', 501],
-  [`POST ${C}/exec`, 'operator', 'host', 501, { body: { cmd: ['true'] } }],
-  // No WebSocket, and no body, and so refused, once it is known that the caller might.
-  [`GET ${C}/attach`, 'operator', 'host', 400],
-  [`GET ${C}/archive`, 'operator', 'host', 501, { query: '?path=/etc' }],
-  [`HEAD ${C}/archive`, 'operator', 'host', 501, { query: '?path=/etc' }],
-  [`PUT ${C}/archive`, 'operator', 'host', 400, { query: '?path=/etc' }],
-  [`POST ${H}/images/pull`, 'operator', 'host', 501, { body: { reference: 'a' } }],
-  [`GET ${H}/images/:image/archive`, 'operator', 'host', 501],
-  [`POST ${H}/images/load`, 'operator', 'host', 400],
-  [`GET ${H}/stacks`, 'viewer', 'host', 501],
-  [`GET ${S}`, 'viewer', 'host', 501],
-  [`PUT ${S}`, 'operator', 'host', 501, { body: { compose: 'services: {web: {image: x}}' } }],
-  [`DELETE ${S}`, 'operator', 'host', 501],
-  ...['start', 'stop', 'restart', 'pull', 'redeploy'].map(
-    (verb): Line => [`POST ${S}/${verb}`, 'operator', 'host', 501],
-  ),
-  [`POST ${S}/scale`, 'operator', 'host', 501, { body: { services: { web: 2 } } }],
-  [`POST ${S}/migrate`, 'operator', 'host', 404, { body: { to: 'elsewhere' } }],
-  [`POST ${S}/rollback`, 'operator', 'host', 501, { body: { revision: 3 } }],
-  [`GET ${S}/logs`, 'viewer', 'host', 501],
-  [`GET ${S}/revisions`, 'viewer', 'host', 200],
-  [`GET ${S}/revisions/:revision`, 'viewer', 'host', 200],
-  [`GET ${S}/revisions/:from/diff/:to`, 'viewer', 'host', 200],
-];
 
 interface Identity {
   readonly name: string;
@@ -308,7 +114,7 @@ function ask(line: Line, host: string, { authorization }: Identity): Promise<Res
   const [method = '', pattern = ''] = route.split(' ');
   const objects = { container: 'web', image: 'team%2Fapp:1', network: 'lan', volume: 'data', stack: 'web' };
   const revisions = { revision: '3', from: '3', to: '3' };
-  const platform = { os: 'linux', arch: 'x64', file: 'fairlead-agent' };
+  const platform = { os: 'linux', arch: 'x64', file: 'fairlead-agent', sequence: '7' };
   const values: Record<string, string> = {
     host,
     ...objects,
@@ -403,7 +209,7 @@ test('every 401 says how to log in, and no answer repeats a token', async () => 
 });
 
 test('a stack is migrated to a host in the scope of the token only, and to no other', async () => {
-  const to = (host: string): Line => [`POST ${S}/migrate`, 'operator', 'host', 200, { body: { to: host } }];
+  const to = (host: string): Line => [`POST ${STACK}/migrate`, 'operator', 'host', 200, { body: { to: host } }];
   const statuses: Record<string, number[]> = {};
   for (const identity of identities.filter(({ role }) => role === 'operator')) {
     const answers = [await ask(to('outside'), 'inside', identity), await ask(to('inside'), 'inside', identity)];

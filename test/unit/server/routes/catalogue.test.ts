@@ -1,4 +1,7 @@
-/** Routes of images, networks and volumes, and of new containers, over a made-up host: what goes to it, what it may answer, and what is written down. */
+/**
+ * Routes of images, networks and volumes, and of new containers, over a made-up host: what goes to it, what it may answer,
+ * and what is written down.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
@@ -61,6 +64,11 @@ test('no body gets to the host that Docker could read in two ways, or that no me
   const deepest = { payload: deep(12) as object };
   const answer = await ask(api, { method: 'POST', url: `${BASE}/containers`, headers: as('operator'), ...deepest });
   assert.equal(answer.statusCode, 201);
+});
+
+test('no field may be called __proto__, however deep', () => {
+  const value: unknown = JSON.parse('{"Labels": [{"__proto__": 1}]}');
+  assert.throws(() => readDockerBody(value as Parameters<typeof readDockerBody>[0]), invalid);
 });
 
 test('whatever is let through can be sent', () => {

@@ -66,7 +66,7 @@ test('an enrollment token comes with the commands to use it', async (t) => {
     token: 'fle1.secret',
     expiresAt: new Date(NOW).toISOString(),
     caFingerprint: 'sha256:00',
-    enrollCommand: 'fairlead-agent enroll --server https://server:8440 --token fle1.secret',
+    enrollCommand: 'echo fle1.secret | fairlead-agent enroll --server https://server:8440 --token -',
     installCommand: 'install with fle1.secret',
   });
   const asked = calls.find(({ name }) => name === 'enrollment.createToken');

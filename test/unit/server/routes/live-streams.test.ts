@@ -173,3 +173,15 @@ test('records and frames are for those who ask for them', () => {
   }
   assert.equal(logForm('application/vnd.docker.raw-stream, application/vnd.docker.multiplexed-stream'), 'frames');
 });
+
+test('as the server stops, a stream without an end of its own ends, and others get their time', () => {
+  const live = new LiveStreams(NO_ENDS, manualClock());
+  const [log, call] = [live.begin(VIEWER, 'endless'), live.begin(VIEWER)];
+  live.drain();
+  assert.deepEqual(ended(log, call), ['SHUTDOWN', undefined]);
+  assert.throws(() => live.begin(VIEWER, 'endless'), { code: 'SHUTDOWN' });
+  // What was let in before may go on to where it needs a stream.
+  const late = live.begin(VIEWER);
+  live.close();
+  assert.deepEqual(ended(call, late), ['SHUTDOWN', 'SHUTDOWN']);
+});

@@ -1,6 +1,7 @@
 /** What is refused is written down, but nobody can fill the audit log without a token, nor hide behind forged addresses. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseBalancers } from '../../../../server/doors/balancers.ts';
 import type { AuditEntry } from '../../../../server/routes/deps/audit.ts';
 import type { ApiLimits } from '../../../../server/routes/deps.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
@@ -78,6 +79,19 @@ test('without a proxy the header counts for nothing', async (t) => {
   t.after(() => api.close());
   await ask(api, { url: '/api/v1/hosts', headers: { authorization: 'Bearer wrong', 'x-forwarded-for': '10.0.0.1' } });
   assert.equal(audit[0]?.address, '127.0.0.1');
+});
+
+test('nor does it from a peer that is not the proxy', async (t) => {
+  const trustedProxies = parseBalancers('--trust-proxy-from', ['127.0.0.2']);
+  const { api, audit } = await fixture({ overrides: { trustProxy: true, trustedProxies } });
+  t.after(() => api.close());
+  const headers = { authorization: 'Bearer wrong', 'x-forwarded-for': '10.0.0.1' };
+  for (const remoteAddress of ['127.0.0.1', '127.0.0.2'])
+    await ask(api, { url: '/api/v1/hosts', headers, remoteAddress });
+  assert.deepEqual(
+    audit.map(({ address }) => address),
+    ['127.0.0.1', '10.0.0.1'],
+  );
 });
 
 test('a flood without tokens hides no row of a token that tries too much', async (t) => {

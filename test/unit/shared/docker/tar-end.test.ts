@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Headers, pack } from 'tar-stream';
 import { BLOCK_BYTES, TarEnd } from '../../../../shared/docker/tar-end.ts';
+import { headerOf } from '../../../support/tar-headers.ts';
 
 const GIB = 1024 ** 3;
 
@@ -78,10 +79,49 @@ test('the size of a large file counts as pax says it, and as GNU writes it', asy
   }
 });
 
+test('however small the pieces are in which it comes, little is kept of it', async () => {
+  const header = (type: string, size: number) => {
+    const block = Buffer.alloc(BLOCK_BYTES, 0);
+    block.write(size.toString(8).padStart(11, '0'), 124);
+    block.write(type, 156);
+    return block;
+  };
+  const extended = header('x', 1024 * 1024);
+  const [ofNothing, large] = [header('x', 0), header('0', GIB)];
+  const piece = Buffer.alloc(1, 1);
+  for (const heads of [[extended], [ofNothing, large]]) {
+    const end = new TarEnd();
+    for (const head of heads) end.add(head);
+    const before = process.memoryUsage();
+    for (let i = 0; i < 1024 * 1024 - 1; i++) end.add(piece);
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    const grown = heapUsed + arrayBuffers - before.heapUsed - before.arrayBuffers;
+    assert.ok(grown < 32 * 1024 * 1024, `${grown} bytes more`);
+    assert.equal(end.isReached, false);
+  }
+});
+
 test('bytes that are no tar lead nowhere, and to no error', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 2000 }), { maxLength: 6 }), (chunks) => {
       isWhole(...chunks.map((chunk) => Buffer.from(chunk)));
     }),
   );
+});
+
+test('an extended header takes no longer than in proportion to its length, whatever stands in it', async () => {
+  for (const [what, filled, record] of [
+    ['a length behind lines', '\n', '1 '],
+    ['a length behind zeros', '0', '1 '],
+    ['no length', '1', ''],
+    ['one short record after another', '2 ', ''],
+  ] as const) {
+    const extended = Buffer.alloc(128 * 1024, filled);
+    extended.write(record, extended.byteLength - record.length);
+    const end = new TarEnd();
+    end.add(await headerOf('x', extended.byteLength));
+    const started = performance.now();
+    end.add(extended);
+    assert.ok(performance.now() - started < 1_000, what);
+  }
 });

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   canReceive,
-  canSend,
   STREAM_EVENTS,
   STREAM_STATES,
   type StreamEvent,
@@ -47,7 +46,6 @@ for (const state of STREAM_STATES) {
   }
 }
 
-test('body frames come and go in the states that say so', () => {
+test('body frames come in the states that say so', () => {
   assert.deepEqual(STREAM_STATES.filter(canReceive), ['open', L]);
-  assert.deepEqual(STREAM_STATES.filter(canSend), ['open', R]);
 });
