@@ -24,8 +24,8 @@ import { testVolume } from '../support/volumes.ts';
 import { waitFor, within } from '../support/wait.ts';
 
 /** How long whoever waits may be left in the dark. */
-const TOLD_MS = 15_000;
-const FREED_MS = 15_000;
+const TOLD_MS = 30_000;
+const FREED_MS = 30_000;
 const LARGE_MB = 48;
 const IMAGE = 'fl-test-large:1';
 

@@ -11,7 +11,7 @@ import { type Launched, launch } from '../support/launcher.ts';
 import { addHost, type Enrolled, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { followEvents, type SseEvent } from '../support/sse.ts';
 import { type Cleanup, defer, fileCleanup } from '../support/tmp.ts';
-import { waitFor } from '../support/wait.ts';
+import { onBusyMachine, waitFor } from '../support/wait.ts';
 
 const shared = fileCleanup();
 const ALL = '/api/v1/events';
@@ -37,7 +37,7 @@ test('what happens to a container is told within a second, and to whom it happen
   const { id, name } = await testContainer(t);
   const startedAt = performance.now();
   const started = await events.next('container.start', of(id)('container.start'));
-  assert.ok(started.at - startedAt < 1_000, `${started.at - startedAt} ms`);
+  assert.ok(started.at - startedAt < onBusyMachine(1_000), `${started.at - startedAt} ms`);
   assert.deepEqual([started.data.host, started.data.hostId], ['shed', shed.hostId]);
   assert.equal(started.data.attributes.name, name);
   await dockerApi('POST', `/containers/${id}/stop?t=5`);
@@ -54,7 +54,7 @@ test('an agent that is killed and comes back loses nothing and repeats nothing',
   await waitForState(server, 'shed', 'offline');
   for (const act of ['pause', 'unpause', 'kill']) await dockerApi('POST', `/containers/${id}/${act}`);
   shed = { ...shed, process: startAgent(shared, shed) };
-  await events.next('container.die', of(id)('container.die'), 15_000);
+  await events.next('container.die', of(id)('container.die'));
   const expected = ['create', 'start', 'pause', 'unpause', 'kill', 'die'].map((word) => `container.${word}`);
   assert.deepEqual(typesOf(events.events, id), expected);
   assert.deepEqual(
@@ -100,7 +100,7 @@ test('hosts come and go, change and leave, and a token with a scope sees what is
   await scoped.next('host.offline', ({ event }) => event === 'host.offline');
   await server.api.request('PATCH', '/api/v1/hosts/bare', { body: { tags: ['away'] } });
   startAgent(t, bare, ['--docker', '/nonexistent/docker.sock']);
-  const online = await all.next('host.online', ({ event }) => event === 'host.online', 15_000);
+  const online = await all.next('host.online', ({ event }) => event === 'host.online');
   assert.deepEqual([online.data.host, online.data.attributes.docker], ['bare', 'unreachable']);
   await server.api.post('/api/v1/hosts/bare/revoke', { reason: 'sold' });
   const revoked = await all.next('host.revoked', ({ event }) => event === 'host.revoked');
@@ -150,7 +150,7 @@ test('a webhook gets what its receiver missed while it was down, and the CLI sho
   await dockerApi('POST', `/containers/${container.id}/kill`);
   // Others use the same Engine.
   const types = () => told.filter(({ subject }) => subject === container.id).map(({ type }) => type);
-  await waitFor('the events', () => types().includes('container.die'), { timeoutMs: 15_000 });
+  await waitFor('the events', () => types().includes('container.die'));
   assert.equal(told[0]?.type, 'webhook.test');
   assert.deepEqual(types(), ['container.create', 'container.start', 'container.kill', 'container.die']);
   await cli('webhook', 'rm', id);

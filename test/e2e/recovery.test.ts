@@ -69,14 +69,14 @@ test('a session whose agent renews nothing ends within 5 s of the expiry', async
   const session = new Session({ side: 'agent', transport: wsTransport(ws), ...common });
   await greetServer(session, HELLO);
   const expiry = await expiryOf('stubborn');
-  const end = await within(20_000, 'the end of the session', session.closed);
+  const end = await within(30_000, 'the end of the session', session.closed);
   assert.equal(end.code, 'CERT_EXPIRED');
   assert.ok(Date.now() >= expiry - 1_000 && Date.now() < expiry + 5_000, `${Date.now() - expiry} ms after its expiry`);
 });
 
 test('a host that was away for too long waits, is approved, and comes back as the one it was', async (t) => {
   const host = hostNamed('away');
-  await waitFor('the expiry', async () => Date.now() > (await expiryOf('away')), { timeoutMs: 20_000 });
+  await waitFor('the expiry', async () => Date.now() > (await expiryOf('away')));
   const before = (await server.api.get('/api/v1/hosts/away')).body;
   const agent = startAgent(t, host);
   await waitFor('its request', () => recoveryOf('away'), { timeoutMs: 60_000, context: () => agent.transcript() });

@@ -46,7 +46,7 @@ async function isTidy(machine: Machine): Promise<string> {
       const pids = (await done(machine, PIDS)).split('\n');
       return pids.length === 1 && pids[0] !== '' ? pids[0] : undefined;
     },
-    { everyMs: 200, timeoutMs: 20_000 },
+    { everyMs: 200, timeoutMs: 60_000 },
   );
   assert.equal(await done(machine, `stat -c '%a %U %n' ${EXECUTABLE}*`), `755 fairlead-agent ${EXECUTABLE}`);
   return pid;
@@ -74,7 +74,7 @@ async function upgraded(machine: Machine): Promise<void> {
   await wish(server, host, CRASHING.sequence);
   const { state, error } = await upgradeEnded(server, host);
   assert.deepEqual([state, error?.detail], ['failed', 'the new version was given up: it ended before it had settled']);
-  const back = await waitForState(server, host, 'online', 30_000);
+  const back = await waitForState(server, host, 'online', 60_000);
   assert.equal(back['agentVersion'], next.facts.version);
   const pid = await isTidy(machine);
 

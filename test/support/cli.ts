@@ -21,7 +21,7 @@ export type CliRun = Pick<Launched, 'name' | 'stdout' | 'stderr' | 'transcript'>
  * for what only a process shows.
  */
 export async function runCliHere(args: readonly string[], options: CliRunOptions = {}): Promise<CliRun> {
-  const { env = {}, input = '', timeoutMs = 30_000 } = options;
+  const { env = {}, input = '', timeoutMs = 60_000 } = options;
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   stdin.end(input);
   const said = { stdout: '', stderr: '' };

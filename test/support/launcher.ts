@@ -118,7 +118,7 @@ export class Launched {
   }
 
   /** Sends SIGTERM and waits for the end. */
-  async stop(timeoutMs = 12_000): Promise<Exit> {
+  async stop(timeoutMs = 30_000): Promise<Exit> {
     this.signal('SIGTERM');
     return await within(timeoutMs, `the end of ${this.name}`, this.exited, () => this.transcript());
   }
@@ -129,7 +129,7 @@ export class Launched {
   }
 
   /** Waits until what it has written to stdout or stderr matches; fails at once when it ends without. */
-  async waitForOutput(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  async waitForOutput(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
     const look = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr) ?? undefined;
     return await waitFor(`${pattern} from ${this.name}`, look, {
       timeoutMs,

@@ -33,7 +33,7 @@ class SseReader {
   }
 
   /** Waits for the first event that fits. */
-  async next(what: string, fits: (event: SseEvent) => boolean, timeoutMs = 5_000): Promise<SseEvent> {
+  async next(what: string, fits: (event: SseEvent) => boolean, timeoutMs = 30_000): Promise<SseEvent> {
     const context = () => JSON.stringify(this.events.map(({ id, event }) => `${id} ${event}`));
     return await waitFor(what, () => this.events.find(fits), { timeoutMs, context });
   }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { before, test } from 'node:test';
 import { sealedKind, sealKey, unsealKey } from '../../../certs/key-at-rest.ts';
 import { isFairleadError } from '../../../shared/errors.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 const KEY = '-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n';
 const PASSPHRASE = 'correct horse, Pferd: 馬';
@@ -69,21 +70,14 @@ test('every flipped byte and every cut is refused', async () => {
 });
 
 test('absurd parameters are refused at once, not tried', async () => {
-  const started = performance.now();
-  for (const [at, value] of [
-    [AT.log2N, 63],
-    [AT.log2N, 31],
-    [AT.log2N, 19],
-    [AT.log2N, 14],
-    [AT.log2N, 0],
-    [AT.r, 0],
-    [AT.r, 255],
-    [AT.p, 0],
-    [AT.p, 255],
-  ] as const) {
-    await refuses(changed(underPassphrase, at, value), PASSPHRASE, /scrypt parameters are out of bounds/);
-  }
-  assert.ok(performance.now() - started < 1000);
+  const absurd = [
+    ...[63, 31, 19, 14, 0].map((value) => changed(underPassphrase, AT.log2N, value)),
+    ...[0, 255].flatMap((value) => [AT.r, AT.p].map((at) => changed(underPassphrase, at, value))),
+  ];
+  const spentMs = await cpuMs(async () => {
+    for (const key of absurd) await refuses(key, PASSPHRASE, /scrypt parameters are out of bounds/);
+  });
+  assert.ok(spentMs < 1000, `${spentMs} ms`);
 });
 
 test('other bytes are refused', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isCallPattern, isKnownArea, permitsCall } from '../../../../agent/policy/docker-calls.ts';
 import { normalPath } from '../../../../shared/docker/path.ts';
+import { leastCpuMs } from '../../../support/cpu-time.ts';
 
 const deny = (...entries: string[]) => ({ allow: [], deny: entries });
 const allow = (...entries: string[]) => ({ allow: entries, deny: [] });
@@ -88,12 +89,13 @@ test('a name in a denial may have slashes; in an allowance it has none', () => {
   ]);
 });
 
-test('many stars and a long path are judged at once', () => {
+test('many stars and a long path are judged at once', async () => {
   const policy = deny(`docker:GET ${'/*'.repeat(25)}/x`);
-  const from = performance.now();
-  assert.ok(permitsCall(policy, 'GET', '/a'.repeat(2000)));
-  assert.ok(!permitsCall(policy, 'GET', `${'/a'.repeat(2000)}/x`));
-  assert.ok(performance.now() - from < 1_000);
+  const judge = () => {
+    assert.ok(permitsCall(policy, 'GET', '/a'.repeat(2000)));
+    assert.ok(!permitsCall(policy, 'GET', `${'/a'.repeat(2000)}/x`));
+  };
+  assert.ok((await leastCpuMs(3, judge)) < 1_000);
 });
 
 test('a HEAD is a GET, and no other method is taken for one', () => {

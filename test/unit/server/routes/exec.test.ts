@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { FairleadError } from '../../../../shared/errors.ts';
 import type { Role } from '../../../../shared/messages/kind.ts';
+import { waitFor, within } from '../../../support/wait.ts';
 import { type FakeStream, frame } from './fake-host.ts';
 import { as, ask, type Fixture, fixture, listen } from './fakes.ts';
 
@@ -114,10 +115,8 @@ test('a terminal is resized, its first size included', async (t) => {
   for (let cols = 100; cols < 150; cols++) client.control({ resize: { cols, rows: 30 } });
   client.socket.send(Buffer.from('x'));
   await once(stream().input, 'readable');
-  const deadline = Date.now() + 2000;
   const last = () => (stream().signals.at(-1) as { resize: { cols: number } } | undefined)?.resize.cols;
-  while (last() !== 149 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
-  assert.equal(last(), 149, 'the latest size arrives');
+  await waitFor('the latest size', () => last() === 149);
   assert.ok(stream().signals.length < 10, 'and not every one before');
   stream().output.end('raw');
   stream().trailer.resolve({ code: 0 });
@@ -218,10 +217,8 @@ test('a client that leaves while its input waits ends the process within a secon
   const client = await new Client(`${url}${EXEC}?cmd=sleep`).open();
   for (let i = 0; i < 64; i++) client.socket.send(Buffer.alloc(256 * 1024));
   await new Promise((resolve) => setTimeout(resolve, 100));
-  const leftAt = performance.now();
   client.socket.terminate();
-  assert.equal((await stream().wasReset.promise).code, 'CANCELLED');
-  assert.ok(performance.now() - leftAt < 1000);
+  assert.equal((await within(1000, 'the reset', stream().wasReset.promise)).code, 'CANCELLED');
 });
 
 test('an interrupted exec says so and closes with 1011', async (t) => {
@@ -248,13 +245,11 @@ test('a revoked token is cut off even if its client does not read', async (t) =>
   client.socket.pause();
   stream().output.write(Buffer.alloc(8 * 1024 * 1024));
   await new Promise((resolve) => setTimeout(resolve, 100));
-  const revokedAt = performance.now();
   revokeToken('id-operator');
   await stream().wasReset.promise;
   await new Promise((resolve) => setTimeout(resolve, 700));
   client.socket.resume();
-  await client.closed;
-  assert.ok(performance.now() - revokedAt < 2000);
+  await within(1000, 'the end', client.closed);
   const received = client.bytes.reduce((sum, { length }) => sum + length, 0);
   assert.ok(received < 8 * 1024 * 1024);
 });
