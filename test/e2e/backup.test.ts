@@ -81,7 +81,7 @@ test('restored on another data directory, agents, tokens and logs go on', { time
   const back = await startServer(t, { dataDir, ...ports });
   assert.equal(back.runtime.caFingerprint, server.runtime.caFingerprint);
   for (const agent of [first, second]) {
-    const host = await waitForState(back, agent.name, 'online', 90_000);
+    const host = await waitForState(back, agent.name, 'online');
     assert.equal(host['id'], agent.hostId);
     assert.equal(agent.process.exit, undefined, agent.process.transcript());
   }

@@ -123,7 +123,7 @@ test('two agents with one certificate do not chase each other away for ever', as
   assert.ok(told.length > 0, 'that one took over from another is in the audit log');
   for (const { older, newer } of told) assert.notEqual(older.instanceId, newer.instanceId);
   await second.stop();
-  await waitForState(server, 'shed', 'online', 90_000);
+  await waitForState(server, 'shed', 'online');
 });
 
 test('an agent that is stopped drains and exits with 0; its host is offline at once', async () => {

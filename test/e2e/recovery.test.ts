@@ -84,7 +84,7 @@ test('a host that was away for too long waits, is approved, and comes back as th
   assert.match(status.stdout, /recovering since .*expired on .*approve/, status.stdout);
   assert.match(await cli('host', 'recoveries'), /away +pending/);
   assert.match(await cli('host', 'approve', 'away'), /Approved away/);
-  const after = await waitForState(server, 'away', 'online', 60_000);
+  const after = await waitForState(server, 'away', 'online');
   assert.equal(after['id'], before.id);
   assert.notEqual((after['certificate'] as { serial: string }).serial, before.certificate.serial);
   assert.equal(agent.exit, undefined);
@@ -102,7 +102,7 @@ test('a host that is denied gives up with 5 and says why', async (t) => {
 test('policy lets a host back in that expired a short while ago', async (t) => {
   server = await restartServer(shared, server, 'kill', [...LIFE, '--recover-within', '1h']);
   startAgent(t, hostNamed('policy'));
-  await waitForState(server, 'policy', 'online', 60_000);
+  await waitForState(server, 'policy', 'online');
   assert.deepEqual(
     (await server.api.get('/api/v1/recoveries')).body.items.map((row: { state: string }) => row.state),
     ['denied'],

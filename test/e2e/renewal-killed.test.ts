@@ -27,7 +27,7 @@ test('agent and server are killed while they renew', async (t) => {
   let server = await startServer(t, { args: ARGS });
   const host = await enroll(t, server, 'alpha');
   let agent: Launched = startAgent(t, host);
-  await waitForState(server, 'alpha', 'online', 60_000);
+  await waitForState(server, 'alpha', 'online');
   for (const [victim, issued] of [
     ['agent', false],
     ['server', false],

@@ -49,7 +49,7 @@ async function host(name: string, path: string, args: readonly string[] = []): P
   const agent = await enroll(shared, server, name);
   if (name === 'modern') link = await linkAgent(shared, server, agent, { rate: 1e9, delayMs: 0 });
   launch(shared, 'agent', ['run', '--state-dir', agent.stateDir, ...args], { env: { PATH: path } });
-  await waitForState(server, name, 'online', 60_000);
+  await waitForState(server, name, 'online');
   return agent;
 }
 

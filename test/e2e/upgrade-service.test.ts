@@ -74,7 +74,7 @@ async function upgraded(machine: Machine): Promise<void> {
   await wish(server, host, CRASHING.sequence);
   const { state, error } = await upgradeEnded(server, host);
   assert.deepEqual([state, error?.detail], ['failed', 'the new version was given up: it ended before it had settled']);
-  const back = await waitForState(server, host, 'online', 60_000);
+  const back = await waitForState(server, host, 'online');
   assert.equal(back['agentVersion'], next.facts.version);
   const pid = await isTidy(machine);
 

@@ -5,12 +5,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { before, type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { HELPER_LABEL } from '../../agent/docker/volume-helper.ts';
 import { runCliHere } from '../support/cli.ts';
 import { dockerApi } from '../support/docker.ts';
 import type { Launched } from '../support/launcher.ts';
+import type { Link } from '../support/link-emulator.ts';
 import { linkAgent } from '../support/linked-agent.ts';
 import {
   addHost,
@@ -30,20 +31,32 @@ const run = promisify(execFile);
 const shared = fileCleanup();
 let server: Server;
 let shed: Enrolled & { process: Launched };
-/** Behind a link of 48 Mbit/s. */
+/** Behind a link of its own. */
 let barn: Enrolled & { process: Launched };
+let link: Link;
+/** Of the link, in bytes a second … */
+const RATE = 6_000_000;
+/** … where a copy is met half-way, and where it must not get much further. */
+const SLOW_RATE = 2_000_000;
+const SLOWEST_RATE = 400_000;
 
 before(async () => {
   server = await startServer(shared);
   const [host, agent] = await Promise.all([addHost(shared, server, 'shed'), enroll(shared, server, 'barn')]);
   shed = host;
-  await linkAgent(shared, server, agent, { rate: 6_000_000, delayMs: 2 });
+  link = await linkAgent(shared, server, agent, { rate: RATE, delayMs: 2 });
   barn = { ...agent, process: startAgent(shared, agent) };
   await waitForState(server, 'barn', 'online');
 });
 
 const cli = (...args: string[]) =>
   runCliHere(args, { env: { FAIRLEAD_SERVER: server.runtime.apiUrl, FAIRLEAD_API_TOKEN: server.adminToken } });
+
+/** Slows the link until the end of the test, if it is not made faster before. */
+async function slow(t: TestContext, rate: number): Promise<void> {
+  defer(t, () => link.set({ rate: RATE }));
+  await link.set({ rate });
+}
 
 async function helpersOf({ hostId }: Enrolled): Promise<number> {
   const filters = encodeURIComponent(JSON.stringify({ label: [`${HELPER_LABEL}=${hostId}`] }));
@@ -128,7 +141,9 @@ async function tars(): Promise<string[]> {
 }
 
 async function nothingIsLeft(): Promise<void> {
-  assert.deepEqual([await helpersOf(shed), await helpersOf(barn), await tars()], [0, 0, []]);
+  await waitFor('the end of what was kept', async () => {
+    return (await helpersOf(shed)) + (await helpersOf(barn)) + (await tars()).length === 0;
+  });
 }
 
 test('a volume is copied to another host, with a line of progress', async (t) => {
@@ -161,6 +176,7 @@ test('a volume is copied to another host, with a line of progress', async (t) =>
 test('a copy goes on after its target was killed, and after its server was', async (t) => {
   const source = await testVolume(t, RANDOM);
   const target = volumeName(t);
+  await slow(t, SLOW_RATE);
   const { status, body, text } = await begin(`shed:${source}`, `barn:${target}`);
   assert.equal(status, 202, text);
   const { id } = body;
@@ -174,6 +190,7 @@ test('a copy goes on after its target was killed, and after its server was', asy
   await reached(kept + 3 * MIB);
   assert.equal((await dockerApi('GET', `/volumes/${target}`)).status, 404, 'touched before it is whole');
   server = await restartServer(shared, server, 'kill');
+  await link.set({ rate: RATE });
   const ended = await waitFor(
     'the end',
     async () => {
@@ -194,6 +211,7 @@ test('a copy goes on after its target was killed, and after its server was', asy
 test('a copy that is cancelled leaves nothing, and no second one goes into its target meanwhile', async (t) => {
   const source = await testVolume(t, RANDOM);
   const target = volumeName(t);
+  await slow(t, SLOWEST_RATE);
   const { body } = await begin(`shed:${source}`, `barn:${target}`);
   const { bytes, ...rest } = await waitFor('some bytes, or its end', async () => {
     const now = await transfer(body.id);
@@ -205,7 +223,6 @@ test('a copy that is cancelled leaves nothing, and no second one goes into its t
   assert.equal(cancelled.exit.code, 0, cancelled.transcript());
   assert.equal((await transfer(body.id)).state, 'cancelled');
   assert.equal((await dockerApi('GET', `/volumes/${target}`)).status, 404);
-  await waitFor('the end of the helper', async () => (await helpersOf(shed)) === 0);
   await nothingIsLeft();
   assert.equal((await cli('volume', 'transfers', 'cancel', body.id)).exit.code, 1);
 });
@@ -217,6 +234,7 @@ test('a disk that fills up while a volume comes ends the copy: told, the target 
   defer(t, () => run('umount', ['-l', spools]));
   const [source, target] = [await testVolume(t, RANDOM), await testVolume(t, RANDOM.slice(0, 2))];
   const before = await contentOf(t, target);
+  await slow(t, SLOWEST_RATE);
   const { body } = await begin(`shed:${source}`, `barn:${target}`, { replace: true });
   await waitFor('some bytes', async () => (await transfer(body.id)).bytes > 0, { everyMs: 5 });
   await assert.rejects(run('dd', ['if=/dev/zero', `of=${join(spools, 'of-others')}`, 'bs=1M']), /No space left/);
@@ -228,8 +246,9 @@ test('a disk that fills up while a volume comes ends the copy: told, the target 
   assert.match(ended.error.detail, /the disk under the agent's state directory (?:is full|has no room)/);
   assert.ok(ended.bytes < 16 * MIB, 'it was not in the middle');
   assert.deepEqual(await contentOf(t, target), before);
-  await waitFor('the end of what was kept', async () => (await tars()).length === 0 && (await helpersOf(shed)) === 0);
+  await nothingIsLeft();
   await rm(join(spools, 'of-others'));
+  await link.set({ rate: RATE });
   const again = await cli('volume', 'copy', `shed:${source}`, `barn:${target}`, '--replace');
   assert.equal(again.exit.code, 0, again.transcript());
   assert.deepEqual(await contentOf(t, target), await contentOf(t, source));

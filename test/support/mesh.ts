@@ -135,7 +135,7 @@ export async function waitForState(
   server: Server,
   host: string,
   state: 'online' | 'offline' | 'revoked',
-  timeoutMs = 30_000,
+  timeoutMs = 90_000,
 ): Promise<Record<string, unknown>> {
   return await waitFor(
     `${host} to be ${state}`,
