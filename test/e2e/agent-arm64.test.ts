@@ -10,11 +10,10 @@ import { requireDocker } from '../support/docker.ts';
 import { launchCommand } from '../support/launcher.ts';
 import { newToken, startServer, waitForState } from '../support/mesh.ts';
 import { tempDir } from '../support/tmp.ts';
+import { PATIENT_MS } from '../support/wait.ts';
 
 /** Debian's `qemu-user-static`, and where its `*-arm64-cross` packages have the libraries that Node needs. */
 const [EMULATOR, LIBRARIES] = ['qemu-aarch64-static', '/usr/aarch64-linux-gnu'];
-/** It is some twenty times as slow. */
-const PATIENT_MS = 60_000;
 
 test('says what it is, enrolls, and serves its Docker', { timeout: 4 * PATIENT_MS }, async (t) => {
   await requireDocker();
@@ -29,7 +28,7 @@ test('says what it is, enrolls, and serves its Docker', { timeout: 4 * PATIENT_M
   const enroll = ['enroll', '--server', server.runtime.apiUrl, '--token', token, '--name', 'armed'];
   assert.match(await said(...enroll, '--state-dir', stateDir), /^enrolled as armed /);
   const agent = launchCommand(t, EMULATOR, [...command, 'run', '--state-dir', stateDir]);
-  const host = await waitForState(server, 'armed', 'online', PATIENT_MS);
+  const host = await waitForState(server, 'armed', 'online');
   assert.deepEqual([host['os'], host['arch'], host['agentVersion']], ['linux', 'arm64', VERSION]);
   const { body } = await server.api.get('/api/v1/hosts/armed/containers?all=1');
   assert.ok(Array.isArray(body.items), JSON.stringify(body));

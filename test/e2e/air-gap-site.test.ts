@@ -23,7 +23,6 @@ import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 
 const TARGET = `linux-${process.arch}` as 'linux-x64';
-const PATIENT_MS = 60_000;
 const API = `https://${HUB_ADDRESS}:8440`;
 
 const shared = fileCleanup();
@@ -88,7 +87,7 @@ test('an archive installs and runs a site that has nothing but itself', { timeou
   const bothRun = async (version: string) => {
     const online = new RegExp(`^host-[01] +online .* ${version.replaceAll('.', '[.]')} `, 'gm');
     const both = async () => (await cli('host ls')).match(online)?.length === 2;
-    await waitFor(`both hosts with ${version}`, both, { timeoutMs: PATIENT_MS, everyMs: 500 });
+    await waitFor(`both hosts with ${version}`, both, { everyMs: 500 });
   };
   const install = async (host: Machine, index: number) => {
     const { installCommand = '' } = JSON.parse(await cli(`--json token create --host-name host-${index}`)) as Record<
@@ -111,7 +110,7 @@ test('an archive installs and runs a site that has nothing but itself', { timeou
   await said(server, `cd /root/paper && fairlead ca sign --root root ${offline} request.pem --out signed.pem`);
   await cli('ca import /root/paper/signed.pem');
   const activate = async () => (await server.sh(`fairlead ${access} ca rotate --activate`)).code === 0;
-  await waitFor('the hosts to trust the offline root', activate, { timeoutMs: PATIENT_MS, everyMs: 500 });
+  await waitFor('the hosts to trust the offline root', activate, { everyMs: 500 });
   await bothRun(VERSION);
 
   await cli('agent release add /media/next');
@@ -159,7 +158,7 @@ test('images of server and agent are made of it, and keep all in their volumes',
     // As Docker runs it every half minute.
     const [, ...probe] = (await dockerApi('GET', `/containers/${name}/json`)).body.Config.Healthcheck.Test;
     const isHealthy = async () => (await docker('exec', name, ...probe).catch(() => undefined)) !== undefined;
-    await waitFor('a healthy server', isHealthy, { timeoutMs: PATIENT_MS, everyMs: 300 });
+    await waitFor('a healthy server', isHealthy, { everyMs: 300 });
     return name;
   };
   const { gid } = await stat(DOCKER_SOCKET);
@@ -173,7 +172,7 @@ test('images of server and agent are made of it, and keep all in their volumes',
   const startAgent = async (server: string) => {
     const name = await start(agentImage, ...besides(server), ...socket);
     const online = async () => /^boxed +online +\d/m.test(await cliOf(server)('host', 'ls'));
-    await waitFor('the host', online, { timeoutMs: PATIENT_MS, everyMs: 300 });
+    await waitFor('the host', online, { everyMs: 300 });
     return name;
   };
 

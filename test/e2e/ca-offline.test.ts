@@ -11,15 +11,12 @@ import { launchCommand, run } from '../support/launcher.ts';
 import { enroll, modeOf, type Server, serverArgs, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
 
-/** Enough on a machine that is busy with other tests. */
-const PATIENT_MS = 90_000;
-
 const shared = fileCleanup();
 let server: Server;
 let files: string;
 
 async function cli(...args: string[]): Promise<string> {
-  const done = await runCliHere(args, { timeoutMs: PATIENT_MS });
+  const done = await runCliHere(args);
   assert.equal(done.exit.code, 0, done.transcript());
   return done.stdout;
 }
@@ -36,7 +33,7 @@ async function openssl(cleanup: Cleanup, ...args: string[]): Promise<void> {
 }
 
 async function reseal(dataDir: string, ...args: string[]) {
-  return await run(shared, 'server', [...serverArgs(dataDir), ...args], { timeoutMs: PATIENT_MS });
+  return await run(shared, 'server', [...serverArgs(dataDir), ...args]);
 }
 
 test('the passphrase is changed while no server runs, and a wrong one changes nothing', async () => {
@@ -124,7 +121,7 @@ test('an offline root signs an intermediate, which then issues; hosts enroll by 
   assert.equal(server.runtime.caFingerprint, pin);
   const host = await enroll(shared, server, 'below');
   startAgent(shared, host);
-  await waitForState(server, 'below', 'online', PATIENT_MS);
+  await waitForState(server, 'below', 'online');
   assert.equal(await readFile(join(host.stateDir, 'ca.pem'), 'utf8'), rootPem);
   const [, intermediate = ''] = certificateBlocks(await readFile(join(host.stateDir, 'cert.pem'), 'utf8'));
   await writeFile(path('intermediate.pem'), intermediate);

@@ -23,9 +23,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
-import { waitFor } from '../support/wait.ts';
-
-const PATIENT_MS = 90_000;
+import { PATIENT_MS, waitFor } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -77,25 +75,25 @@ function eventually<T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
-  return waitFor(what, condition, { timeoutMs: PATIENT_MS });
+  return waitFor(what, condition);
 }
 
 async function joined(name: string): Promise<Enrolled & { process: Launched }> {
   const agent = await enroll(shared, server, name);
   const process = startAgent(shared, agent);
-  await waitForState(server, name, 'online', PATIENT_MS);
+  await waitForState(server, name, 'online');
   return { ...agent, process };
 }
 
 /** A command with the login that was stored before anything changed. */
 async function cli(...args: string[]): Promise<string> {
-  const done = await runCliHere(args, { env, timeoutMs: 90_000 });
+  const done = await runCliHere(args, { env });
   assert.equal(done.exit.code, 0, done.transcript());
   return done.stdout;
 }
 
 async function refusedCli(...args: string[]): Promise<string> {
-  const done = await runCliHere(args, { env, timeoutMs: 90_000 });
+  const done = await runCliHere(args, { env });
   assert.equal(done.exit.code, 1, done.transcript());
   return done.stderr;
 }
@@ -190,7 +188,7 @@ test('an activated root issues; who knows the old one is led to it, tokens, logi
   // The sleeper learns of the new root by itself, although it cannot verify the server.
   sleeper = startAgent(shared, asleep);
   server.api = await freshApi();
-  await waitForState(server, 'asleep', 'online', PATIENT_MS);
+  await waitForState(server, 'asleep', 'online');
   await eventually('the sleeper to follow', async () => (await pinInRecord(asleep)) === spkiPin(newRoot));
   const adminToken = (await readFile(join(server.dataDir, 'admin-token'), 'utf8')).trim();
   assert.notEqual(adminToken, oldToken);
@@ -220,14 +218,14 @@ test('a step back from there leads everyone back, the newcomer as well', async (
   await streamFlows();
   await newborn.process.stop();
   newborn = { ...newborn, process: startAgent(shared, newborn) };
-  await waitForState(server, 'newborn', 'online', PATIENT_MS);
+  await waitForState(server, 'newborn', 'online');
   // A certificate of the root that would be dropped, and nobody there who could renew it.
   assert.match(await refusedCli('ca', 'rotate', '--abort'), /early.*\(CONFLICT\)/);
 
   assert.match(await cli('ca', 'rotate', '--activate'), /Phase: +activated/);
   assert.deepEqual(await isVerifiedBy(newRoot), [true, true]);
   await eventually('the host to follow', async () => (await pinInRecord(awake)) === spkiPin(newRoot));
-  for (const name of ['awake', 'asleep', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+  for (const name of ['awake', 'asleep', 'newborn']) await waitForState(server, name, 'online');
 });
 
 test('hosts renew by themselves, one that was away as well, and then the old root is retired without force', async () => {
@@ -244,7 +242,7 @@ test('hosts renew by themselves, one that was away as well, and then the old roo
   assert.match(await cli('ca', 'rotate', '--retire'), /Phase: +stable/);
   await streamFlows();
   assert.equal(await Promise.race([cut, Promise.resolve('open')]), 'open');
-  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online');
   assert.equal((await server.api.get('/api/v1/hosts/awake')).body.connectedAt, connectedAt, 'by the same session');
   assert.equal((await published()).length, 1);
   for (const agent of [awake, late, newborn]) {
@@ -296,7 +294,7 @@ test('a server that is killed comes back, and forcing the next step locks out wh
   const [root = ''] = await published();
   server = await restartServer(shared, server, 'kill');
   assert.deepEqual(await isVerifiedBy(root), [true, true]);
-  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online', PATIENT_MS);
+  for (const name of ['awake', 'asleep', 'late', 'newborn']) await waitForState(server, name, 'online');
   await sleeper.stop();
   await cli('ca', 'rotate');
   await cli('ca', 'rotate', '--activate');

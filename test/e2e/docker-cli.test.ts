@@ -117,7 +117,7 @@ async function play(t: TestContext, cli: string, target: Target): Promise<string
       // The Engine prunes for one client at a time, and another session may be that one.
       return outcome.stderr.includes('prune operation is already running') ? undefined : outcome;
     };
-    const outcome = await waitFor(args.join(' '), run, { timeoutMs: 30_000 });
+    const outcome = await waitFor(args.join(' '), run);
     outcomes.push(`$ docker ${plain(`${args.join(' ')}\n${told(outcome)}`, name, dir)}`);
   }
   assert.ok(payload.equals(await readFile(join(dir, 'back'))), 'a file that was copied there and back');

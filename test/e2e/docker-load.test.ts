@@ -86,7 +86,6 @@ test('of 50 logs that are followed at once each has all its lines, and one whose
   await first?.kill();
   for (const tail of others) {
     await waitFor('all lines', () => tail.stdout === expected, {
-      timeoutMs: 30_000,
       context: () => `${tail.stdout.length} of ${expected.length} characters, ${tail.stderr}`,
       failed: () => (tail.exit === undefined ? undefined : 'it ended'),
     });

@@ -7,7 +7,7 @@ import { TestEngine } from '../support/engine.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { followEvents } from '../support/sse.ts';
 import { type Cleanup, fileCleanup } from '../support/tmp.ts';
-import { waitFor, within } from '../support/wait.ts';
+import { PATIENT_MS, waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let engine: TestEngine;
@@ -64,14 +64,14 @@ test('logs and statistics go on over a stopped and a killed Docker, with every b
   const restarts = [() => engine.stop(), () => engine.kill()];
   for (const line of [100, 200, 300, 400]) {
     const isThere = () => logs.every(({ text }) => new RegExp(`^e${line}\\r?$`, 'm').test(text));
-    await waitFor(`line ${line} of each`, isThere, { timeoutMs: 30_000 });
+    await waitFor(`line ${line} of each`, isThere);
     const samples = stats.text.length;
     await restarts.shift()?.();
     if (line <= 200) await engine.up();
-    await waitFor('another sample', () => stats.text.length > samples, { timeoutMs: 30_000 });
+    await waitFor('another sample', () => stats.text.length > samples);
     await Promise.all(writers.map((each) => letGo(each, line)));
   }
-  await within(30_000, 'the end of the logs', Promise.all(logs.map(({ end }) => end)));
+  await within(PATIENT_MS, 'the end of the logs', Promise.all(logs.map(({ end }) => end)));
   for (const [index, each] of writers.entries()) {
     const whole = await server.api.get(at(each, '/logs'));
     assert.equal(logs[index]?.text, whole.text);

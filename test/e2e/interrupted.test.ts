@@ -15,7 +15,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup } from '../support/tmp.ts';
-import { onBusyMachine, waitFor, within } from '../support/wait.ts';
+import { onBusyMachine, PATIENT_MS, waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -93,7 +93,7 @@ test('a log that is followed over two killed agents is whole, in order, and has 
     await waitFor(`${mark}`, () => texts.every((text) => mark.test(text)), { everyMs: 5 });
     await killAgent();
   }
-  await within(30_000, 'the end of the logs', Promise.all(ends));
+  await within(PATIENT_MS, 'the end of the logs', Promise.all(ends));
   for (const [index, id] of ids.entries()) assert.deepEqual(texts[index]?.trimEnd().split('\n'), await wholeLog(id));
 });
 
@@ -107,7 +107,7 @@ test('the CLI goes on over a restarted server, byte for byte, and tells of it', 
   const log = await wholeLogLater(id);
   const seen = stats.stdout.length;
   for (const run of [plain, separate]) {
-    assert.equal(await within(30_000, 'the end', run.code, () => run.stderr), 0, run.stderr);
+    assert.equal(await within(PATIENT_MS, 'the end', run.code, () => run.stderr), 0, run.stderr);
     assert.match(run.stderr, /lost on the way.*trying again for 5 minutes/);
     assert.match(run.stderr, /connected again; it goes on where it stopped/);
   }
@@ -126,7 +126,7 @@ test('the CLI goes on over a restarted server, byte for byte, and tells of it', 
   );
   await waitFor('more samples', () => stats.stdout.length > seen);
   await dockerApi('DELETE', `/containers/${id}?force=1`);
-  await within(30_000, 'the end of the samples', stats.code, () => stats.stderr);
+  await within(PATIENT_MS, 'the end of the samples', stats.code, () => stats.stderr);
 });
 
 async function wholeLogLater(id: string): Promise<string[]> {
@@ -150,7 +150,7 @@ test('a tail of a silent container loses nothing of what comes while its host is
   await dockerApi('POST', `/exec/${exec.body.Id}/start`, { Detach: true });
   await dockerApi('POST', `/containers/${id}/wait`);
   agent = startAgent(shared, host);
-  const code = await within(30_000, 'the end', run.code, () => run.stderr);
+  const code = await within(PATIENT_MS, 'the end', run.code, () => run.stderr);
   assert.deepEqual([code, run.stdout], [0, 'late\n'], run.stderr);
 });
 
@@ -176,10 +176,10 @@ test('a log that was rotated while its host was away goes on behind a gap, which
   await touch('/tmp/go');
   await waitFor('the rest', async () => (await dockerLog(id)).includes('n400\n'));
   agent = startAgent(shared, host);
-  await within(30_000, 'the end of the bytes', broken);
+  await within(PATIENT_MS, 'the end of the bytes', broken);
   await waitFor('what there is', () => run.stdout.includes('n400\n'));
   await touch('/tmp/end');
-  assert.equal(await within(30_000, 'the end', run.code, () => run.stderr), 1);
+  assert.equal(await within(PATIENT_MS, 'the end', run.code, () => run.stderr), 1);
   assert.match(run.stderr, /what the log had after \S+ is not whole.*; it goes on with what there is\n/);
   const [first, ...rest] = run.stdout.trimEnd().split('\n');
   assert.equal(first, 'first');

@@ -36,7 +36,7 @@ test('a signal to npm reaches the program, which ends in order', async (t) => {
   const { pid } = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as { pid: number },
-    { timeoutMs: 30_000, context: () => npm.transcript() },
+    { context: () => npm.transcript() },
   );
   // Should npm go without its child, nothing may be left behind.
   t.after(() => {

@@ -20,7 +20,6 @@ async function plainServer(t: Cleanup, ...args: string[]) {
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')),
     {
-      timeoutMs: 30_000,
       context: () => started.transcript(),
       failed: () => (started.exit === undefined ? undefined : 'it ended'),
     },

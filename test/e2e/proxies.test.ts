@@ -70,7 +70,7 @@ async function startBehind(t: TestContext, apiPort: number, agentPort: number): 
   const runtime = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as Runtime,
-    { timeoutMs: 30_000, context: () => process.transcript() },
+    { context: () => process.transcript() },
   );
   const caPem = await readFile(join(dataDir, 'ca.pem'), 'utf8');
   const adminToken = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();

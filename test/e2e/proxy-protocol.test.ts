@@ -44,7 +44,7 @@ test('with --proxy-protocol both ports know the caller, and take nobody who come
   const { apiUrl, agentUrl } = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as Runtime,
-    { timeoutMs: 30_000, context: () => server.transcript() },
+    { context: () => server.transcript() },
   );
   const token = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();
   assert.equal((await get(t, apiUrl, '/api/v1/hosts', `${token.slice(0, -8)}AAAAAAAA`)).status, 401);

@@ -79,7 +79,7 @@ test('a host that was away for too long waits, is approved, and comes back as th
   await waitFor('the expiry', async () => Date.now() > (await expiryOf('away')));
   const before = (await server.api.get('/api/v1/hosts/away')).body;
   const agent = startAgent(t, host);
-  await waitFor('its request', () => recoveryOf('away'), { timeoutMs: 60_000, context: () => agent.transcript() });
+  await waitFor('its request', () => recoveryOf('away'), { context: () => agent.transcript() });
   const status = await run(t, 'agent', ['status', '--state-dir', host.stateDir]);
   assert.match(status.stdout, /recovering since .*expired on .*approve/, status.stdout);
   assert.match(await cli('host', 'recoveries'), /away +pending/);
@@ -92,7 +92,7 @@ test('a host that was away for too long waits, is approved, and comes back as th
 
 test('a host that is denied gives up with 5 and says why', async (t) => {
   const agent = startAgent(t, hostNamed('denied'));
-  const asked = await waitFor('its request', () => recoveryOf('denied'), { timeoutMs: 60_000 });
+  const asked = await waitFor('its request', () => recoveryOf('denied'));
   await server.api.post(`/api/v1/recoveries/${asked.id}/deny`);
   const end = await within(60_000, 'the end of the agent', agent.exited, () => agent.transcript());
   assert.equal(end.code, 5, agent.transcript());

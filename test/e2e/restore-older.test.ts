@@ -19,11 +19,10 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
-import { waitFor, within } from '../support/wait.ts';
+import { PATIENT_MS, waitFor, within } from '../support/wait.ts';
 
 /** Short, so that a host renews its certificate while the test waits. */
 const LIFE = ['--agent-cert-life', '30s', '--recover-within', '1h'];
-const PATIENT_MS = 90_000;
 const PASSWORD = 'correct horse battery';
 
 const shared = fileCleanup();
@@ -39,7 +38,7 @@ let ports: { apiPort: number; agentPort: number };
 
 async function cli(...args: string[]): Promise<CliRun> {
   const access = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  const done = await runCliHere([...access, ...args], { timeoutMs: PATIENT_MS, input: `${PASSWORD}\n` });
+  const done = await runCliHere([...access, ...args], { input: `${PASSWORD}\n` });
   assert.equal(done.exit?.code, 0, done.transcript());
   return done;
 }
@@ -70,7 +69,7 @@ async function goOn(t: Cleanup, made: { apiToken: { id: string }; spent: string;
   const { items } = (await server.api.get('/api/v1/certificates?limit=100')).body;
   const known = items.map(({ serial }: { serial: string }) => serial);
   const isNew = async () => !known.includes(await serialOf('renewed'));
-  await waitFor('another certificate', isNew, { timeoutMs: PATIENT_MS, context: () => renewed.process.transcript() });
+  await waitFor('another certificate', isNew, { context: () => renewed.process.transcript() });
   await renewed.process.stop();
   assert.equal((await server.api.post('/api/v1/hosts/outcast/revoke', { reason: 'sold' })).status, 200);
   assert.equal((await server.api.delete(`/api/v1/api-tokens/${made.apiToken.id}`)).status, 204);
@@ -89,7 +88,7 @@ before(async () => {
   outcast = await enroll(shared, server, 'outcast');
   const host = await enroll(shared, server, 'renewed');
   renewed = { ...host, process: startAgent(shared, host) };
-  await waitForState(server, 'renewed', 'online', PATIENT_MS);
+  await waitForState(server, 'renewed', 'online');
   const made = (await server.api.post('/api/v1/api-tokens', { name: 'ci', role: 'viewer' })).body;
   apiToken = made.token;
   const [spent, revoked] = [await newToken(server), await newToken(server)];
@@ -110,7 +109,7 @@ before(async () => {
 
 async function restore(dataDir: string, ...args: string[]): Promise<string> {
   const given = ['restore', backup, '--data-dir', dataDir, '--passphrase-file', secret, ...args];
-  const done = await runCliHere(given, { timeoutMs: PATIENT_MS });
+  const done = await runCliHere(given);
   assert.equal(done.exit?.code, 0, done.transcript());
   await writeFile(join(dataDir, 'admin-token'), server.adminToken, { mode: 0o600 });
   return done.stdout;
@@ -136,10 +135,10 @@ async function renewedComesBack(t: Cleanup): Promise<void> {
   const agent = startAgent(t, renewed);
   const find = async () =>
     (await server.api.get('/api/v1/recoveries')).body.items.find((row: { state: string }) => row.state === 'pending');
-  const asked = await waitFor('its request', find, { timeoutMs: PATIENT_MS, context: () => agent.transcript() });
+  const asked = await waitFor('its request', find, { context: () => agent.transcript() });
   assert.match(asked.why, /does not know the certificate/);
   await cli('host', 'approve', 'renewed');
-  const host = await waitForState(server, 'renewed', 'online', PATIENT_MS);
+  const host = await waitForState(server, 'renewed', 'online');
   assert.equal(host['id'], renewed.hostId);
   assert.equal(agent.exit, undefined, agent.transcript());
   await agent.stop();

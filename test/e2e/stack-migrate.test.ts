@@ -25,7 +25,7 @@ before(async () => {
 
 function stack(...args: string[]): Promise<CliRun> {
   const connection = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  return runCliHere([...connection, 'stack', ...args], { timeoutMs: 60_000 });
+  return runCliHere([...connection, 'stack', ...args]);
 }
 
 /** An image that the shared Engine alone has. @returns its name and its id */
@@ -124,7 +124,7 @@ test('a target that cannot run it has nothing of it afterwards, and the source a
   const running = stack('migrate', 'here', it.name, 'there');
   // Somebody takes the name when all has been looked at: deploying finds out.
   const hasImage = async () => (await engine.docker.api('GET', `/images/${it.imageId}/json`)).status === 200;
-  await waitFor('the image at the target', hasImage, { timeoutMs: 30_000, everyMs: 5 });
+  await waitFor('the image at the target', hasImage, { everyMs: 5 });
   const other = await engine.docker.container(t, { start: false });
   await engine.docker.api('POST', `/containers/${other.id}/rename?name=${taken}`);
   const run = await running;
@@ -141,7 +141,7 @@ test('a Docker that is killed at the target while the volume is carried, and com
     (await server.api.get('/api/v1/volume-transfers')).body.items.some(
       ({ state, bytes }: { state: string; bytes: number }) => state === 'running' && bytes > 0,
     );
-  await waitFor('some bytes', carried, { timeoutMs: 30_000, everyMs: 5 });
+  await waitFor('some bytes', carried, { everyMs: 5 });
   await engine.kill();
   await engine.up();
   const run = await within(60_000, 'the migration', running);

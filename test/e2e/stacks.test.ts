@@ -55,7 +55,7 @@ async function host(name: string, path: string, args: readonly string[] = []): P
 
 function fairlead(...args: string[]): Promise<CliRun> {
   const connection = ['--server', server.runtime.apiUrl, '--api-token-file', join(server.dataDir, 'admin-token')];
-  return runCliHere([...connection, 'stack', ...args], { timeoutMs: 60_000 });
+  return runCliHere([...connection, 'stack', ...args]);
 }
 
 /** As `fairlead`, for what must go well. @returns what it printed */

@@ -46,7 +46,7 @@ async function isTidy(machine: Machine): Promise<string> {
       const pids = (await done(machine, PIDS)).split('\n');
       return pids.length === 1 && pids[0] !== '' ? pids[0] : undefined;
     },
-    { everyMs: 200, timeoutMs: 60_000 },
+    { everyMs: 200 },
   );
   assert.equal(await done(machine, `stat -c '%a %U %n' ${EXECUTABLE}*`), `755 fairlead-agent ${EXECUTABLE}`);
   return pid;

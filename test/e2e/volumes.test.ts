@@ -197,7 +197,7 @@ test('a copy goes on after its target was killed, and after its server was', asy
       const now = await transfer(id);
       return now.endedAt !== null && now;
     },
-    { timeoutMs: 60_000, context: () => server.process.transcript() },
+    { context: () => server.process.transcript() },
   );
   assert.equal(ended.state, 'done', JSON.stringify(ended));
   assert.ok(ended.resumes >= 2 && ended.restarts === 0, JSON.stringify(ended));

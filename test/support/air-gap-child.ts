@@ -12,7 +12,6 @@ import { waitFor } from './wait.ts';
 
 const undo: (() => unknown)[] = [];
 const cleanup: Cleanup = { after: (fn) => void undo.unshift(fn) };
-const PATIENT_MS = 60_000;
 
 async function noNetwork(): Promise<void> {
   const others = Object.keys(networkInterfaces()).filter((name) => name !== 'lo');
@@ -35,7 +34,7 @@ async function useTheMesh(): Promise<void> {
   assert.ok(root !== undefined && secret !== undefined && request !== undefined && signed !== undefined);
   await writeFile(secret, 'only on paper\n', { mode: 0o600 });
   const cli = async (...args: string[]) => {
-    const done = await runCliHere(args, { timeoutMs: PATIENT_MS });
+    const done = await runCliHere(args);
     assert.equal(done.exit.code, 0, done.transcript());
     return done.stdout;
   };
@@ -45,7 +44,7 @@ async function useTheMesh(): Promise<void> {
   await cli('ca', 'sign', '--root', root, '--passphrase-file', secret, request, '--out', signed);
   await cli(...access, 'ca', 'import', signed);
   const activated = async () => (await runCliHere([...access, 'ca', 'rotate', '--activate'])).exit.code === 0;
-  await waitFor('the host to trust the offline root', activated, { timeoutMs: PATIENT_MS, everyMs: 500 });
+  await waitFor('the host to trust the offline root', activated, { everyMs: 500 });
   assert.match(await cli(...access, 'host', 'ls'), /shed .*online/);
   assert.equal(host.process.exit, undefined, host.process.transcript());
   assert.match(await cli(...access, 'audit', '--verify'), /The audit log is whole/);

@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { runCli } from '../../server/cli/program.ts';
 import type { Exit, Launched } from './launcher.ts';
-import { within } from './wait.ts';
+import { PATIENT_MS, within } from './wait.ts';
 
 export interface CliRunOptions {
   /** All that it sees of an environment. */
@@ -21,7 +21,7 @@ export type CliRun = Pick<Launched, 'name' | 'stdout' | 'stderr' | 'transcript'>
  * for what only a process shows.
  */
 export async function runCliHere(args: readonly string[], options: CliRunOptions = {}): Promise<CliRun> {
-  const { env = {}, input = '', timeoutMs = 60_000 } = options;
+  const { env = {}, input = '', timeoutMs = PATIENT_MS } = options;
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   stdin.end(input);
   const said = { stdout: '', stderr: '' };

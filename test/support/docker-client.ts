@@ -5,7 +5,7 @@ import { DOCKER_SOCKET } from './docker.ts';
 import { launchCommand } from './launcher.ts';
 import type { Server } from './mesh.ts';
 import { type Cleanup, tempDir } from './tmp.ts';
-import { within } from './wait.ts';
+import { PATIENT_MS, within } from './wait.ts';
 
 /** What a client printed and how it ended. */
 export interface Outcome {
@@ -70,7 +70,7 @@ export async function runClient(
   cleanup: Cleanup,
   target: Target,
   command: readonly string[],
-  { input = '', cwd, env, timeoutMs = 60_000 }: RunOptions = {},
+  { input = '', cwd, env, timeoutMs = PATIENT_MS }: RunOptions = {},
 ): Promise<Outcome> {
   const [program = '', ...args] = command;
   const where = cwd === undefined ? {} : { cwd };

@@ -106,7 +106,6 @@ export class TestEngine {
     );
     this.#process = dockerd;
     await waitFor('a Docker Engine of its own', async () => (await this.docker.api('GET', '/_ping')).status === 200, {
-      timeoutMs: 30_000,
       context: () => dockerd.transcript().slice(-4_000),
       failed: () => (dockerd.exit === undefined ? undefined : 'it ended'),
     });

@@ -6,7 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { FIRST_KEY, KEYS_OF_EACH } from './ready-rsa-keys.ts';
 import { type Cleanup, defer } from './tmp.ts';
-import { waitFor, within } from './wait.ts';
+import { PATIENT_MS, waitFor, within } from './wait.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -129,7 +129,7 @@ export class Launched {
   }
 
   /** Waits until what it has written to stdout or stderr matches; fails at once when it ends without. */
-  async waitForOutput(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
+  async waitForOutput(pattern: RegExp, timeoutMs = PATIENT_MS): Promise<RegExpExecArray> {
     const look = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr) ?? undefined;
     return await waitFor(`${pattern} from ${this.name}`, look, {
       timeoutMs,
@@ -207,7 +207,7 @@ export async function run(
   options: LaunchOptions & { timeoutMs?: number } = {},
 ): Promise<Launched & { exit: Exit }> {
   const launched = launch(cleanup, program, args, { input: '', ...options });
-  await within(options.timeoutMs ?? 30_000, `the end of ${launched.name}`, launched.exited, () =>
+  await within(options.timeoutMs ?? PATIENT_MS, `the end of ${launched.name}`, launched.exited, () =>
     launched.transcript(),
   );
   return launched as Launched & { exit: Exit };

@@ -10,7 +10,7 @@ import { VERSION } from '../../shared/version.ts';
 import { Api, fetchBlindly } from './http.ts';
 import { type Launched, type LaunchOptions, launch } from './launcher.ts';
 import { type Cleanup, tempDir } from './tmp.ts';
-import { waitFor } from './wait.ts';
+import { PATIENT_MS, waitFor } from './wait.ts';
 
 /** What a server writes to `<data-dir>/runtime.json` once it is ready. */
 export interface Runtime {
@@ -58,7 +58,6 @@ export function serverArgs(dataDir: string, options: ServerOptions = {}): string
 /** Waits until a server that was started on `dataDir` is ready. */
 export async function readyServer(started: Launched, dataDir: string): Promise<Server> {
   const runtime = await waitFor('a ready server', () => readRuntime(started, dataDir), {
-    timeoutMs: 30_000,
     context: () => started.transcript(),
     failed: () => (started.exit === undefined ? undefined : 'it ended'),
   });
@@ -135,7 +134,7 @@ export async function waitForState(
   server: Server,
   host: string,
   state: 'online' | 'offline' | 'revoked',
-  timeoutMs = 90_000,
+  timeoutMs = PATIENT_MS,
 ): Promise<Record<string, unknown>> {
   return await waitFor(
     `${host} to be ${state}`,

@@ -13,7 +13,7 @@ import { waitFor } from './wait.ts';
 /** Runs the CLI against `server`, which must succeed. @returns what it prints */
 export async function cliOf(server: Server, ...args: string[]): Promise<string> {
   const env = { FAIRLEAD_SERVER: server.runtime.apiUrl, FAIRLEAD_API_TOKEN: server.adminToken, HOME: server.dataDir };
-  const ended = await runCliHere(args, { env, timeoutMs: 60_000 });
+  const ended = await runCliHere(args, { env });
   assert.equal(ended.exit.code, 0, ended.transcript());
   return ended.stdout;
 }
@@ -64,7 +64,7 @@ export async function upgradeEnded(server: Server, host: string, context: () => 
       const { body } = await server.api.get(`/api/v1/hosts/${host}/upgrade`);
       return ['done', 'failed', 'refused'].includes(body.state) ? body : undefined;
     },
-    { timeoutMs: 60_000, everyMs: 100, context: () => `${context()}\n${server.process.transcript()}` },
+    { everyMs: 100, context: () => `${context()}\n${server.process.transcript()}` },
   );
 }
 

@@ -1,6 +1,8 @@
 /** Waiting for something to become true, with a deadline and without guessing how long it takes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** More than the minute that an agent may stay away after its connection has failed a few times. */
+export const PATIENT_MS = 90_000;
 const TICK_MS = 20;
 /** What a tick counts for at most: one that comes later was kept from running, by a busy machine or this process. */
 const LATE_TICK_MS = 2 * TICK_MS;
@@ -47,7 +49,7 @@ class Deadline implements Disposable {
 export const onBusyMachine = (ms: number): number => 5 * ms;
 
 export interface WaitOptions {
-  /** Time until the wait fails, 30 s unless given; see `Deadline`. */
+  /** Time until the wait fails, `PATIENT_MS` unless given; see `Deadline`. */
   timeoutMs?: number;
   /** Time between two looks. */
   everyMs?: number;
@@ -67,7 +69,7 @@ export async function waitFor<T>(
   condition: () => T | undefined | false | Promise<T | undefined | false>,
   options: WaitOptions = {},
 ): Promise<T> {
-  const { timeoutMs = 30_000, everyMs = 20, context, failed } = options;
+  const { timeoutMs = PATIENT_MS, everyMs = 20, context, failed } = options;
   using deadline = new Deadline(timeoutMs);
   let cause: unknown;
   for (;;) {
