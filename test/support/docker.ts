@@ -116,7 +116,7 @@ async function makeContainer(docker: TestDocker, cleanup: Cleanup, options: Cont
     HostConfig: { NetworkMode: 'none' },
     ...options.config,
   });
-  defer(cleanup, () => docker.api('DELETE', `/containers/${name}?force=1&v=1`));
+  defer(cleanup, () => docker.api('DELETE', `/containers/${created.Id}?force=1&v=1`));
   if (options.start !== false) await must(docker, 'POST', `/containers/${name}/start`);
   return { id: created.Id, name };
 }
