@@ -204,7 +204,7 @@ test('trailers of Docker are those of the stream', async (t) => {
 test('a connection that Docker hands over unasked is closed again', async (t) => {
   const { done, docker } = await opened(t, dockerRequest, request());
   docker.write(...SWITCHING, '');
-  await assert.rejects(within(5_000, 'the end', done));
+  await within(5_000, 'the end', assert.rejects(done));
   await docker.gone();
 });
 

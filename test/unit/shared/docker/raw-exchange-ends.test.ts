@@ -89,7 +89,7 @@ for (const [name, ...lines] of [
     assert.equal(String(first), 'half');
     body.on('end', () => assert.fail('it looks whole'));
     begun.docker.socket.end();
-    await assert.rejects(within(5_000, 'the end', text(body)));
+    await within(5_000, 'the end', assert.rejects(text(body)));
     assert.equal(body.errored instanceof Error, true);
   });
 }
