@@ -12,7 +12,7 @@ import { ExecClient } from '../support/exec-client.ts';
 import { Api } from '../support/http.ts';
 import { addHost, enroll, modeOf, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, defer, fileCleanup, tempDir } from '../support/tmp.ts';
-import { onBusyMachine, within } from '../support/wait.ts';
+import { within } from '../support/wait.ts';
 
 /** Within which a stream ends once its token, or its right to the host, has. */
 const END_MS = 1_000;
@@ -85,14 +85,9 @@ function endOf(response: IncomingMessage): Promise<void> {
   });
 }
 
-/** Waits for the end of all streams. */
+/** Waits for the end of all streams, 1 s from now at most. */
 async function endSoon(streams: Streams): Promise<void> {
-  await within(
-    onBusyMachine(END_MS),
-    'the end of all streams',
-    streams.end,
-    () => `ended: ${[...streams.ended].join()}`,
-  );
+  await within(END_MS, 'the end of all streams', streams.end, () => `ended: ${[...streams.ended].join()}`);
 }
 
 test('a revoked token loses what it holds open within 1 s, and no other token does', async (t) => {

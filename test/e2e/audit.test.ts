@@ -104,7 +104,7 @@ test('every row reaches the webhook and the file, in order, across refusals, sil
   const expected = items.map(({ id, hash }) => `${id} ${hash}`).reverse();
   const unique = (rows: { id: number; hash: string }[]) => [...new Set(rows.map(({ id, hash }) => `${id} ${hash}`))];
   const last = items[0]?.id ?? 0;
-  await waitFor('the webhook to have all', () => received.some(({ id }) => id === last));
+  await waitFor('the webhook to have all', () => received.some(({ id }) => id === last), { timeoutMs: 20_000 });
   assert.deepEqual(unique(received).slice(0, expected.length), expected);
   const lines = await waitFor('the file to have all', async () => {
     const found = (await readFile(join(dir, 'audit.ndjson'), 'utf8'))

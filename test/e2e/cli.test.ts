@@ -8,7 +8,7 @@ import { dockerApi, testContainer } from '../support/docker.ts';
 import { type Launched, launch, launchCommand, ROOT, run } from '../support/launcher.ts';
 import { addHost, modeOf, newToken, type Server, startServer } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup, tempDir } from '../support/tmp.ts';
-import { onBusyMachine, waitFor, within } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -116,7 +116,7 @@ test('logs prints the container’s own bytes, and follows', async (t) => {
   const following = launch(t, 'cli', ['logs', 'shed', name, '-f'], { env });
   await following.waitForOutput(/one\ntwo\n/);
   following.signal('SIGINT');
-  await within(onBusyMachine(3_000), 'the end of logs -f', following.exited);
+  await within(3_000, 'the end of logs -f', following.exited);
 });
 
 test('exec passes stdin, both outputs and the exit code', async (t) => {
@@ -139,7 +139,7 @@ test('exec -it is a real terminal: size, echo, Ctrl-C to the process, exit code'
   terminal.stdin.write('echo still-$((40+2))\n');
   await terminal.waitForOutput(/still-42/);
   terminal.stdin.write('exit 6\n');
-  const end = await within(30_000, 'the end of exec -it', terminal.exited, () => terminal.transcript());
+  const end = await within(5_000, 'the end of exec -it', terminal.exited, () => terminal.transcript());
   assert.equal(end.code, 6, terminal.transcript());
 });
 

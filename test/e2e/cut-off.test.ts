@@ -21,10 +21,11 @@ import { beginAll, type Ended, inStack, OUTBOX, runs, type Site, TALKER } from '
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { defer, fileCleanup } from '../support/tmp.ts';
 import { testVolume } from '../support/volumes.ts';
-import { PATIENT_MS, waitFor, within } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
-/** How long whoever waits may be left in the dark: less than a silent connection is waited for. */
-const TOLD_MS = 30_000;
+/** How long whoever waits may be left in the dark. */
+const TOLD_MS = 15_000;
+const FREED_MS = 15_000;
 const LARGE_MB = 48;
 const IMAGE = 'fl-test-large:1';
 
@@ -128,16 +129,18 @@ for (const [name, fault, mend] of FAULTS) {
 
 async function nothingStays(site: Site): Promise<void> {
   const { docker } = engine;
+  const eventually = (what: string, condition: () => Promise<boolean>) =>
+    waitFor(what, condition, { timeoutMs: FREED_MS });
   for (const each of [site.talker, site.quiet])
-    await waitFor('no process of an exec', async () => !(await runs(site, each)));
+    await eventually('no process of an exec', async () => !(await runs(site, each)));
   const filters = encodeURIComponent(JSON.stringify({ label: [HELPER_LABEL] }));
-  await waitFor(
+  await eventually(
     'no helper',
     async () => (await docker.api('GET', `/containers/json?all=1&filters=${filters}`)).body.length === 0,
   );
   const path = `/api/v1/hosts/shed`;
   // One asks for events, for as long as the session lasts.
-  await waitFor('no stream', async () => (await site.api.get(path)).body.link.openStreams <= 1);
+  await eventually('no stream', async () => (await site.api.get(path)).body.link.openStreams <= 1);
   await stackEnds(site, path);
   const ran = await site.api.post(`${path}/containers/${site.inbox.id}/exec`, { cmd: ['echo', 'well'] });
   assert.equal(ran.body?.stdout, 'well\n', ran.text);
@@ -159,6 +162,6 @@ async function stackEnds(site: Site, path: string): Promise<void> {
     const { latest, change } = (await site.api.get(stack)).body;
     return latest?.state !== 'deploying' && change?.state !== 'running';
   });
-  const removed = await within(PATIENT_MS, 'its removal', site.api.delete(stack));
+  const removed = await within(FREED_MS, 'its removal', site.api.delete(stack));
   assert.ok(removed.status < 300 && !removed.text.includes('"error"'), `${removed.status} ${removed.text}`);
 }

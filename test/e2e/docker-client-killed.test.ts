@@ -10,7 +10,7 @@ import { fileCleanup } from '../support/tmp.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** How soon what a client has begun must have ended. */
-const FREED_MS = 30_000;
+const FREED_MS = 10_000;
 
 const shared = fileCleanup();
 const proxy = await DockerProxy.start(shared);

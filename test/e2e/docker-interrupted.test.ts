@@ -8,8 +8,7 @@ import { type Launched, launchCommand } from '../support/launcher.ts';
 import { addHost, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { waitFor, within } from '../support/wait.ts';
 
-/** How long a client may be left in the dark: less than a silent connection is waited for. */
-const TOLD_MS = 30_000;
+const TOLD_MS = 20_000;
 /** A tar that has begun: the head of a file, and some of its bytes. */
 const BEGUN_TAR = Buffer.alloc(64 * 1024);
 BEGUN_TAR.write('file');

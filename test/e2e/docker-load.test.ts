@@ -86,12 +86,13 @@ test('of 50 logs that are followed at once each has all its lines, and one whose
   await first?.kill();
   for (const tail of others) {
     await waitFor('all lines', () => tail.stdout === expected, {
+      timeoutMs: 30_000,
       context: () => `${tail.stdout.length} of ${expected.length} characters, ${tail.stderr}`,
       failed: () => (tail.exit === undefined ? undefined : 'it ended'),
     });
   }
   await dockerApi('POST', `/containers/${name}/stop`);
-  for (const tail of others) assert.equal((await within(30_000, 'the end', tail.exited)).code, 0);
+  for (const tail of others) assert.equal((await within(10_000, 'the end', tail.exited)).code, 0);
 });
 
 test('of 20 terminals at once each echoes its own, and one whose client is killed ends alone', async (t) => {
@@ -110,5 +111,5 @@ test('of 20 terminals at once each echoes its own, and one whose client is kille
   await shells[0]?.kill();
   await types('echo "still <$N>"', (index) => `still <${index}>`);
   await types('exit 3', () => 'exit 3');
-  for (const shell of shells.slice(1)) assert.equal((await within(30_000, 'the end', shell.exited)).code, 3);
+  for (const shell of shells.slice(1)) assert.equal((await within(10_000, 'the end', shell.exited)).code, 3);
 });

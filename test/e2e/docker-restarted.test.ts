@@ -7,7 +7,7 @@ import { TestEngine } from '../support/engine.ts';
 import { addHost, type Server, startServer } from '../support/mesh.ts';
 import { followEvents } from '../support/sse.ts';
 import { type Cleanup, fileCleanup } from '../support/tmp.ts';
-import { PATIENT_MS, waitFor, within } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let engine: TestEngine;
@@ -64,21 +64,21 @@ test('logs and statistics go on over a stopped and a killed Docker, with every b
   const restarts = [() => engine.stop(), () => engine.kill()];
   for (const line of [100, 200, 300, 400]) {
     const isThere = () => logs.every(({ text }) => new RegExp(`^e${line}\\r?$`, 'm').test(text));
-    await waitFor(`line ${line} of each`, isThere);
+    await waitFor(`line ${line} of each`, isThere, { timeoutMs: 20_000 });
     const samples = stats.text.length;
     await restarts.shift()?.();
     if (line <= 200) await engine.up();
-    await waitFor('another sample', () => stats.text.length > samples);
+    await waitFor('another sample', () => stats.text.length > samples, { timeoutMs: 20_000 });
     await Promise.all(writers.map((each) => letGo(each, line)));
   }
-  await within(PATIENT_MS, 'the end of the logs', Promise.all(logs.map(({ end }) => end)));
+  await within(20_000, 'the end of the logs', Promise.all(logs.map(({ end }) => end)));
   for (const [index, each] of writers.entries()) {
     const whole = await server.api.get(at(each, '/logs'));
     assert.equal(logs[index]?.text, whole.text);
     assert.equal(whole.text.trimEnd().split('\n').length, 2 * LINES);
   }
   const { name } = await engine.docker.container(t);
-  await events.next('an event of what came later', ({ data }) => JSON.stringify(data).includes(name));
+  await events.next('an event of what came later', ({ data }) => JSON.stringify(data).includes(name), 10_000);
   const seen = events.events.map(({ event }) => event).filter((event) => event.startsWith('docker.'));
   assert.ok(seen.includes('docker.unreachable') && seen.includes('docker.reachable'), seen.join());
 });

@@ -6,7 +6,7 @@ import { type TestContainer, testContainer } from '../support/docker.ts';
 import { ExecClient } from '../support/exec-client.ts';
 import { addHost, restartServer, type Server, startServer, waitForState } from '../support/mesh.ts';
 import { fileCleanup } from '../support/tmp.ts';
-import { onBusyMachine, waitFor, within } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -39,7 +39,7 @@ async function follow(where: string, accept: string): Promise<IncomingMessage & 
 
 /** How it has ended; `complete` is what a client takes for whole. */
 async function endOf(response: IncomingMessage): Promise<'whole' | 'broken off'> {
-  await waitFor('the end of a stream', () => response.closed, { timeoutMs: onBusyMachine(3_000) });
+  await waitFor('the end of a stream', () => response.closed, { timeoutMs: 3_000 });
   return response.complete ? 'whole' : 'broken off';
 }
 
@@ -61,7 +61,7 @@ test('requests in progress are answered, streams without an end are told, new re
   });
   const since = performance.now();
   server.process.signal('SIGTERM');
-  await waitFor('a server that is not ready', isStopping, { timeoutMs: onBusyMachine(1_000) });
+  await waitFor('a server that is not ready', isStopping, { timeoutMs: 1_500 });
   const refused = await server.api.get('/api/v1/hosts');
   assert.deepEqual([refused.status, refused.body.code, refused.headers['retry-after']], [503, 'SHUTDOWN', '5']);
   assert.equal((await server.api.get('/healthz')).status, 200);
@@ -71,7 +71,7 @@ test('requests in progress are answered, streams without an end are told, new re
   assert.equal(await endOf(records), 'broken off');
   const last = JSON.parse(records.text.trimEnd().split('\n').at(-1) ?? '');
   assert.equal(last.error.code, 'SHUTDOWN', records.text.slice(-300));
-  const { code, reason } = await within(onBusyMachine(2_000), 'the end of the terminal', terminal.closed);
+  const { code, reason } = await within(2_000, 'the end of the terminal', terminal.closed);
   assert.notEqual(code, 1000);
   assert.match(reason, /shutting down|SHUTDOWN/);
   assert.equal(terminal.exitCode, undefined);
@@ -108,9 +108,9 @@ test('a second signal ends a stop at once', async () => {
   const lost = assert.rejects(running);
   await waitFor('the command on the host', async () => (await runCommand(`ls /tmp/${marker}`)).body.exitCode === 0);
   server.process.signal('SIGTERM');
-  await waitFor('a server that is not ready', isStopping, { timeoutMs: onBusyMachine(1_000) });
+  await waitFor('a server that is not ready', isStopping, { timeoutMs: 1_500 });
   server.process.signal('SIGTERM');
-  const exit = await within(onBusyMachine(1_000), 'the end', server.process.exited);
+  const exit = await within(1_000, 'the end', server.process.exited);
   assert.equal(exit.code, 1);
   await lost;
 });

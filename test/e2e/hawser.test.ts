@@ -18,7 +18,7 @@ import { ExecClient } from '../support/exec-client.ts';
 import { connectAgent, type HawserAgent } from '../support/hawser-agent.ts';
 import { enrollBy, type Server, startAgent, startServer, waitForState } from '../support/mesh.ts';
 import { defer, fileCleanup } from '../support/tmp.ts';
-import { onBusyMachine, waitFor, within } from '../support/wait.ts';
+import { waitFor } from '../support/wait.ts';
 
 const cleanup = fileCleanup();
 let server: Server;
@@ -92,7 +92,7 @@ test('reads logs of both sorts, and ends those that are left', async () => {
   await once(followed, 'readable');
   assert.equal(agent.running, idle + 1);
   followed.destroy();
-  await waitFor('the end of the stream on the host', () => agent.running === idle, { timeoutMs: onBusyMachine(1_000) });
+  await waitFor('the end of the stream on the host', () => agent.running === idle, { timeoutMs: 1_500 });
 });
 
 test('samples statistics', async () => {
@@ -142,8 +142,8 @@ test('ends the process of a terminal that is left', async () => {
     JSON.stringify((await dockerApi('GET', `/containers/${name}/top`)).body).includes('sleep 333');
   await waitFor('the process', isRunning);
   shell.webSocket.terminate();
-  await waitFor('the end of the process', async () => !(await isRunning()), { timeoutMs: onBusyMachine(1_000) });
-  await waitFor('the end of the exec', () => agent.running === idle, { timeoutMs: onBusyMachine(1_000) });
+  await waitFor('the end of the process', async () => !(await isRunning()), { timeoutMs: 3_000 });
+  await waitFor('the end of the exec', () => agent.running === idle, { timeoutMs: 3_000 });
 });
 
 test('serves an unmodified docker CLI', async () => {
@@ -251,8 +251,10 @@ test('ends the session of a token that is revoked, and of a host that is removed
   const made = await newToken({ name: 'pi' });
   const other = connect(made.token, {}, 'edge');
   await other.welcome;
+  const started = performance.now();
   assert.equal((await server.api.delete(`/api/hawser/tokens?id=${made.id}`)).status, 204);
-  await within(onBusyMachine(1_000), 'the end of the session', other.closed);
+  await other.closed;
+  assert.ok(performance.now() - started < 1_000);
   assert.match(other.received.at(-1).error, /revoked/);
   await waitForState(server, 'pi', 'offline');
   assert.equal((await server.api.delete('/api/v1/hosts/pi')).status, 204);

@@ -15,7 +15,7 @@ import {
   waitForState,
 } from '../support/mesh.ts';
 import { type Cleanup, fileCleanup } from '../support/tmp.ts';
-import { onBusyMachine, PATIENT_MS, waitFor, within } from '../support/wait.ts';
+import { PATIENT_MS, waitFor, within } from '../support/wait.ts';
 
 const shared = fileCleanup();
 let server: Server;
@@ -201,6 +201,6 @@ test('a host that is revoked while it is away ends the wait at once, with a fail
   await process.kill();
   await waitForState(server, name, 'offline');
   await server.api.post(`/api/v1/hosts/${name}/revoke`, {});
-  await within(onBusyMachine(1_000), 'the end', assert.rejects(end));
+  await within(1_000, 'the end', assert.rejects(end));
   assert.equal(JSON.parse(text).error.code, 'HOST_OFFLINE');
 });

@@ -23,7 +23,7 @@ test('npm start makes this machine the first host, and finds it again', async (t
     const token = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();
     assert.ok(!started.stdout.includes(token) && !started.stderr.includes(token));
     started.signal('SIGINT');
-    const end = await within(30_000, `the end of the ${round} npm start`, started.exited, () => started.transcript());
+    const end = await within(12_000, `the end of the ${round} npm start`, started.exited, () => started.transcript());
     assert.equal(end.code, 0, started.transcript());
     assert.ok(!existsSync(join(dataDir, 'runtime.json')));
   }
@@ -36,7 +36,7 @@ test('a signal to npm reaches the program, which ends in order', async (t) => {
   const { pid } = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as { pid: number },
-    { context: () => npm.transcript() },
+    { timeoutMs: 30_000, context: () => npm.transcript() },
   );
   // Should npm go without its child, nothing may be left behind.
   t.after(() => {

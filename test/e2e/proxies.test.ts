@@ -70,7 +70,7 @@ async function startBehind(t: TestContext, apiPort: number, agentPort: number): 
   const runtime = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as Runtime,
-    { context: () => process.transcript() },
+    { timeoutMs: 30_000, context: () => process.transcript() },
   );
   const caPem = await readFile(join(dataDir, 'ca.pem'), 'utf8');
   const adminToken = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();
@@ -116,7 +116,7 @@ async function typed(t: TestContext, server: Server, target: Target, host: strin
   shell.stdin.write('echo $((6*7))\n');
   await shell.waitForOutput(/^42\n$/);
   shell.stdin.write('exit 3\n');
-  assert.equal((await within(30_000, 'the end of docker exec', shell.exited)).code, 3, shell.transcript());
+  assert.equal((await within(10_000, 'the end of docker exec', shell.exited)).code, 3, shell.transcript());
 
   const tokenFile = join(server.dataDir, 'admin-token');
   const caFile = join(await tempDir(t, 'ca'), 'ca.pem');
@@ -130,7 +130,7 @@ async function typed(t: TestContext, server: Server, target: Target, host: strin
   terminal.stdin.write('stty size\n');
   await terminal.waitForOutput(/31 97/);
   terminal.stdin.write('exit 5\n');
-  assert.equal((await within(30_000, 'the end of exec -it', terminal.exited)).code, 5, terminal.transcript());
+  assert.equal((await within(10_000, 'the end of exec -it', terminal.exited)).code, 5, terminal.transcript());
 }
 
 /** An image of some MB is uploaded, and a container of the host is listed. */

@@ -27,14 +27,14 @@ async function dial(t: Cleanup, url: string, header?: Buffer): Promise<Socket> {
 async function secured(socket: Socket): Promise<TLSSocket> {
   const tls = connectTls({ socket, rejectUnauthorized: false, servername: 'localhost' });
   tls.on('error', () => undefined); // the agents' port ends it, since there is no certificate
-  await within(30_000, 'the handshake', once(tls, 'secureConnect'));
+  await within(10_000, 'the handshake', once(tls, 'secureConnect'));
   return tls;
 }
 
 async function get(t: Cleanup, url: string, path: string, token: string): Promise<{ status: number; body: string }> {
   const tls = await secured(await dial(t, url, proxyHeader(CALLER, 4711)));
   tls.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`);
-  const answer = await within(30_000, 'the answer', text(tls));
+  const answer = await within(10_000, 'the answer', text(tls));
   return { status: Number(answer.slice(9, 12)), body: answer.slice(answer.indexOf('\r\n\r\n') + 4) };
 }
 
@@ -44,7 +44,7 @@ test('with --proxy-protocol both ports know the caller, and take nobody who come
   const { apiUrl, agentUrl } = await waitFor(
     'a ready server',
     async () => JSON.parse(await readFile(join(dataDir, 'runtime.json'), 'utf8')) as Runtime,
-    { context: () => server.transcript() },
+    { timeoutMs: 30_000, context: () => server.transcript() },
   );
   const token = (await readFile(join(dataDir, 'admin-token'), 'utf8')).trim();
   assert.equal((await get(t, apiUrl, '/api/v1/hosts', `${token.slice(0, -8)}AAAAAAAA`)).status, 401);

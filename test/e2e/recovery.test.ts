@@ -69,7 +69,7 @@ test('a session whose agent renews nothing ends within 5 s of the expiry', async
   const session = new Session({ side: 'agent', transport: wsTransport(ws), ...common });
   await greetServer(session, HELLO);
   const expiry = await expiryOf('stubborn');
-  const end = await within(30_000, 'the end of the session', session.closed);
+  const end = await within(20_000, 'the end of the session', session.closed);
   assert.equal(end.code, 'CERT_EXPIRED');
   assert.ok(Date.now() >= expiry - 1_000 && Date.now() < expiry + 5_000, `${Date.now() - expiry} ms after its expiry`);
 });

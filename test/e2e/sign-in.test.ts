@@ -32,7 +32,7 @@ async function cli(args: string[], input = ''): Promise<CliRun> {
 /** Runs a program to its end; what it printed. */
 async function output(t: Cleanup, command: string, args: string[], input = ''): Promise<string> {
   const done = launchCommand(t, command, args, { input });
-  await within(60_000, `the end of ${command}`, done.exited, () => done.transcript());
+  await within(20_000, `the end of ${command}`, done.exited, () => done.transcript());
   return done.stdout + done.stderr;
 }
 

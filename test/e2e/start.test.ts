@@ -59,7 +59,7 @@ test('SIGTERM and SIGINT stop a server cleanly within 10 s, with an agent and a 
       log.resume();
     });
     server.process.signal(signal);
-    const end = await within(30_000, 'the stop', server.process.exited, () => server.process.transcript());
+    const end = await within(10_000, 'the stop', server.process.exited, () => server.process.transcript());
     assert.deepEqual(end, { code: 0, signal: null }, server.process.transcript());
     assert.equal(await cut, 'error', 'a log that the stop broke off must not look complete');
     assert.equal(agent.process.exit, undefined, 'the agent waits for the server to come back');

@@ -132,7 +132,7 @@ test('a version that connects when it is tried and then ends at once makes way a
     await wish(server, name, sequence);
     assert.equal((await agent.exited).code, 1);
     if (supervised) {
-      await waitFor('the watcher to be gone', () => processesOf(host).length === 0);
+      await waitFor('the watcher to be gone', () => processesOf(host).length === 0, { timeoutMs: 20_000 });
       host.start(env);
     }
     const { state, error } = await upgradeEnded(server, name, () => agent.transcript());

@@ -140,10 +140,13 @@ async function tars(): Promise<string[]> {
   return all.flat().filter((name) => name.endsWith('.tar'));
 }
 
+/** Waits for the source's helper and the target's part of a copy that failed: both go a moment after its end is told. */
+async function keptIsGone(): Promise<void> {
+  await waitFor('the end of what was kept', async () => (await tars()).length === 0 && (await helpersOf(shed)) === 0);
+}
+
 async function nothingIsLeft(): Promise<void> {
-  await waitFor('the end of what was kept', async () => {
-    return (await helpersOf(shed)) + (await helpersOf(barn)) + (await tars()).length === 0;
-  });
+  assert.deepEqual([await helpersOf(shed), await helpersOf(barn), await tars()], [0, 0, []]);
 }
 
 test('a volume is copied to another host, with a line of progress', async (t) => {
@@ -223,6 +226,7 @@ test('a copy that is cancelled leaves nothing, and no second one goes into its t
   assert.equal(cancelled.exit.code, 0, cancelled.transcript());
   assert.equal((await transfer(body.id)).state, 'cancelled');
   assert.equal((await dockerApi('GET', `/volumes/${target}`)).status, 404);
+  await keptIsGone();
   await nothingIsLeft();
   assert.equal((await cli('volume', 'transfers', 'cancel', body.id)).exit.code, 1);
 });
@@ -246,7 +250,7 @@ test('a disk that fills up while a volume comes ends the copy: told, the target 
   assert.match(ended.error.detail, /the disk under the agent's state directory (?:is full|has no room)/);
   assert.ok(ended.bytes < 16 * MIB, 'it was not in the middle');
   assert.deepEqual(await contentOf(t, target), before);
-  await nothingIsLeft();
+  await keptIsGone();
   await rm(join(spools, 'of-others'));
   await link.set({ rate: RATE });
   const again = await cli('volume', 'copy', `shed:${source}`, `barn:${target}`, '--replace');

@@ -74,12 +74,14 @@ function processesOf({ stateDir }: UpgradeHost): number[] {
 
 async function online(port: UpgradePort, version: string, agent?: Launched): Promise<void> {
   await waitFor(`${version} to be online`, () => port.serving()?.hello.agentVersion === version, {
+    timeoutMs: 30_000,
     context: () => `${agent?.transcript()}\n${JSON.stringify(port.statuses)}`,
   });
 }
 
 async function said(port: UpgradePort, state: string, agent?: Launched) {
   return await waitFor(`the agent to say ${state}`, () => port.statuses.find((each) => each.state === state), {
+    timeoutMs: 30_000,
     context: () => `${agent?.transcript()}\n${JSON.stringify(port.statuses)}`,
   });
 }
@@ -135,7 +137,7 @@ describe('an upgrade', { concurrency: 4 }, () => {
     await online(it.port, FROM, agent);
     it.port.offer(it.release);
     assert.equal((await agent.exited).code, 1);
-    await waitFor('nobody to be left', () => processesOf(it.host).length === 0);
+    await waitFor('nobody to be left', () => processesOf(it.host).length === 0, { timeoutMs: 20_000 });
     assert.deepEqual(await filesOf(it.host), { names: ALONE, version: FROM });
     const again = it.start();
     await online(it.port, FROM, again);

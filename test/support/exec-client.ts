@@ -78,7 +78,7 @@ export class ExecClient {
 
   /** @returns the exit code, once the connection is closed */
   async end(): Promise<number | undefined> {
-    await within(30_000, 'the end of exec', this.closed, () => JSON.stringify(this.output));
+    await within(15_000, 'the end of exec', this.closed, () => JSON.stringify(this.output));
     return this.exitCode;
   }
 }

@@ -118,7 +118,7 @@ export class Launched {
   }
 
   /** Sends SIGTERM and waits for the end. */
-  async stop(timeoutMs = 30_000): Promise<Exit> {
+  async stop(timeoutMs = 12_000): Promise<Exit> {
     this.signal('SIGTERM');
     return await within(timeoutMs, `the end of ${this.name}`, this.exited, () => this.transcript());
   }

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Api } from './http.ts';
 import { type Cleanup, defer } from './tmp.ts';
-import { PATIENT_MS, waitFor } from './wait.ts';
+import { waitFor } from './wait.ts';
 
 export interface SseEvent {
   id: string;
@@ -33,7 +33,7 @@ class SseReader {
   }
 
   /** Waits for the first event that fits. */
-  async next(what: string, fits: (event: SseEvent) => boolean, timeoutMs = PATIENT_MS): Promise<SseEvent> {
+  async next(what: string, fits: (event: SseEvent) => boolean, timeoutMs = 5_000): Promise<SseEvent> {
     const context = () => JSON.stringify(this.events.map(({ id, event }) => `${id} ${event}`));
     return await waitFor(what, () => this.events.find(fits), { timeoutMs, context });
   }

@@ -42,12 +42,6 @@ class Deadline implements Disposable {
   }
 }
 
-/**
- * What a promise of `ms` is held to where other processes keep it, beside the tests of other files: each of them gets
- * its share of the machine late, which this process's deadline does not know of. In one process `ms` itself holds.
- */
-export const onBusyMachine = (ms: number): number => 5 * ms;
-
 export interface WaitOptions {
   /** Time until the wait fails, `PATIENT_MS` unless given; see `Deadline`. */
   timeoutMs?: number;

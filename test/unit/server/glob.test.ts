@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { matchesGlob } from '../../../server/glob.ts';
-import { leastCpuMs } from '../../support/cpu-time.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 test('a star stands for any characters, a question mark for one, all else for itself', () => {
   const fits = [
@@ -35,5 +35,5 @@ test('it says what a regular expression says, and is never slow', async () => {
     }),
   );
   const hostile = () => assert.equal(matchesGlob(`${'a*'.repeat(120)}b`, 'a'.repeat(255)), false);
-  assert.ok((await leastCpuMs(3, hostile)) < 200);
+  assert.ok((await cpuMs(hostile)) < 200);
 });

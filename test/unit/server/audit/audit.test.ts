@@ -6,7 +6,7 @@ import { Audit } from '../../../../server/audit/audit.ts';
 import { redactDetail, redactText } from '../../../../server/audit/redact.ts';
 import { MAX_QUEUED_ROWS } from '../../../../server/row-queue.ts';
 import { type ChainPosition, GENESIS, nextPosition } from '../../../../shared/audit-chain.ts';
-import { leastCpuMs } from '../../../support/cpu-time.ts';
+import { cpuMs } from '../../../support/cpu-time.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { openTestStore, START } from '../store/fixture.ts';
 
@@ -269,7 +269,11 @@ test('no text takes long to clean', async () => {
   ];
   for (const piece of hostile) {
     const text = piece.repeat(8 * 1024).slice(0, 8 * 1024);
-    const spentMs = await leastCpuMs(10, () => redactText(text));
+    redactText(text);
+    const spentMs =
+      (await cpuMs(() => {
+        for (let n = 0; n < 10; n++) redactText(text);
+      })) / 10;
     // What it takes is some 1 ms; it was 40 for some.
     assert.ok(spentMs < 8, `${JSON.stringify(piece)} takes ${spentMs} ms`);
   }

@@ -116,7 +116,7 @@ test('a terminal is resized, its first size included', async (t) => {
   client.socket.send(Buffer.from('x'));
   await once(stream().input, 'readable');
   const last = () => (stream().signals.at(-1) as { resize: { cols: number } } | undefined)?.resize.cols;
-  await waitFor('the latest size', () => last() === 149);
+  await waitFor('the latest size', () => last() === 149, { timeoutMs: 2_000 });
   assert.ok(stream().signals.length < 10, 'and not every one before');
   stream().output.end('raw');
   stream().trailer.resolve({ code: 0 });
