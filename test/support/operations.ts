@@ -102,7 +102,13 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   attach: (site, cleanup) => terminal(site, cleanup, '/attach', async (got) => got.includes('tick')),
   stats: (site, cleanup) => download(site, cleanup, at(site, site.talker, '/stats?resume=0')),
   'a log': (site, cleanup) => download(site, cleanup, at(site, site.talker, '/logs?follow=1&resume=0')),
-  'files out': (site, cleanup) => download(site, cleanup, at(site, site.outbox, '/archive?path=/tmp/endless')),
+  'files out': async (site, cleanup) => {
+    const file = '/archive?path=/tmp/endless';
+    const isThere = async () =>
+      (await site.engine.docker.api('HEAD', `/containers/${site.outbox.id}${file}`)).status === 200;
+    await waitFor('the file, which its container makes once it runs', isThere);
+    return await download(site, cleanup, at(site, site.outbox, file));
+  },
   'files in': async (site, cleanup) => {
     const { Pid } = (await site.engine.docker.api('GET', `/containers/${site.inbox.id}/json`)).body.State;
     const isThere = () => existsSync(`/proc/${Pid}/root/tmp/begun`);
